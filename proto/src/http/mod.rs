@@ -1,0 +1,20 @@
+//! The bodies of the HTTP contract between a device and a cloud (cloud-http.md).
+//!
+//! Both parts stand in the same types: what part 2 adds is optional, so that a peer's bodies decode too.
+
+pub mod error;
+pub mod health;
+pub mod pull;
+pub mod push;
+
+/// Where the routes are.
+pub mod path {
+    /// Who answers, and what it can do; needs no token.
+    pub const HEALTH: &str = "/health";
+    /// Whether the store answers; needs no token.
+    pub const READY: &str = "/ready";
+    /// Mutations in.
+    pub const PUSH: &str = "/sync/mutations/push";
+    /// Mutations out.
+    pub const PULL: &str = "/sync/mutations/pull";
+}
