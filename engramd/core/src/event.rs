@@ -1,0 +1,206 @@
+//! What the machine hears and what it wants done.
+
+use crate::classify::Failure;
+use crate::rows::{Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Settled, Settlement};
+use engram_proto::http::health::HealthReply;
+use engram_proto::http::pull::{PullReply, PullRequest};
+use engram_proto::http::push::PushReply;
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::reply::{SyncOutcome, SyncProgress};
+use engram_proto::ipc::request::Direction;
+use engram_proto::reason::ReasonCode;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Both clocks, as the driver read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds that never jump; for delays.
+    pub mono_ms: u64,
+    /// Unix milliseconds; for stamps and for people.
+    pub wall_ms: i64,
+}
+
+/// What is known of the cloud from configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cloud {
+    /// No server URL.
+    #[default]
+    NotConfigured,
+    /// Something is given that cannot be used.
+    Invalid {
+        /// `cloud_config_error` or `auth_required` where no token is given.
+        code: ReasonCode,
+        /// Names file, line or URL.
+        message: String,
+    },
+    /// A server to talk to.
+    Configured {
+        /// Host and port, for messages.
+        host: String,
+        /// The data set this store synced with before, if any.
+        known_cloud_id: Option<String>,
+    },
+}
+
+/// Which projects take part, and what the user paused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projects {
+    /// Enrolled ones.
+    pub enrolled: Vec<ProjectName>,
+    /// Paused ones with the user's reason and Unix milliseconds.
+    pub paused: BTreeMap<ProjectName, (Option<String>, i64)>,
+    /// Everything paused.
+    pub paused_all: Option<(Option<String>, i64)>,
+}
+
+/// What went wrong with the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreTrouble {
+    /// Another worker was granted the lease; nothing was written (OWN-2).
+    LeaseLost,
+    /// Anything else.
+    Failed {
+        /// `store_busy`, `store_full`, `store_corrupt` or `internal_error`.
+        code: ReasonCode,
+        /// SQLite's own words.
+        message: String,
+    },
+}
+
+/// Names one `engramctl sync` that is being followed.
+pub type TicketId = u64;
+
+/// What the machine hears.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Configuration was read, at the start and after every change.
+    CloudChanged(Cloud),
+    /// Enrollment or pauses changed.
+    ProjectsChanged(Projects),
+    /// The store was counted again: after writes of ours and of others.
+    Counted(Counts),
+    /// Time passed.
+    Tick,
+    /// The cause of whatever is waited for may be gone: network back, resume from suspend.
+    Woken,
+    /// Somebody asked for a sync now.
+    SyncRequested {
+        /// To answer with.
+        ticket: TicketId,
+        /// One project only.
+        project: Option<ProjectName>,
+        /// Which way.
+        direction: Direction,
+    },
+    /// Somebody stopped waiting.
+    SyncAbandoned(TicketId),
+    /// The answer to [`Effect::AcquireLease`].
+    LeaseAnswered(Result<LeaseOutcome, StoreTrouble>),
+    /// The answer to [`Effect::RenewLease`]: until when, or lost.
+    LeaseRenewed(Result<Option<i64>, StoreTrouble>),
+    /// The answer to [`Effect::Probe`].
+    Probed(Result<HealthReply, Failure>),
+    /// The answer to [`Effect::LoadBatch`].
+    BatchLoaded(Result<Batch, StoreTrouble>),
+    /// The answer to [`Effect::Send`].
+    Sent(Result<PushReply, Failure>),
+    /// The answer to [`Effect::Settle`].
+    Settled(Result<Settled, StoreTrouble>),
+    /// The answer to [`Effect::LoadCursors`].
+    CursorsLoaded(Result<BTreeMap<ProjectName, u64>, StoreTrouble>),
+    /// The answer to [`Effect::Pull`].
+    Pulled(Result<PullReply, Failure>),
+    /// The pull was given up on [`Effect::CancelPull`].
+    PullCancelled,
+    /// The answer to [`Effect::Apply`].
+    Applied(Result<BTreeMap<ProjectName, Applied>, StoreTrouble>),
+    /// The answer to [`Effect::StandIns`].
+    StoodIn(Result<Applied, StoreTrouble>),
+    /// A panic was contained while an effect was performed.
+    Panicked(String),
+    /// The daemon stops: finish the step, give the lease back.
+    Stopping,
+}
+
+/// What the machine wants done. Each is answered by the event of its name.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Ask for the lease.
+    AcquireLease,
+    /// Keep it.
+    RenewLease(Fence),
+    /// Give it back; no answer.
+    ReleaseLease(Fence),
+    /// Ask who answers.
+    Probe,
+    /// Read pending rows.
+    LoadBatch {
+        /// Proof of the lease.
+        fence: Fence,
+        /// Whose.
+        project: ProjectName,
+        /// How many.
+        limits: BatchLimits,
+    },
+    /// Send some rows of a batch in one request.
+    Send {
+        /// Whose.
+        project: ProjectName,
+        /// Which.
+        rows: Vec<Arc<PendingRow>>,
+    },
+    /// Record what became of rows, in one transaction.
+    Settle {
+        /// Proof of the lease.
+        fence: Fence,
+        /// Whose.
+        project: ProjectName,
+        /// What became of them.
+        settlements: Vec<Settlement>,
+    },
+    /// Read the cursors of these projects at this cloud.
+    LoadCursors {
+        /// The data set.
+        cloud_id: String,
+        /// Whose.
+        projects: Vec<ProjectName>,
+    },
+    /// Ask for a page.
+    Pull(PullRequest),
+    /// Give the pull up that is under way.
+    CancelPull,
+    /// Apply a page with its cursors.
+    Apply {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set.
+        cloud_id: String,
+        /// The page.
+        page: PullReply,
+    },
+    /// Apply what still waits for a session under a stand-in.
+    StandIns {
+        /// Proof of the lease.
+        fence: Fence,
+        /// Whose.
+        project: ProjectName,
+    },
+    /// Keep the identity of the cloud this store syncs with (CUR-3); no answer.
+    RememberCloud(String),
+    /// Tell a follower how its sync goes on; no answer.
+    SyncProgress(TicketId, SyncProgress),
+    /// Tell a follower how its sync ended; no answer.
+    SyncDone(TicketId, SyncOutcome),
+    /// Something worth a line in the log and in `engramctl events`; no answer.
+    Note {
+        /// A word.
+        kind: &'static str,
+        /// Which project.
+        project: Option<ProjectName>,
+        /// In words.
+        message: String,
+    },
+    /// All is given back: the loop can end; no answer.
+    Stopped,
+}

@@ -1,0 +1,96 @@
+//! What the machine knows of one enrolled project.
+
+use crate::backoff::{Retry, Trouble};
+use crate::event::Now;
+use crate::rows::{Applied, ProjectCounts};
+use engram_proto::reason::ReasonCode;
+
+/// One enrolled project. Everything here is its own: no trouble of it stops another (ISO-2).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Project {
+    /// The user's pause: why, and since when in Unix milliseconds.
+    pub paused: Option<(Option<String>, i64)>,
+    /// As last counted.
+    pub counts: ProjectCounts,
+    /// As last read or moved; unknown until it was read for this cloud.
+    pub cursor: Option<u64>,
+    /// As last told.
+    pub head: u64,
+    /// Rows behind the head, as last told.
+    pub behind: u64,
+    /// The newest wish to be up to date that was fulfilled.
+    pub drained_generation: u64,
+    /// 403: neither way.
+    pub access: Retry,
+    /// 409, or nothing gets through: only out.
+    pub push: Retry,
+    /// Rounds since nothing got through, in which pulls from the same server worked.
+    pub outage_rounds: u32,
+    /// Pages that had come when the last such round ended.
+    pub pages_at_outage: u64,
+    /// Whether the last push met an outage, so that the next sends its ends alone.
+    pub outage: bool,
+    /// Whether deferred children are still to be looked at once the head is reached.
+    pub stand_in_due: bool,
+    /// Since when there are rows of each held kind.
+    pub held_since: Option<Now>,
+    /// Since when there are deferred rows.
+    pub deferred_since: Option<Now>,
+    /// Unix milliseconds.
+    pub last_push_ms: Option<i64>,
+    /// Unix milliseconds.
+    pub last_pull_ms: Option<i64>,
+    /// Sums since the machine began, for followers of a sync.
+    pub totals: ProjectTotals,
+}
+
+/// Sums since the machine began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProjectTotals {
+    pub pushed: u64,
+    pub pulled: u64,
+}
+
+impl Project {
+    /// Takes a new count and remembers since when it says something.
+    pub(crate) fn count(&mut self, counts: ProjectCounts, now: Now) {
+        let held = counts.quarantined + counts.dead > 0;
+        self.held_since = held.then(|| self.held_since.unwrap_or(now));
+        self.deferred_since = (counts.deferred > 0).then(|| self.deferred_since.unwrap_or(now));
+        self.counts = counts;
+    }
+
+    /// Records what applying a page did.
+    pub(crate) fn applied(&mut self, applied: Applied, now: Now) {
+        self.totals.pulled += applied.received;
+        self.stand_in_due |= applied.deferred > 0;
+        self.last_pull_ms = Some(now.wall_ms);
+    }
+
+    /// Tells whether it may be asked for rows now.
+    pub(crate) fn can_pull(&self, now: Now) -> bool {
+        self.paused.is_none() && self.access.is_due(now)
+    }
+
+    /// Tells whether it has rows to send and may send them now.
+    pub(crate) fn can_push(&self, now: Now) -> bool {
+        self.can_pull(now) && self.push.is_due(now) && self.counts.pending > 0
+    }
+
+    /// Returns the one trouble that stands in its way, if there is one.
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
+        self.access.trouble.as_ref().or(self.push.trouble.as_ref())
+    }
+
+    /// Returns the reason of its held rows.
+    pub(crate) fn held_reason(&self) -> Option<ReasonCode> {
+        let counts = &self.counts;
+        counts.held_reason.or(if counts.quarantined > 0 {
+            Some(ReasonCode::RowRejected)
+        } else if counts.dead > 0 {
+            Some(ReasonCode::RowUndeliverable)
+        } else {
+            None
+        })
+    }
+}

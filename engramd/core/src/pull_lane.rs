@@ -1,0 +1,271 @@
+//! The pull lane: read the cursors once, then page after page, each applied with its cursors; at the head it looks after
+//! what still waits for a parent and listens for more.
+
+use crate::backoff::Retry;
+use crate::classify::Failure;
+use crate::event::{Effect, StoreTrouble};
+use crate::machine::Machine;
+use crate::pull_page;
+use crate::rows::{Applied, Fence};
+use engram_proto::http::health::capability;
+use engram_proto::http::pull::{PullReply, PullRequest};
+use engram_proto::id::ProjectName;
+use engram_proto::reason::ReasonCode;
+use std::collections::BTreeMap;
+
+/// How the pull lane stands; at most one effect of it is in flight.
+#[derive(Debug, Default)]
+pub(crate) struct PullLane {
+    state: State,
+    /// How receiving goes.
+    pub(crate) retry: Retry,
+    /// Pages that came since the machine began.
+    pub(crate) pages: u64,
+    /// Unix milliseconds.
+    pub(crate) last_pull_ms: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Idle,
+    LoadingCursors,
+    Fetching {
+        request: PullRequest,
+        generation: u64,
+        cancelling: bool,
+    },
+    Applying {
+        end: PageEnd,
+        generation: u64,
+    },
+    StandingIn(ProjectName),
+}
+
+/// What of a page outlives its rows.
+#[derive(Debug)]
+struct PageEnd {
+    asked: Vec<ProjectName>,
+    cursors: BTreeMap<ProjectName, u64>,
+    heads: BTreeMap<ProjectName, u64>,
+    remaining: BTreeMap<ProjectName, u64>,
+    has_more: bool,
+}
+
+impl PullLane {
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Tells whether it only listens.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(&self.state, State::Fetching { request, .. } if request.wait_seconds > 0)
+    }
+
+    pub(crate) fn is_replaying(&self) -> bool {
+        matches!(self.state, State::StandingIn(_))
+    }
+
+    pub(crate) fn abort(&mut self) {
+        self.state = State::Idle;
+    }
+}
+
+impl Machine {
+    pub(crate) fn advance_pull(&mut self, fence: &Fence) {
+        self.cancel_stale_pull();
+        if !self.pull.is_idle() || !self.pull.retry.is_due(self.now) {
+            return;
+        }
+        let Some(info) = &self.server.info else { return };
+        if self.projects.values().any(|project| project.cursor.is_none()) {
+            let effect = Effect::LoadCursors {
+                cloud_id: info.cloud_id.clone(),
+                projects: self.projects.keys().cloned().collect(),
+            };
+            self.out.push(effect);
+            self.pull.state = State::LoadingCursors;
+        } else if let Some(project) = self.next_to_stand_in() {
+            self.out.push(Effect::StandIns { fence: fence.clone(), project: project.clone() });
+            self.pull.state = State::StandingIn(project);
+        } else {
+            self.ask_for_page();
+        }
+    }
+
+    fn next_to_stand_in(&self) -> Option<ProjectName> {
+        let due = |project: &crate::project::Project| {
+            project.stand_in_due && project.drained_generation > 0 && project.cursor == Some(project.head)
+        };
+        self.projects.iter().find(|(_, project)| due(project)).map(|(name, _)| name.clone())
+    }
+
+    fn pullable(&self) -> BTreeMap<ProjectName, u64> {
+        let pullable = self.projects.iter().filter(|(_, project)| project.can_pull(self.now));
+        pullable.map(|(name, project)| (name.clone(), project.cursor.unwrap_or(0))).collect()
+    }
+
+    fn ask_for_page(&mut self) {
+        let cursors = self.pullable();
+        if cursors.is_empty() {
+            return;
+        }
+        let drained = cursors.keys().all(|name| self.projects[name].drained_generation >= self.generation);
+        let wait_seconds = if !drained {
+            0
+        } else if self.server.can(capability::LONG_POLL) {
+            self.settings.wait_seconds
+        } else {
+            return;
+        };
+        let request = PullRequest { cursors, limit: self.server.limits().pull_entries, wait_seconds };
+        self.out.push(Effect::Pull(request.clone()));
+        self.pull.state = State::Fetching { request, generation: self.generation, cancelling: false };
+    }
+
+    /// Gives up listening when there is something newer to ask.
+    fn cancel_stale_pull(&mut self) {
+        let State::Fetching { request, generation, .. } = &self.pull.state else { return };
+        let same = || request.cursors.keys().eq(self.pullable().keys());
+        if request.wait_seconds > 0 && (*generation < self.generation || !same()) {
+            self.cancel_pull();
+        }
+    }
+
+    pub(crate) fn cancel_pull(&mut self) {
+        if let State::Fetching { cancelling, .. } = &mut self.pull.state
+            && !*cancelling
+        {
+            *cancelling = true;
+            self.out.push(Effect::CancelPull);
+        }
+    }
+
+    pub(crate) fn pull_cancelled(&mut self) {
+        if matches!(self.pull.state, State::Fetching { .. }) {
+            self.pull.state = State::Idle;
+        }
+    }
+
+    pub(crate) fn cursors_loaded(&mut self, answer: Result<BTreeMap<ProjectName, u64>, StoreTrouble>) {
+        if !matches!(std::mem::take(&mut self.pull.state), State::LoadingCursors) {
+            return;
+        }
+        match answer {
+            Ok(cursors) => {
+                for (name, project) in &mut self.projects {
+                    project.cursor = Some(cursors.get(name).copied().unwrap_or(0));
+                    project.stand_in_due = true;
+                }
+            }
+            Err(trouble) => self.store_failed(trouble, false),
+        }
+    }
+
+    pub(crate) fn pulled(&mut self, answer: Result<PullReply, Failure>) {
+        let State::Fetching { request, generation, .. } = std::mem::take(&mut self.pull.state) else { return };
+        let page = match answer {
+            Ok(page) => page,
+            Err(failure) => return self.conversation_failed(failure, None, false),
+        };
+        if let Err(wrong) = pull_page::check(&request, &page) {
+            let message = format!("the server answered a page that cannot be true: {wrong}");
+            let failure =
+                Failure::Transport { code: ReasonCode::TransportFailed, message, unreachable: false, wait_ms: None };
+            return self.conversation_failed(failure, None, false);
+        }
+        self.pull_succeeded();
+        let end = self.take_denials(&request, &page);
+        let moves = end.cursors.iter().any(|(name, cursor)| request.cursors.get(name) != Some(cursor));
+        if page.mutations.is_empty() && !moves {
+            return self.page_done(end, generation, &BTreeMap::new());
+        }
+        let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
+        let effect = Effect::Apply { fence: fence.clone(), cloud_id: info.cloud_id.clone(), page };
+        self.out.push(effect);
+        self.pull.state = State::Applying { end, generation };
+    }
+
+    fn pull_succeeded(&mut self) {
+        self.conversation_succeeded();
+        self.pull.retry.succeed();
+        self.pull.pages += 1;
+        self.pull.last_pull_ms = Some(self.now.wall_ms);
+        let info = self.server.info.as_ref().map(|info| info.cloud_id.clone());
+        if let (crate::event::Cloud::Configured { known_cloud_id, .. }, Some(cloud_id)) = (&mut self.cloud, info)
+            && known_cloud_id.is_none()
+        {
+            *known_cloud_id = Some(cloud_id.clone());
+            self.out.push(Effect::RememberCloud(cloud_id));
+        }
+    }
+
+    fn take_denials(&mut self, request: &PullRequest, page: &PullReply) -> PageEnd {
+        let (now, wait_ms) = (self.now, self.settings.block_probe_ms);
+        for name in request.cursors.keys() {
+            let Some(project) = self.projects.get_mut(name) else { continue };
+            match page.denied.get(name) {
+                Some(denial) => {
+                    let message = format!("project {name}: {}", denial.message);
+                    project.access.fail(ReasonCode::PolicyForbidden, message, wait_ms, now);
+                }
+                None => project.access.succeed(),
+            }
+        }
+        PageEnd {
+            asked: request.cursors.keys().filter(|name| !page.denied.contains_key(*name)).cloned().collect(),
+            cursors: page.cursors.clone(),
+            heads: page.heads.clone(),
+            remaining: page.remaining.clone(),
+            has_more: page.has_more,
+        }
+    }
+
+    pub(crate) fn applied(&mut self, answer: Result<BTreeMap<ProjectName, Applied>, StoreTrouble>) {
+        let State::Applying { end, generation } = std::mem::take(&mut self.pull.state) else { return };
+        match answer {
+            Ok(applied) => self.page_done(end, generation, &applied),
+            Err(trouble) => {
+                // Some slices of the page may have been committed: only the store knows the cursors now.
+                for project in self.projects.values_mut() {
+                    project.cursor = None;
+                }
+                self.store_failed(trouble, false);
+            }
+        }
+    }
+
+    fn page_done(&mut self, end: PageEnd, generation: u64, applied: &BTreeMap<ProjectName, Applied>) {
+        for name in &end.asked {
+            let Some(project) = self.projects.get_mut(name) else { continue };
+            let cursor = end.cursors.get(name).copied().or(project.cursor).unwrap_or(0);
+            project.cursor = Some(cursor);
+            project.head = end.heads.get(name).copied().unwrap_or(cursor).max(cursor);
+            project.behind = if cursor == project.head { 0 } else { end.remaining.get(name).copied().unwrap_or(1) };
+            if !end.has_more || project.behind == 0 {
+                project.drained_generation = generation;
+            }
+            project.last_pull_ms = Some(self.now.wall_ms);
+        }
+        for (name, done) in applied {
+            if let Some(project) = self.projects.get_mut(name) {
+                project.applied(*done, self.now);
+            }
+            if done.received > 0 {
+                self.note("pulled", Some(name), format!("{} rows, {} changed", done.received, done.changed));
+            }
+        }
+    }
+
+    pub(crate) fn stood_in(&mut self, answer: Result<Applied, StoreTrouble>) {
+        let State::StandingIn(name) = std::mem::take(&mut self.pull.state) else { return };
+        match answer {
+            Ok(_) => {
+                if let Some(project) = self.projects.get_mut(&name) {
+                    project.stand_in_due = false;
+                }
+            }
+            Err(trouble) => self.store_failed(trouble, false),
+        }
+    }
+}

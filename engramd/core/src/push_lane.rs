@@ -1,0 +1,208 @@
+//! The push lane: load a batch, send it part by part, settle what the replies name; one project after the other, until
+//! nothing is pending.
+
+use crate::backoff::Retry;
+use crate::classify::{Failure, RowFault};
+use crate::event::{Effect, StoreTrouble};
+use crate::machine::Machine;
+use crate::push_plan::{Plan, Verdict};
+use crate::push_settle::settlements;
+use crate::rows::{Batch, BatchLimits, Fence, PendingRow, Settled, Settlement};
+use engram_proto::http::push::PushReply;
+use engram_proto::id::ProjectName;
+use engram_proto::reason::ReasonCode;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// An outage ends in blame only after so many rounds in which pulls worked (reasons.md).
+const OUTAGE_ROUNDS: u32 = 3;
+
+/// How the push lane stands; at most one effect of it is in flight.
+#[derive(Debug, Default)]
+pub(crate) struct PushLane {
+    state: State,
+    /// How sending goes, whatever the project.
+    pub(crate) retry: Retry,
+    /// Whose turn it was last, so that no project waits for another (ISO-2).
+    last: Option<ProjectName>,
+    /// Unix milliseconds.
+    pub(crate) last_push_ms: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Idle,
+    Loading(ProjectName),
+    Sending(ProjectName, Plan),
+    Settling(ProjectName, Plan),
+}
+
+impl PushLane {
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.is_idle()
+    }
+
+    pub(crate) fn abort(&mut self) {
+        self.state = State::Idle;
+    }
+}
+
+impl Machine {
+    pub(crate) fn advance_push(&mut self, fence: &Fence) {
+        if self.push.is_busy() || !self.push.retry.is_due(self.now) {
+            return;
+        }
+        let Some(project) = self.next_to_push() else { return };
+        let limits = self.server.limits();
+        let limits = BatchLimits {
+            rows_max: limits.push_entries,
+            body_bytes_max: limits.push_bytes.min(self.settings.request_bytes_max),
+        };
+        self.push.last = Some(project.clone());
+        self.push.state = State::Loading(project.clone());
+        self.out.push(Effect::LoadBatch { fence: fence.clone(), project, limits });
+    }
+
+    fn next_to_push(&self) -> Option<ProjectName> {
+        let can = |(name, project): (&ProjectName, &crate::project::Project)| {
+            project.can_push(self.now).then(|| name.clone())
+        };
+        let Some(last) = &self.push.last else { return self.projects.iter().find_map(can) };
+        let after = self.projects.range::<ProjectName, _>((Bound::Excluded(last), Bound::Unbounded));
+        after.chain(self.projects.range::<ProjectName, _>(..=last)).find_map(can)
+    }
+
+    pub(crate) fn batch_loaded(&mut self, answer: Result<Batch, StoreTrouble>) {
+        let State::Loading(project) = std::mem::take(&mut self.push.state) else { return };
+        match answer {
+            Ok(batch) => self.plan_batch(project, batch),
+            Err(trouble) => self.store_failed(trouble, true),
+        }
+    }
+
+    fn plan_batch(&mut self, project: ProjectName, batch: Batch) {
+        let limit = self.server.limits().push_bytes;
+        let (rows, too_large): (Vec<_>, Vec<_>) =
+            batch.rows.into_iter().map(Arc::new).partition(|row| row.body_bytes <= limit);
+        let Some(known) = self.projects.get_mut(&project) else { return };
+        if rows.is_empty() && too_large.is_empty() {
+            // It was counted before the store held rows back that nobody can send; the next count says so.
+            known.counts.pending = 0;
+            return;
+        }
+        let plan = if known.outage { Plan::ends(rows) } else { Plan::whole(rows) };
+        let held = too_large.iter().map(|row| Settlement::Held {
+            seq: row.seq,
+            reason: ReasonCode::PayloadTooLarge,
+            evidence: format!("the row has {} bytes, and the server takes {limit} in one request", row.body_bytes),
+        });
+        let held: Vec<_> = held.collect();
+        self.settle_or_send(project, plan, held);
+    }
+
+    /// Records what is decided; without any, sends what is next.
+    fn settle_or_send(&mut self, project: ProjectName, plan: Plan, settlements: Vec<Settlement>) {
+        if !settlements.is_empty() {
+            let Some(fence) = self.lease.fence().cloned() else { return };
+            self.out.push(Effect::Settle { fence, project: project.clone(), settlements });
+            self.push.state = State::Settling(project, plan);
+            return;
+        }
+        match plan.verdict() {
+            Verdict::GoOn => {
+                self.out.push(Effect::Send { project: project.clone(), rows: plan.next() });
+                self.push.state = State::Sending(project, plan);
+            }
+            Verdict::Done => {}
+            Verdict::Outage { evidence } => self.push_outage(&project, &plan, evidence),
+        }
+    }
+
+    pub(crate) fn sent(&mut self, answer: Result<PushReply, Failure>) {
+        let State::Sending(project, plan) = std::mem::take(&mut self.push.state) else { return };
+        match answer {
+            Ok(reply) => self.push_answered(project, plan, &reply),
+            Err(Failure::Rows(fault)) => self.push_refused(project, plan, &fault),
+            Err(failure) => self.conversation_failed(failure, Some(&project), true),
+        }
+    }
+
+    fn push_answered(&mut self, project: ProjectName, mut plan: Plan, reply: &PushReply) {
+        let mut decided = settlements(&plan.next(), reply);
+        if decided.is_empty() {
+            let message = format!("the server answered a push of {project} without naming any of its rows");
+            let failure =
+                Failure::Transport { code: ReasonCode::TransportFailed, message, unreachable: false, wait_ms: None };
+            return self.conversation_failed(failure, Some(&project), true);
+        }
+        decided.extend(plan.accepted());
+        self.conversation_succeeded();
+        self.push.retry.succeed();
+        self.push.last_push_ms = Some(self.now.wall_ms);
+        if let Some(known) = self.projects.get_mut(&project) {
+            known.push.succeed();
+            known.access.succeed();
+            known.last_push_ms = Some(self.now.wall_ms);
+            (known.outage, known.outage_rounds) = (false, 0);
+        }
+        self.settle_or_send(project, plan, decided);
+    }
+
+    fn push_refused(&mut self, project: ProjectName, mut plan: Plan, fault: &RowFault) {
+        let decided = plan.refused(fault);
+        self.settle_or_send(project, plan, decided);
+    }
+
+    /// Nothing got through: waits, and blames the first row only when pulls went on all the while.
+    fn push_outage(&mut self, name: &ProjectName, plan: &Plan, evidence: String) {
+        let pages = self.pull.pages;
+        let wait_ms = self.projects.get(name).map(|project| self.backoff_ms(project.push.failures)).unwrap_or_default();
+        let now = self.now;
+        let Some(project) = self.projects.get_mut(name) else { return };
+        if project.outage && pages > project.pages_at_outage {
+            project.outage_rounds += 1;
+        }
+        project.outage = true;
+        project.pages_at_outage = pages;
+        if project.outage_rounds >= OUTAGE_ROUNDS {
+            let guilty = plan.blame_first();
+            if !guilty.is_empty() {
+                project.outage_rounds = 0;
+                return self.settle_or_send(name.clone(), Plan::whole(Vec::new()), guilty);
+            }
+        }
+        let what = plan.first().map(|row: &PendingRow| format!(" (first: {} {})", row.entity, row.entity_key));
+        let message = format!("the server takes nothing of project {name}{}: {evidence}", what.unwrap_or_default());
+        project.push.fail(ReasonCode::TransportFailed, message, wait_ms, now);
+        // It must answer a pull before a row can be to blame.
+        project.drained_generation = 0;
+    }
+
+    pub(crate) fn settled(&mut self, answer: Result<Settled, StoreTrouble>) {
+        let State::Settling(project, plan) = std::mem::take(&mut self.push.state) else { return };
+        match answer {
+            Ok(settled) => {
+                if let Some(known) = self.projects.get_mut(&project) {
+                    known.totals.pushed += settled.acked;
+                }
+                self.note_settled(&project, settled);
+                self.settle_or_send(project, plan, Vec::new());
+            }
+            Err(trouble) => self.store_failed(trouble, true),
+        }
+    }
+
+    fn note_settled(&mut self, project: &ProjectName, settled: Settled) {
+        if settled.acked > 0 {
+            self.note("pushed", Some(project), format!("{} rows", settled.acked));
+        }
+        if settled.held > 0 {
+            self.note("held", Some(project), format!("{} rows were refused; see `engramctl held list`", settled.held));
+        }
+    }
+}
