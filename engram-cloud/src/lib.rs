@@ -1,1 +1,85 @@
-//! Placeholder.
+//! The server that several machines and people share.
+//!
+//! [`run`] is the whole of it: it claims the data directory, opens the journal, serves, and ends in order. The layers
+//! are `router` over `api` over the [`journal`]'s trait; `auth` decides who may do what.
+
+pub mod admin;
+mod api;
+pub mod app;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod journal;
+pub mod keep;
+mod router;
+mod server;
+mod timed;
+
+use app::{App, Parts};
+use auth::{Gate, Grant};
+use clock::Clock;
+use config::Config;
+use journal::Journal;
+use journal::embedded::{Embedded, OpenError};
+use keep::{DataDir, KeepError, Kept};
+use std::future::Future;
+use std::io::Write;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data directory or a secret in it.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// The store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The socket.
+    #[error("the listening socket does not tell its address: {0}")]
+    Listener(#[source] std::io::Error),
+}
+
+/// Serves until `shutdown` resolves; by then waiting pulls are answered, requests finished and the store is closed.
+///
+/// Says on stdout where it listens once it is ready, and a token that it had to make.
+///
+/// # Errors
+/// [`RunError`] where it cannot start; once it serves, it does not fail.
+pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let addr = listener.local_addr().map_err(RunError::Listener)?;
+    let clock = Clock::system();
+    let dir = DataDir::claim(&config.data_dir)?;
+    let kept = Kept::complete(&config, &dir)?;
+    let journal = Embedded::open(&dir, clock.clone())?;
+    let grant = config.projects.clone().unwrap_or(Grant::Every);
+    let gate = match &kept.token {
+        Some(token) => Gate::with_token(token, grant),
+        None => Gate::open(grant),
+    };
+    let (draining, drained) = watch::channel(false);
+    let app = App::new(Parts {
+        journal: journal.clone(),
+        gate,
+        clock,
+        limits: app::limits(config.push_bytes_max),
+        timeouts: config.timeouts,
+        draining: drained,
+    });
+    say(&kept.welcome(addr));
+    say(&format!("engram-cloud listening on http://{addr}\n"));
+    if config.insecure {
+        tracing::warn!("no token is asked for: everybody on this machine may read and write");
+    }
+    server::serve(listener, router::router(app), config.timeouts, config.connections_max, draining, shutdown).await;
+    journal.close().await;
+    drop(dir);
+    Ok(())
+}
+
+/// Writes to stdout, and does not mind when nobody reads it.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,181 @@
+//! What the server was told, checked before anything is opened (cloud.md, "Access").
+//!
+//! The settings keep the peer's names. What contradicts itself or is weak refuses to start; the message names the
+//! setting and what would be valid, and never the value of a secret (SECRET-1).
+
+pub mod cli;
+mod error;
+mod parse;
+mod secret;
+
+use crate::auth::Grant;
+use cli::ServeArgs;
+pub use error::ConfigError;
+pub use parse::store_dir;
+pub use secret::Secret;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Names of settings, as they stand in the environment.
+pub mod setting {
+    /// Port to listen on.
+    pub const PORT: &str = "ENGRAM_PORT";
+    /// Address to listen on.
+    pub const HOST: &str = "ENGRAM_CLOUD_HOST";
+    /// Folder of the embedded store.
+    pub const DATA_DIR: &str = "ENGRAM_CLOUD_DATA_DIR";
+    /// Postgres, from the next release on.
+    pub const DATABASE_URL: &str = "ENGRAM_DATABASE_URL";
+    /// The token devices present.
+    pub const TOKEN: &str = "ENGRAM_CLOUD_TOKEN";
+    /// The projects that token may read and write.
+    pub const ALLOWED_PROJECTS: &str = "ENGRAM_CLOUD_ALLOWED_PROJECTS";
+    /// The dashboard administrator's token.
+    pub const ADMIN: &str = "ENGRAM_CLOUD_ADMIN";
+    /// What dashboard sessions are signed with.
+    pub const JWT_SECRET: &str = "ENGRAM_JWT_SECRET";
+    /// What managed tokens are hashed with.
+    pub const PEPPER: &str = "ENGRAM_CLOUD_TOKEN_PEPPER";
+    /// Whether to ask for no token at all.
+    pub const INSECURE: &str = "ENGRAM_CLOUD_INSECURE_NO_AUTH";
+    /// The largest push, decompressed.
+    pub const MAX_PUSH_BYTES: &str = "ENGRAM_CLOUD_MAX_PUSH_BYTES";
+    /// The form of the log.
+    pub const LOG: &str = "ENGRAM_CLOUD_LOG";
+    /// How much is logged.
+    pub const LOG_LEVEL: &str = "ENGRAM_CLOUD_LOG_LEVEL";
+}
+
+/// The default of [`setting::MAX_PUSH_BYTES`].
+pub const PUSH_BYTES_DEFAULT: u64 = 8 * 1024 * 1024;
+
+/// What `serve` was told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub addr: SocketAddr,
+    /// Folder of the embedded store and of the secrets that were not given.
+    pub data_dir: PathBuf,
+    /// The token devices present; `None` takes the kept one, or makes it.
+    pub token: Option<Secret>,
+    /// The projects the token may touch; `None` is every project.
+    pub projects: Option<Grant>,
+    /// Asks nobody for a token.
+    pub insecure: bool,
+    /// The dashboard administrator's token.
+    pub admin: Option<Secret>,
+    /// What dashboard sessions are signed with; `None` takes the kept one, or makes it.
+    pub jwt_secret: Option<Secret>,
+    /// What managed tokens are hashed with; `None` takes the kept one, or makes it.
+    pub pepper: Option<Secret>,
+    /// The largest push in bytes, decompressed.
+    pub push_bytes_max: u64,
+    /// How long peers may take.
+    pub timeouts: Timeouts,
+    /// Connections at one time.
+    pub connections_max: usize,
+}
+
+/// How long the other side may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a request's head, the wait for the next one on a kept connection included.
+    pub head: Duration,
+    /// Between two pieces of a body.
+    pub body_idle: Duration,
+    /// For a whole body.
+    pub body: Duration,
+    /// For the peer to take more of an answer.
+    pub write: Duration,
+    /// For requests that are under way at shutdown.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(60),
+            body_idle: Duration::from_secs(20),
+            body: Duration::from_secs(120),
+            write: Duration::from_secs(30),
+            drain: Duration::from_millis(3_500),
+        }
+    }
+}
+
+impl Config {
+    /// Makes the configuration of a server for this machine alone, on a free port, with everything else at its default.
+    #[must_use]
+    pub fn local(data_dir: PathBuf) -> Self {
+        Self {
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data_dir,
+            token: None,
+            projects: None,
+            insecure: false,
+            admin: None,
+            jwt_secret: None,
+            pepper: None,
+            push_bytes_max: PUSH_BYTES_DEFAULT,
+            timeouts: Timeouts::default(),
+            connections_max: 4096,
+        }
+    }
+
+    /// Reads and checks settings: the arguments, then the environment for secrets.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing that does not parse, is weak, or contradicts another.
+    pub fn read(args: &ServeArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        if parse::given(args.database_url.as_deref()).is_some() {
+            return Err(ConfigError::Postgres);
+        }
+        let secret = |name: &'static str, bytes_min| secret::given(name, env(name), bytes_min);
+        let host = parse::host(parse::given(args.host.as_deref()).unwrap_or("127.0.0.1"))?;
+        let config = Self {
+            addr: SocketAddr::new(host, parse::port(parse::given(args.port.as_deref()).unwrap_or("8080"))?),
+            token: secret(setting::TOKEN, secret::TOKEN_BYTES_MIN)?,
+            projects: parse::given(args.allowed_projects.as_deref()).map(parse::projects).transpose()?,
+            insecure: parse::given(args.insecure_no_auth.as_deref()).map(parse::switch).transpose()?.unwrap_or(false),
+            admin: secret(setting::ADMIN, secret::TOKEN_BYTES_MIN)?,
+            jwt_secret: secret(setting::JWT_SECRET, secret::KEY_BYTES_MIN)?,
+            pepper: secret(setting::PEPPER, secret::KEY_BYTES_MIN)?,
+            push_bytes_max: match parse::given(args.max_push_bytes.as_deref()) {
+                Some(text) => parse::push_bytes(text)?,
+                None => PUSH_BYTES_DEFAULT,
+            },
+            ..Self::local(parse::data_dir(args.data_dir.as_deref(), &env)?)
+        };
+        config.contradictions()?;
+        Ok(config)
+    }
+
+    fn contradictions(&self) -> Result<(), ConfigError> {
+        if self.insecure {
+            for (name, secret) in [(setting::TOKEN, &self.token), (setting::ADMIN, &self.admin)] {
+                if secret.is_some() {
+                    return Err(ConfigError::InsecureWithToken { name });
+                }
+            }
+            if !is_loopback(self.addr.ip()) {
+                return Err(ConfigError::InsecureBeyondLoopback { host: self.addr.ip() });
+            }
+        }
+        if self.token.is_some() && self.projects.is_none() {
+            return Err(ConfigError::TokenWithoutProjects);
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

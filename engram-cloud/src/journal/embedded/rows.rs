@@ -1,0 +1,202 @@
+//! The statements of the journal's tables, each a function.
+
+use super::super::Told;
+use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
+use engram_proto::mutation::{Entity, Op, payload_text};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// A row on its way in.
+pub(super) struct NewRow<'a> {
+    pub(super) seq: i64,
+    pub(super) project: &'a ProjectName,
+    pub(super) entity: &'a str,
+    pub(super) key: &'a str,
+    pub(super) op: &'a str,
+    pub(super) payload: &'a str,
+    pub(super) occurred_at_us: i64,
+    pub(super) hash: &'a str,
+    pub(super) pushed_by: &'a str,
+}
+
+/// The current version of an entity, with the row it stands in.
+pub(super) struct Head {
+    pub(super) told: Told,
+    pub(super) op: String,
+    pub(super) payload: String,
+}
+
+impl Head {
+    /// Reads the version; `None` for a row that makes none, and so merges with nothing.
+    pub(super) fn version(&self, entity: Entity, key: &str) -> Option<Version> {
+        let payload = payload_text(&self.payload).ok()?;
+        Version::read(entity, key, Op::parse(&self.op)?, &payload).ok()
+    }
+}
+
+pub(super) fn told(seq: i64, occurred_at_us: i64) -> Told {
+    Told { seq: seq.unsigned_abs(), occurred_at_us }
+}
+
+/// Returns the highest number there is; 0 in an empty journal.
+pub(super) fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM cloud_mutations")?.query_row([], |row| row.get(0))
+}
+
+pub(super) fn append(connection: &Connection, row: &NewRow<'_>) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO cloud_mutations
+               (seq, project, entity, entity_key, op, payload, occurred_at, version_hash, pushed_by)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    connection.prepare_cached(sql)?.execute(params![
+        row.seq,
+        row.project.as_str(),
+        row.entity,
+        row.key,
+        row.op,
+        row.payload,
+        row.occurred_at_us,
+        row.hash,
+        row.pushed_by
+    ])?;
+    Ok(())
+}
+
+pub(super) fn head(
+    connection: &Connection,
+    project: &ProjectName,
+    entity: &str,
+    key: &str,
+) -> rusqlite::Result<Option<Head>> {
+    let sql = "SELECT m.seq, m.occurred_at, m.op, m.payload FROM cloud_heads h JOIN cloud_mutations m ON m.seq = h.seq
+               WHERE h.project = ?1 AND h.entity = ?2 AND h.entity_key = ?3";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Head { told: told(row.get(0)?, row.get(1)?), op: row.get(2)?, payload: row.get(3)? })
+    };
+    connection.prepare_cached(sql)?.query_row(params![project.as_str(), entity, key], read).optional()
+}
+
+pub(super) fn set_head(
+    connection: &Connection,
+    project: &ProjectName,
+    key: &str,
+    version: &Version,
+    seq: i64,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO cloud_heads (project, entity, entity_key, seq, session_id, is_deleted)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (project, entity, entity_key)
+               DO UPDATE SET seq = ?4, session_id = ?5, is_deleted = ?6";
+    let (entity, session_id) = (version.entity().as_str(), version.session_id());
+    let params = params![project.as_str(), entity, key, seq, session_id, version.is_delete()];
+    connection.prepare_cached(sql)?.execute(params)?;
+    Ok(())
+}
+
+/// Looks a mutation id up; `true` says that its version lost.
+pub(super) fn by_id(
+    connection: &Connection,
+    project: &ProjectName,
+    mutation_id: &str,
+) -> rusqlite::Result<Option<(Told, bool)>> {
+    let sql = "SELECT m.seq, m.occurred_at, i.is_superseded
+               FROM cloud_mutation_ids i JOIN cloud_mutations m ON m.seq = i.seq
+               WHERE i.project = ?1 AND i.mutation_id = ?2";
+    let read = |row: &rusqlite::Row<'_>| Ok((told(row.get(0)?, row.get(1)?), row.get(2)?));
+    connection.prepare_cached(sql)?.query_row(params![project.as_str(), mutation_id], read).optional()
+}
+
+pub(super) fn keep_id(
+    connection: &Connection,
+    project: &ProjectName,
+    mutation_id: &str,
+    told: Told,
+    is_superseded: bool,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO cloud_mutation_ids (project, mutation_id, seq, is_superseded) VALUES (?1, ?2, ?3, ?4)";
+    let seq = told.seq.cast_signed();
+    connection.prepare_cached(sql)?.execute(params![project.as_str(), mutation_id, seq, is_superseded])?;
+    Ok(())
+}
+
+/// Finds the last row of an entity of a newer program, or the one that has just this content.
+pub(super) fn foreign(
+    connection: &Connection,
+    project: &ProjectName,
+    entity: &str,
+    key: &str,
+    hash: Option<&str>,
+) -> rusqlite::Result<Option<(Told, String)>> {
+    let sql = "SELECT seq, occurred_at, version_hash FROM cloud_mutations
+               WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND (?4 IS NULL OR version_hash = ?4)
+               AND entity NOT IN ('session', 'observation', 'prompt', 'relation')
+               ORDER BY seq DESC LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| Ok((told(row.get(0)?, row.get(1)?), row.get(2)?));
+    connection.prepare_cached(sql)?.query_row(params![project.as_str(), entity, key, hash], read).optional()
+}
+
+/// A version that lost, as it is kept.
+pub(super) struct Loser<'a> {
+    pub(super) project: &'a ProjectName,
+    pub(super) entity: &'a str,
+    pub(super) key: &'a str,
+    pub(super) digest: &'a str,
+    pub(super) op: &'a str,
+    pub(super) payload: &'a str,
+    pub(super) base: Option<&'a str>,
+    pub(super) winner_seq: i64,
+    pub(super) occurred_at_us: i64,
+    pub(super) pushed_by: &'a str,
+}
+
+/// Records a version that lost on arrival, once.
+pub(super) fn keep_superseded(connection: &Connection, loser: &Loser<'_>, has_text: bool) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO cloud_superseded
+               (project, entity, entity_key, digest, op, payload, base, lost_to_seq, occurred_at, pushed_by)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![
+        loser.project.as_str(),
+        loser.entity,
+        loser.key,
+        loser.digest,
+        loser.op,
+        has_text.then_some(loser.payload),
+        loser.base,
+        loser.winner_seq,
+        loser.occurred_at_us,
+        loser.pushed_by
+    ])?;
+    Ok(())
+}
+
+/// Records the loser of a conflict with its text, once.
+pub(super) fn keep_conflict(connection: &Connection, loser: &Loser<'_>) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO cloud_conflicts
+               (project, entity, entity_key, digest, op, payload, base, winner_seq, occurred_at, pushed_by)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, ''), ?8, ?9, ?10) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![
+        loser.project.as_str(),
+        loser.entity,
+        loser.key,
+        loser.digest,
+        loser.op,
+        loser.payload,
+        loser.base,
+        loser.winner_seq,
+        loser.occurred_at_us,
+        loser.pushed_by
+    ])?;
+    Ok(())
+}
+
+/// Lists the live prompts of a session.
+pub(super) fn live_prompts(
+    connection: &Connection,
+    project: &ProjectName,
+    session_id: &str,
+) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT entity_key FROM cloud_heads
+               WHERE project = ?1 AND session_id = ?2 AND entity = 'prompt' AND is_deleted = 0 ORDER BY entity_key";
+    let mut statement = connection.prepare_cached(sql)?;
+    let keys = statement.query_map(params![project.as_str(), session_id], |row| row.get(0))?;
+    keys.collect()
+}
