@@ -1,0 +1,90 @@
+//! What can go wrong in the store, and the reason code that people see for it.
+
+use engram_proto::reason::ReasonCode;
+use rusqlite::ErrorCode;
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another connection held the lock for longer than the busy timeout.
+    #[error("another process is writing to the store; try again")]
+    Busy,
+    /// There is no room on the disk.
+    #[error("the disk that holds the store is full")]
+    Full,
+    /// SQLite says that the file is damaged.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// A newer program wrote the file.
+    #[error("the store has format {found}, this engramd knows up to {known}; upgrade engramd")]
+    Newer {
+        /// The major in the file.
+        found: u32,
+        /// The newest major that this program knows.
+        known: u32,
+    },
+    /// The fence that was presented is no longer the last one granted (OWN-2).
+    #[error("the sync lease was lost to another process")]
+    LeaseLost,
+    /// Nothing of that name is here.
+    #[error("{0} was not found")]
+    NotFound(String),
+    /// What was asked cannot be done.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store's thread has ended.
+    #[error("the store is closed")]
+    Gone,
+    /// The file could not be created or opened.
+    #[error("the store's file cannot be opened")]
+    File(#[source] std::io::Error),
+    /// Anything else that SQLite says.
+    #[error("SQLite: {0}")]
+    Sqlite(#[source] rusqlite::Error),
+}
+
+impl StoreError {
+    /// Returns the reason code of the errors that stop the whole store.
+    #[must_use]
+    pub fn reason(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Busy => Some(ReasonCode::StoreBusy),
+            Self::Full => Some(ReasonCode::StoreFull),
+            Self::Corrupt(_) => Some(ReasonCode::StoreCorrupt),
+            Self::Newer { .. } => Some(ReasonCode::StoreNewer),
+            Self::LeaseLost => Some(ReasonCode::LeaseHeldElsewhere),
+            Self::NotFound(_) | Self::Invalid(_) | Self::Gone | Self::File(_) | Self::Sqlite(_) => None,
+        }
+    }
+
+    /// Tells whether the values of one row caused it, so that its neighbours can go on without it (ISO-3).
+    pub(super) fn is_the_rows_fault(&self) -> bool {
+        match self {
+            Self::Invalid(_) => true,
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+            }
+            Self::Sqlite(error) => matches!(
+                error,
+                rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::IntegralValueOutOfRange(..)
+                    | rusqlite::Error::InvalidColumnType(..)
+                    | rusqlite::Error::ToSqlConversionFailure(_)
+                    | rusqlite::Error::Utf8Error(..)
+                    | rusqlite::Error::NulError(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            _ => Self::Sqlite(error),
+        }
+    }
+}

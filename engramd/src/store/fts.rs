@@ -1,0 +1,127 @@
+//! The full-text index of rows that are written while triggers are off.
+//!
+//! FTS5 flushes at every statement of a trigger, so applying switches triggers off and this list is worked off once per
+//! transaction: a 'delete' command with the old values for rows that changed, one statement for all that are new.
+
+use super::error::StoreError;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+/// What a table's index needs.
+struct Statements {
+    columns: usize,
+    read: &'static str,
+    forget: &'static str,
+    add_one: &'static str,
+    add_from: &'static str,
+}
+
+const OBSERVATIONS: Statements = Statements {
+    columns: 7,
+    read: "SELECT id, title, content, tool_name, type, project, topic_key FROM observations WHERE id = ?1",
+    forget: "INSERT INTO observations_fts
+             (observations_fts, rowid, title, content, tool_name, type, project, topic_key)
+             VALUES ('delete', ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    add_one: "INSERT INTO observations_fts (rowid, title, content, tool_name, type, project, topic_key)
+              SELECT id, title, content, tool_name, type, project, topic_key FROM observations WHERE id = ?1",
+    add_from: "INSERT INTO observations_fts (rowid, title, content, tool_name, type, project, topic_key)
+               SELECT id, title, content, tool_name, type, project, topic_key FROM observations WHERE id >= ?1",
+};
+
+const PROMPTS: Statements = Statements {
+    columns: 3,
+    read: "SELECT id, content, project FROM user_prompts WHERE id = ?1",
+    forget: "INSERT INTO prompts_fts (prompts_fts, rowid, content, project) VALUES ('delete', ?1, ?2, ?3)",
+    add_one: "INSERT INTO prompts_fts (rowid, content, project)
+              SELECT id, content, project FROM user_prompts WHERE id = ?1",
+    add_from: "INSERT INTO prompts_fts (rowid, content, project)
+               SELECT id, content, project FROM user_prompts WHERE id >= ?1",
+};
+
+/// What has to be done to both indexes before the transaction commits.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    observations: Table,
+    prompts: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// The first row inserted in this transaction; those behind it are new too.
+    first_new: Option<i64>,
+    /// Old values of rows that were there before.
+    changed: Vec<(i64, Vec<Value>)>,
+}
+
+/// How far the list was, to go back there when one row fails.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark([(Option<i64>, usize); 2]);
+
+impl Index {
+    /// Says that an observation was inserted.
+    pub(super) fn observation_added(&mut self, id: i64) {
+        self.observations.added(id);
+    }
+
+    /// Says that an observation is about to change or go; its old values are read now.
+    pub(super) fn observation_changes(&mut self, conn: &Connection, id: i64) -> Result<(), StoreError> {
+        self.observations.changes(conn, &OBSERVATIONS, id)
+    }
+
+    /// Says that a prompt was inserted.
+    pub(super) fn prompt_added(&mut self, id: i64) {
+        self.prompts.added(id);
+    }
+
+    /// Says that a prompt is about to change or go; its old values are read now.
+    pub(super) fn prompt_changes(&mut self, conn: &Connection, id: i64) -> Result<(), StoreError> {
+        self.prompts.changes(conn, &PROMPTS, id)
+    }
+
+    /// Remembers how far the list is.
+    pub(super) fn mark(&self) -> Mark {
+        Mark([&self.observations, &self.prompts].map(|table| (table.first_new, table.changed.len())))
+    }
+
+    /// Goes back to a mark, together with a savepoint.
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        for (table, (first_new, changed)) in [&mut self.observations, &mut self.prompts].into_iter().zip(mark.0) {
+            table.first_new = first_new;
+            table.changed.truncate(changed);
+        }
+    }
+
+    /// Brings both indexes up to the tables.
+    pub(super) fn write(self, conn: &Connection) -> Result<(), StoreError> {
+        self.observations.write(conn, &OBSERVATIONS)?;
+        self.prompts.write(conn, &PROMPTS)
+    }
+}
+
+impl Table {
+    fn added(&mut self, id: i64) {
+        self.first_new = Some(self.first_new.map_or(id, |first| first.min(id)));
+    }
+
+    fn changes(&mut self, conn: &Connection, sql: &Statements, id: i64) -> Result<(), StoreError> {
+        let unindexed = self.first_new.is_some_and(|first| id >= first);
+        if unindexed || self.changed.iter().any(|&(changed, _)| changed == id) {
+            return Ok(());
+        }
+        let mut statement = conn.prepare_cached(sql.read)?;
+        let old = statement.query_row([id], |row| (0..sql.columns).map(|at| row.get(at)).collect())?;
+        self.changed.push((id, old));
+        Ok(())
+    }
+
+    fn write(self, conn: &Connection, sql: &Statements) -> Result<(), StoreError> {
+        for (id, old) in self.changed {
+            conn.prepare_cached(sql.forget)?.execute(params_from_iter(old))?;
+            conn.prepare_cached(sql.add_one)?.execute([id])?;
+        }
+        if let Some(first) = self.first_new {
+            conn.prepare_cached(sql.add_from)?.execute([first])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! The journal `sync_mutations`: one row per local write, in the transaction of that write.
+
+use super::error::StoreError;
+use super::meta;
+use engram_proto::canonical::{Hash, Object};
+use engram_proto::id::ProjectName;
+use engram_proto::mutation::{Entity, Op};
+use engram_proto::time::RowTime;
+use rusqlite::{Connection, Transaction, params};
+
+/// The one target of the journal.
+pub(super) const TARGET: &str = "cloud";
+/// Why a row left the queue unsent: a merge that came in took its place.
+pub(super) const SUPERSEDED: &str = "superseded";
+/// Why a row left the queue unsent: what it wrote was deleted for good before any request carried it.
+pub(super) const TAKEN_BACK: &str = "taken_back";
+/// Why a row left the queue unsent: someone gave it up.
+pub(super) const DROPPED: &str = "dropped";
+
+/// One local write, as it goes into the journal.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalWrite<'a> {
+    /// The project, whether or not it is enrolled.
+    pub project: &'a ProjectName,
+    /// What was written.
+    pub entity: Entity,
+    /// Session id or sync id.
+    pub key: &'a str,
+    /// What was done.
+    pub op: Op,
+    /// What [`Version::read`](engram_proto::merge::Version::read) reads back.
+    pub payload: &'a Object,
+    /// The hash of the version that was edited.
+    pub base: Option<Hash>,
+    /// When it was written.
+    pub at: RowTime,
+}
+
+/// Appends one row and returns its seq.
+///
+/// # Errors
+/// What SQLite says.
+pub fn append(tx: &Transaction<'_>, write: &LocalWrite<'_>) -> Result<i64, StoreError> {
+    append_on(tx, write)
+}
+
+pub(super) fn append_on(conn: &Connection, write: &LocalWrite<'_>) -> Result<i64, StoreError> {
+    let (project, at) = (write.project.as_str(), write.at.to_string());
+    let payload = serde_json::Value::Object(write.payload.clone()).to_string();
+    conn.prepare_cached(
+        "INSERT INTO sync_mutations (target_key, entity, entity_key, op, payload, source, occurred_at, project)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'local', ?6, ?7)",
+    )?
+    .execute(params![TARGET, write.entity.as_str(), write.key, write.op.as_str(), payload, at, project])?;
+    let seq = conn.last_insert_rowid();
+    if let Some(base) = write.base {
+        conn.prepare_cached("INSERT INTO engramd_journal (seq, base) VALUES (?1, ?2)")?
+            .execute(params![seq, base.to_string()])?;
+    }
+    for target in [TARGET.to_owned(), format!("{TARGET}:{project}")] {
+        conn.prepare_cached(
+            "INSERT INTO sync_state (target_key, lifecycle, last_enqueued_seq, updated_at)
+             VALUES (?1, 'pending', ?2, ?3)
+             ON CONFLICT (target_key) DO UPDATE SET last_enqueued_seq = ?2, updated_at = ?3,
+                 lifecycle = CASE WHEN lifecycle IN ('idle', 'healthy') THEN 'pending' ELSE lifecycle END",
+        )?
+        .execute(params![target, seq, at])?;
+    }
+    Ok(seq)
+}
+
+/// Takes back every pending row of an entity, where no request carried one and nothing of it is known; tells whether
+/// it did (ACK-2: such rows are void).
+///
+/// # Errors
+/// What SQLite says.
+pub fn void_if_never_carried(
+    tx: &Transaction<'_>,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let names = params![project.as_str(), entity.as_str(), key];
+    let known = "SELECT EXISTS (SELECT 1 FROM engramd_version WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)";
+    if tx.prepare_cached(known)?.query_row(names, |row| row.get(0))? {
+        return Ok(false);
+    }
+    let carried: bool = tx
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j USING (seq)
+             WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3
+             AND (m.acked_at IS NOT NULL AND j.void IS NULL
+                 OR m.seq <= coalesce((SELECT seq FROM engramd_carried WHERE project = ?1), 0)))",
+        )?
+        .query_row(names, |row| row.get(0))?;
+    if carried {
+        return Ok(false);
+    }
+    let mut statement = tx.prepare_cached(
+        "SELECT seq FROM sync_mutations
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND acked_at IS NULL",
+    )?;
+    let seqs = statement.query_map(names, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    for &seq in &seqs {
+        void(tx, seq, TAKEN_BACK, None)?;
+    }
+    if !seqs.is_empty() {
+        let times = meta::get_number(tx, meta::TAKEN_BACK)? + 1;
+        meta::set(tx, meta::TAKEN_BACK, Some(&times.to_string()))?;
+    }
+    Ok(!seqs.is_empty())
+}
+
+/// Takes one row out of pending for ever, unsent. It is acknowledged too (without `at`, as of when it was written), so
+/// that no Go process sends it.
+pub(super) fn void(conn: &Connection, seq: i64, why: &str, at: Option<RowTime>) -> Result<bool, StoreError> {
+    let left = conn
+        .prepare_cached(
+            "UPDATE sync_mutations SET acked_at = coalesce(?2, occurred_at) WHERE seq = ?1 AND acked_at IS NULL",
+        )?
+        .execute(params![seq, at.map(|at| at.to_string())])?;
+    if left == 1 {
+        conn.prepare_cached(
+            "INSERT INTO engramd_journal (seq, void) VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET void = ?2",
+        )?
+        .execute(params![seq, why])?;
+    }
+    Ok(left == 1)
+}

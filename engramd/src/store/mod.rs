@@ -1,0 +1,90 @@
+//! `engram.db`: the tables shared with the Go program, what is ours beside them, and every statement on either.
+//!
+//! A [`Store`] is one writing connection and works synchronously; simulator and tests use it as it is, the daemon
+//! through a [`StoreHandle`], which keeps it on a thread of its own. Time is always an argument.
+
+mod counts;
+mod error;
+mod fts;
+pub mod journal;
+mod meta;
+mod open;
+mod rows;
+mod schema;
+mod thread;
+pub mod versions;
+
+pub use error::StoreError;
+pub use open::open_reader;
+pub use rows::observation::normalized_hash;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+pub use thread::{StoreGone, StoreHandle};
+
+/// The writing connection to `engram.db`.
+#[derive(Debug)]
+pub struct Store {
+    conn: Connection,
+    device_id: String,
+    data_version: i64,
+    counts: counts::Cache,
+    commits: u64,
+    stopwatch: fn() -> u64,
+}
+
+impl Store {
+    /// Returns the uuid that names this store to clouds.
+    #[must_use]
+    pub fn device_id(&self) -> &str {
+        &self.device_id
+    }
+
+    /// Runs a closure in one transaction that has the write lock from its start, and commits what returns `Ok`.
+    ///
+    /// # Errors
+    /// Those of the closure, after everything was rolled back, and what SQLite says.
+    pub fn write<R>(&mut self, f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = f(&tx)?;
+        tx.commit()?;
+        self.commits += 1;
+        Ok(result)
+    }
+
+    /// Runs a closure that only reads.
+    ///
+    /// # Errors
+    /// Those of the closure.
+    pub fn read<R>(&self, f: impl FnOnce(&Connection) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        f(&self.conn)
+    }
+
+    /// Tells whether another process, or another connection, committed since this was asked last.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn data_changed_elsewhere(&mut self) -> Result<bool, StoreError> {
+        let version = open::data_version(&self.conn)?;
+        Ok(std::mem::replace(&mut self.data_version, version) != version)
+    }
+
+    /// Returns how many transactions this value committed.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// Gives the store a clock that only goes forward, in milliseconds, by which it ends long transactions (OWN-3).
+    ///
+    /// Without one a transaction ends by its number of rows alone, which is what a simulation wants.
+    pub fn set_stopwatch(&mut self, stopwatch: fn() -> u64) {
+        self.stopwatch = stopwatch;
+    }
+
+    /// Moves what the write-ahead log holds into the file.
+    ///
+    /// # Errors
+    /// What SQLite says; that others still read is none.
+    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
+        Ok(self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+    }
+}

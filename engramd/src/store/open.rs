@@ -1,0 +1,96 @@
+//! Opening the file: who may read it, how durable it is, which version it has.
+
+use super::error::StoreError;
+use super::{Store, counts, meta, schema};
+use engram_proto::time::RowTime;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a statement waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Prepared statements kept; the loop uses about half as many.
+const STATEMENTS_MAX: usize = 160;
+/// Pages kept in memory, in KiB, grown into as needed.
+const CACHE_KIB: i64 = 8 * 1024;
+/// What is left of the write-ahead log after a checkpoint.
+const WAL_BYTES_MAX: i64 = 16 << 20;
+
+impl Store {
+    /// Opens the store, creating it (readable by its owner only) or bringing it forward first.
+    ///
+    /// Nothing is scanned: a file that is up to date costs a few pages, however large it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] for a file of a newer program, and whatever the file system or SQLite says.
+    pub fn open(path: &Path, now: RowTime) -> Result<Self, StoreError> {
+        create_private(path).map_err(StoreError::File)?;
+        let conn = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_CREATE,
+        )?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        switch_to_wal(&conn)?;
+        Self::set_up(conn, now)
+    }
+
+    /// Opens a store that lives as long as the value.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open_in_memory(now: RowTime) -> Result<Self, StoreError> {
+        Self::set_up(Connection::open_in_memory()?, now)
+    }
+
+    fn set_up(mut conn: Connection, now: RowTime) -> Result<Self, StoreError> {
+        conn.pragma_update(None, "foreign_keys", true)?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        schema::bring_forward(&mut conn, now)?;
+        let device_id =
+            meta::get(&conn, meta::DEVICE_ID)?.ok_or_else(|| StoreError::Corrupt("it has no device id".to_owned()))?;
+        let data_version = data_version(&conn)?;
+        let counts = counts::Cache::default();
+        Ok(Self { conn, device_id, data_version, counts, commits: 0, stopwatch: || 0 })
+    }
+}
+
+/// Opens a second connection that only reads, for searches that must not wait for the writer.
+///
+/// # Errors
+/// What SQLite says.
+pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// Asks for the number that changes when another connection commits.
+pub(super) fn data_version(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(conn.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+}
+
+/// Creates the file before SQLite does, so that at no instant others may read it.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Switches to WAL; on a cold start SQLite can answer BUSY at once, without waiting for the timeout.
+fn switch_to_wal(conn: &Connection) -> Result<(), StoreError> {
+    let rungs = engram_retry::ladder(Duration::from_millis(10), Duration::from_secs(1));
+    engram_retry::blocking(
+        &rungs,
+        |error| matches!(error, StoreError::Busy),
+        || {
+            let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+            if mode == "wal" { Ok(()) } else { Err(StoreError::Invalid(format!("the journal mode stays {mode}"))) }
+        },
+    )
+}

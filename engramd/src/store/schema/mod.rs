@@ -1,0 +1,58 @@
+//! The numbered, frozen versions of the file's format.
+//!
+//! A major that this program does not know is refused; a minor only adds, so a newer one is no obstacle. Each step runs
+//! once, in one transaction; a file that has them all is opened without touching a table.
+
+use super::error::StoreError;
+use super::meta;
+use engram_proto::time::RowTime;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+
+/// The newest major this program knows.
+const MAJOR: u32 = 1;
+
+/// Steps in the order in which they were released: major, minor, statements.
+const STEPS: &[(u32, u32, &[&str])] = &[(1, 0, &[include_str!("v1_shared.sql"), include_str!("v1_ours.sql")])];
+
+/// Where the version stands in `engramd_meta`, as `major.minor`.
+const KEY: &str = "schema";
+
+/// Brings a file forward to the newest version; does nothing to one that is there.
+pub(super) fn bring_forward(conn: &mut Connection, now: RowTime) -> Result<(), StoreError> {
+    if is_current(found(conn)?)? {
+        return Ok(());
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again under the lock: another process may have done it meanwhile.
+    let before = found(&tx)?;
+    for &(major, minor, statements) in STEPS.iter().filter(|&&(major, minor, _)| before < Some((major, minor))) {
+        for sql in statements {
+            tx.execute_batch(sql)?;
+        }
+        meta::set(&tx, KEY, Some(&format!("{major}.{minor}")))?;
+    }
+    tx.prepare_cached("INSERT OR IGNORE INTO sync_state (target_key, updated_at) VALUES ('cloud', ?1)")?
+        .execute([now.to_string()])?;
+    if meta::get(&tx, meta::DEVICE_ID)?.is_none() {
+        meta::set(&tx, meta::DEVICE_ID, Some(&uuid::Uuid::new_v4().to_string()))?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// Reads the version a file has; `None` where we were never here.
+fn found(conn: &Connection) -> Result<Option<(u32, u32)>, StoreError> {
+    let ours = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'engramd_meta'";
+    if conn.query_row(ours, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(None);
+    }
+    let Some(text) = meta::get(conn, KEY)? else { return Ok(None) };
+    let parsed = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    parsed.map(Some).ok_or_else(|| StoreError::Corrupt(format!("its format is called {text:?}")))
+}
+
+fn is_current(found: Option<(u32, u32)>) -> Result<bool, StoreError> {
+    match found {
+        Some((found, _)) if found > MAJOR => Err(StoreError::Newer { found, known: MAJOR }),
+        found => Ok(found >= STEPS.last().map(|&(major, minor, _)| (major, minor))),
+    }
+}

@@ -1,0 +1,190 @@
+//! What is known of an entity, and what this device makes of it (merging.md, "Pull").
+
+use super::error::StoreError;
+use super::rows::{observation, prompt, relation, session};
+use engram_proto::id::ProjectName;
+use engram_proto::merge::{Kind, Lent, Version, merge};
+use engram_proto::mutation::{Entity, Op, payload_text};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Reads the version that the shared tables show, with its text.
+///
+/// Where an entity has several rows, the one with the greatest key speaks. A session that shows another project's
+/// version, or a stand-in, is none.
+///
+/// # Errors
+/// What SQLite says.
+pub fn row_version(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Option<Version>, StoreError> {
+    Ok(match entity {
+        Entity::Session => session::find(conn, key)?
+            .filter(|found| !found.stand_in && found.project == project.as_str())
+            .map(|found| Version::Session(found.version)),
+        Entity::Observation => observation::find(conn, project, key)?.map(|found| Version::Observation(found.version)),
+        Entity::Prompt => prompt::find(conn, project, key)?.map(|found| Version::Prompt(found.version)),
+        Entity::Relation => match relation::find(conn, key)? {
+            Some(found) if relation::project_of(conn, key)?.as_ref() == Some(project) => {
+                Some(Version::Relation(found.version))
+            }
+            _ => None,
+        },
+    })
+}
+
+/// Reads the join of all that was pulled or acknowledged; it has no text.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] where it cannot be read, and what SQLite says.
+pub fn known(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Option<Version>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT head FROM engramd_version WHERE project = ?1 AND entity = ?2 AND entity_key = ?3")?;
+    let head: Option<String> =
+        statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0)).optional()?;
+    let Some(head) = head else { return Ok(None) };
+    let version: Version = serde_json::from_str(&head)
+        .map_err(|error| StoreError::Corrupt(format!("the known version of {entity} {key}: {error}")))?;
+    Ok(Some(version).filter(|version| version.entity() == entity))
+}
+
+/// Keeps what is known; returns whether that is news.
+pub(super) fn learn(
+    conn: &Connection,
+    (project, key): (&ProjectName, &str),
+    before: Option<&Version>,
+    version: &Version,
+) -> Result<bool, StoreError> {
+    if before == Some(version) {
+        return Ok(false);
+    }
+    let head = serde_json::to_string(version).map_err(|error| StoreError::Invalid(error.to_string()))?;
+    let (state, session_id) = match version {
+        Version::Observation(observation) => match observation.key.kind {
+            Kind::Upsert => (0, None),
+            Kind::Soft => (1, Some(observation.session_id.as_str())),
+            Kind::Hard => (2, None),
+        },
+        Version::Prompt(prompt) if prompt.key.deleted => (2, None),
+        _ => (0, None),
+    };
+    conn.prepare_cached(
+        "INSERT INTO engramd_version (project, entity, entity_key, head, state, session_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (project, entity, entity_key) DO UPDATE SET head = ?4, state = ?5, session_id = ?6",
+    )?
+    .execute(params![project.as_str(), version.entity().as_str(), key, head, state, session_id])?;
+    Ok(true)
+}
+
+/// Reads the version this device holds: what is known, joined with what is pending, refused or waits for a parent.
+/// Where none of these exists, the row speaks; else it only lends its text, if that has the hash in the key.
+///
+/// # Errors
+/// What SQLite says.
+pub fn local(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Option<Version>, StoreError> {
+    let mut version = known(conn, project, entity, key)?;
+    for own in pending(conn, project, entity, key)? {
+        version = join(version, own);
+    }
+    for held in held(conn, project, entity, key)? {
+        version = join(version, held);
+    }
+    match version {
+        None => row_version(conn, project, entity, key),
+        Some(mut version) => {
+            if !has_text(&version)
+                && let Some(row) = row_version(conn, project, entity, key)?
+            {
+                lend(&mut version, row);
+            }
+            Ok(Some(version))
+        }
+    }
+}
+
+fn join(a: Option<Version>, b: Version) -> Option<Version> {
+    Some(match a {
+        Some(a) => merge(a, b),
+        None => b,
+    })
+}
+
+/// Reads the versions of the entity's journal rows that no reply named yet, refused ones included.
+fn pending(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Version>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT op, payload FROM sync_mutations
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND acked_at IS NULL",
+    )?;
+    read_all(&mut statement, project, entity, key)
+}
+
+/// Reads the versions of received rows that wait or can never apply.
+fn held(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Version>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT op, payload FROM engramd_held
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND journal_seq IS NULL",
+    )?;
+    read_all(&mut statement, project, entity, key)
+}
+
+fn read_all(
+    statement: &mut rusqlite::Statement<'_>,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Vec<Version>, StoreError> {
+    let mut rows = statement.query([project.as_str(), entity.as_str(), key])?;
+    let mut versions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (op, payload): (String, String) = (row.get(0)?, row.get(1)?);
+        versions.extend(read(entity, key, &op, &payload));
+    }
+    Ok(versions)
+}
+
+/// Reads a stored payload; one that says nothing is no version.
+pub(super) fn read(entity: Entity, key: &str, op: &str, payload: &str) -> Option<Version> {
+    Version::read(entity, key, Op::parse(op)?, &payload_text(payload).ok()?).ok()
+}
+
+/// Tells whether a version's text is at hand, or it has none.
+pub(super) fn has_text(version: &Version) -> bool {
+    match version {
+        Version::Session(_) => true,
+        Version::Observation(version) => version.key.kind != Kind::Upsert || version.body.0.is_some(),
+        Version::Prompt(version) => version.key.deleted || version.content.0.is_some(),
+        Version::Relation(version) => version.body.0.is_some(),
+    }
+}
+
+/// Gives a version the text of another one with the same hash.
+pub(super) fn lend(version: &mut Version, from: Version) {
+    if version.hash() != from.hash() {
+        return;
+    }
+    match (version, from) {
+        (Version::Observation(version), Version::Observation(from)) => fill(&mut version.body, from.body),
+        (Version::Prompt(version), Version::Prompt(from)) => fill(&mut version.content, from.content),
+        (Version::Relation(version), Version::Relation(from)) => fill(&mut version.body, from.body),
+        _ => {}
+    }
+}
+
+fn fill<T>(text: &mut Lent<T>, from: Lent<T>) {
+    if text.0.is_none() {
+        *text = from;
+    }
+}
