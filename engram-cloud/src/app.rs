@@ -3,7 +3,6 @@
 use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::config::Timeouts;
-use crate::journal::Journal;
 use engram_proto::http::health::Limits;
 use std::net::IpAddr;
 use std::sync::Arc;

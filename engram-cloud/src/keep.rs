@@ -4,7 +4,7 @@ use crate::config::{Config, Secret};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -142,6 +142,9 @@ impl Kept {
     #[must_use]
     pub fn welcome(&self, addr: SocketAddr) -> String {
         let Some(token) = self.token.as_ref().filter(|_| self.is_token_new) else { return String::new() };
+        // Listening everywhere is no address to go to; this machine's own is one.
+        let ip = if addr.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { addr.ip() };
+        let addr = SocketAddr::new(ip, addr.port());
         format!(
             "A token was made for this server. It is shown this once and kept in its data directory:\n\n  {}\n\n\
              On each device, run this and paste the token:\n\n  \

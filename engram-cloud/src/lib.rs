@@ -52,7 +52,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
     let clock = Clock::system();
     let dir = DataDir::claim(&config.data_dir)?;
     let kept = Kept::complete(&config, &dir)?;
-    let journal = Embedded::open(&dir, clock.clone())?;
+    let journal = Embedded::open(dir, clock.clone())?;
     let grant = config.projects.clone().unwrap_or(Grant::Every);
     let gate = match &kept.token {
         Some(token) => Gate::with_token(token, grant),
@@ -67,6 +67,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
         timeouts: config.timeouts,
         draining: drained,
     });
+    tracing::info!(%addr, cloud_id = journal.cloud_id(), version = engram_proto::VERSION, "serving");
     say(&kept.welcome(addr));
     say(&format!("engram-cloud listening on http://{addr}\n"));
     if config.insecure {
@@ -74,7 +75,6 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
     }
     server::serve(listener, router::router(app), config.timeouts, config.connections_max, draining, shutdown).await;
     journal.close().await;
-    drop(dir);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! Parses, logs, runs, and turns the outcome into an exit code.
 
 use clap::Parser;
-use engram_cloud::config::Config;
-use engram_cloud::config::cli::{Cli, Command, LogForm, ServeArgs};
+use engram_cloud::config::cli::{Cli, Command, ServeArgs};
+use engram_cloud::config::{Config, LogConfig, LogForm};
 use engram_cloud::{admin, run};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Command::Serve(args) => log(&cli).and_then(|()| serve(args)),
+        Command::Serve(args) => serve(args),
         Command::Admin(args) => admin::run(args, &mut std::io::stdout().lock()).map_err(|error| error.to_string()),
     };
     match done {
@@ -24,24 +25,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn log(cli: &Cli) -> Result<(), String> {
-    let level = cli.log_level.trim().to_ascii_lowercase();
-    if !["error", "warn", "info", "debug", "trace"].contains(&level.as_str()) {
-        let (name, given) = (engram_cloud::config::setting::LOG_LEVEL, &cli.log_level);
-        return Err(format!("{name} (--log-level) is {given:?}; valid is error, warn, info, debug or trace"));
-    }
+fn log(config: &LogConfig) {
     // Of other crates only what went wrong: their finer levels print what passes through them.
-    let filter = EnvFilter::new(format!("warn,engram_cloud={level}"));
+    let filter = EnvFilter::new(format!("warn,engram_cloud={}", config.level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match cli.log {
-        LogForm::Pretty => builder.compact().init(),
+    match config.form {
+        LogForm::Pretty => builder.compact().with_ansi(std::io::stderr().is_terminal()).init(),
         LogForm::Json => builder.json().flatten_event(true).init(),
     }
-    Ok(())
 }
 
 fn serve(args: &ServeArgs) -> Result<(), String> {
     let config = Config::read(args, |name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
+    log(&LogConfig::read(args).map_err(|error| error.to_string())?);
     limit_process();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;

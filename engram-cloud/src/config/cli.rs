@@ -1,7 +1,7 @@
 //! The command line. Every setting has a flag, except secrets: those come by the environment only (SECRET-1).
 
 use super::setting;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 /// The server that several machines and people share.
 #[derive(Debug, Parser)]
@@ -10,28 +10,13 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Form of the log on stderr.
-    #[arg(long, global = true, value_enum, default_value = "pretty", env = setting::LOG)]
-    pub log: LogForm,
-    /// How much is logged: error, warn, info, debug or trace.
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", env = setting::LOG_LEVEL)]
-    pub log_level: String,
-}
-
-/// The forms of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogForm {
-    /// For people.
-    Pretty,
-    /// One JSON object a line.
-    Json,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serves devices until SIGTERM.
-    #[command(after_long_help = SERVE_HELP, after_help = SERVE_HELP)]
+    #[command(after_help = SERVE_HELP)]
     Serve(ServeArgs),
     /// Looks after a store, beside a running server.
     Admin(AdminArgs),
@@ -70,6 +55,12 @@ pub struct ServeArgs {
     /// Asks nobody for a token; loopback addresses only.
     #[arg(long, value_name = "1|0", num_args = 0..=1, default_missing_value = "1", env = setting::INSECURE)]
     pub insecure_no_auth: Option<String>,
+    /// Form of the log on stderr, pretty or json [default: pretty].
+    #[arg(long, value_name = "FORM", env = setting::LOG)]
+    pub log: Option<String>,
+    /// How much is logged: error, warn, info, debug or trace [default: info].
+    #[arg(long, value_name = "LEVEL", env = setting::LOG_LEVEL)]
+    pub log_level: Option<String>,
     /// Postgres; comes with the next release.
     #[arg(long, value_name = "URL", env = setting::DATABASE_URL, hide_env_values = true)]
     pub database_url: Option<String>,

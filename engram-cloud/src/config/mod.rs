@@ -77,6 +77,37 @@ pub struct Config {
     pub connections_max: usize,
 }
 
+/// The forms of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogForm {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How the log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Its form.
+    pub form: LogForm,
+    /// How much of it: a level's name.
+    pub level: String,
+}
+
+impl LogConfig {
+    /// Reads the settings of the log.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a form or a level that there is not.
+    pub fn read(args: &ServeArgs) -> Result<Self, ConfigError> {
+        Ok(Self {
+            form: parse::log_form(parse::given(args.log.as_deref()).unwrap_or("pretty"))?,
+            level: parse::log_level(parse::given(args.log_level.as_deref()).unwrap_or("info"))?,
+        })
+    }
+}
+
 /// How long the other side may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {

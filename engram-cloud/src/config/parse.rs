@@ -1,6 +1,6 @@
 //! Text to values, one function per setting.
 
-use super::{ConfigError, setting};
+use super::{ConfigError, LogForm, setting};
 use crate::auth::Grant;
 use engram_proto::id::ProjectName;
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,6 +32,21 @@ pub(super) fn push_bytes(text: &str) -> Result<u64, ConfigError> {
     let valid = "a number of bytes from 1024 to 1073741824";
     let bytes = text.parse().ok().filter(|bytes| (1024..=1 << 30).contains(bytes));
     bytes.ok_or_else(|| refuse(setting::MAX_PUSH_BYTES, "--max-push-bytes", text, valid))
+}
+
+pub(super) fn log_form(text: &str) -> Result<LogForm, ConfigError> {
+    match text {
+        "pretty" => Ok(LogForm::Pretty),
+        "json" => Ok(LogForm::Json),
+        _ => Err(refuse(setting::LOG, "--log", text, "pretty or json")),
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Result<String, ConfigError> {
+    let level = text.to_ascii_lowercase();
+    let valid = "error, warn, info, debug or trace";
+    let is_level = ["error", "warn", "info", "debug", "trace"].contains(&level.as_str());
+    if is_level { Ok(level) } else { Err(refuse(setting::LOG_LEVEL, "--log-level", text, valid)) }
 }
 
 pub(super) fn switch(text: &str) -> Result<bool, ConfigError> {

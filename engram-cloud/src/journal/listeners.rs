@@ -4,7 +4,7 @@
 //! It begins to listen before it looks, so that no row falls between the two.
 
 use engram_proto::id::ProjectName;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -46,7 +46,7 @@ impl Listeners {
     }
 
     /// Wakes who waits for one of these projects; called after the commit, never before.
-    pub fn wake<'a>(&self, projects: impl IntoIterator<Item = &'a ProjectName>) {
+    pub fn wake(&self, projects: &BTreeSet<ProjectName>) {
         let waiting = self.waiting();
         for project in projects {
             for bell in waiting.by_project.get(project).into_iter().flat_map(BTreeMap::values) {
@@ -59,7 +59,7 @@ impl Listeners {
     #[must_use]
     pub fn count(&self) -> usize {
         let waiting = self.waiting();
-        let ids: std::collections::BTreeSet<_> = waiting.by_project.values().flat_map(BTreeMap::keys).collect();
+        let ids: BTreeSet<_> = waiting.by_project.values().flat_map(BTreeMap::keys).collect();
         ids.len()
     }
 }
@@ -96,7 +96,7 @@ mod tests {
         let all = Listeners::default();
         let listener = all.listen(vec![name("a"), name("b")]);
         let other = all.listen(vec![name("c")]);
-        all.wake([&name("b"), &name("nobody")]);
+        all.wake(&BTreeSet::from([name("b"), name("nobody")]));
         listener.rung().await;
         assert_eq!(all.count(), 2);
         drop((listener, other));

@@ -1,4 +1,4 @@
-//! The embedded store: one SQLite file, one process, no set-up.
+//! The embedded store: one `SQLite` file, one process, no set-up.
 //!
 //! One thread owns the connection that writes; it numbers rows inside the transaction that commits them, so that they
 //! become visible in the order of their numbers (CUR-2). Readers have connections of their own and see whole commits.
@@ -27,7 +27,7 @@ use writer::{Job, Writer};
 /// The name of the file in the data directory.
 pub const FILE_NAME: &str = "engram-cloud.db";
 
-/// A journal in one SQLite file.
+/// A journal in one `SQLite` file.
 #[derive(Clone)]
 pub struct Embedded(Arc<Shared>);
 
@@ -39,17 +39,17 @@ struct Shared {
 }
 
 impl Embedded {
-    /// Opens the store of a claimed directory, and makes it where there is none.
+    /// Opens the store of a claimed directory, and makes it where there is none. The claim ends with the writing.
     ///
     /// # Errors
     /// [`OpenError`] where the file is not ours, is newer than this program, or cannot be used.
-    pub fn open(dir: &DataDir, clock: Clock) -> Result<Self, OpenError> {
+    pub fn open(dir: DataDir, clock: Clock) -> Result<Self, OpenError> {
         let path = dir.join(FILE_NAME);
         let connection = open::open(&path)?;
         let cloud_id = open::cloud_id(&connection)?;
         let readers = Readers::open(path)?;
         let listeners = Listeners::default();
-        let writer = Writer::start(connection, clock, listeners.clone())?;
+        let writer = Writer::start(dir, connection, clock, listeners.clone())?;
         Ok(Self(Arc::new(Shared { cloud_id, listeners, readers, writer })))
     }
 
@@ -91,7 +91,7 @@ impl Journal for Embedded {
     }
 
     async fn controls(&self) -> Result<Vec<Control>, JournalError> {
-        self.0.readers.read(|connection| controls::list(connection)).await
+        self.0.readers.read(controls::list).await
     }
 
     async fn set_control(&self, control: Control) -> Result<(), JournalError> {
@@ -118,7 +118,7 @@ impl Beside {
     /// Lists the projects somebody paused or resumed.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// What `SQLite` says.
     pub fn controls(&self) -> Result<Vec<Control>, OpenError> {
         Ok(writer::patiently(|| controls::list(&self.0))?)
     }
@@ -126,7 +126,7 @@ impl Beside {
     /// Pauses or resumes a project.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// What `SQLite` says.
     pub fn set_control(&self, control: &Control) -> Result<(), OpenError> {
         Ok(writer::patiently(|| controls::set(&self.0, control))?)
     }

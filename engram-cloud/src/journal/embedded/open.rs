@@ -15,7 +15,7 @@ const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/embedded/0001_j
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// SQLite refused.
+    /// `SQLite` refused.
     #[error("the store does not open: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// The system refused.

@@ -70,52 +70,48 @@ fn fill(
     if !tracks.is_empty() {
         tracks.rotate_left(turn % tracks.len());
     }
-    while room.rows > 0 && room.bytes > 0 {
+    loop {
         let open = tracks.iter().filter(|track| track.cursor < track.head).count();
-        if open == 0 {
-            break;
-        }
-        let (row_share, byte_share) = ((room.rows / open).max(1), (room.bytes / open).max(1));
+        let before = rows.len();
+        let share = Room { rows: (room.rows / open.max(1)).max(1), bytes: room.bytes / open.max(1) };
         for track in tracks.iter_mut().filter(|track| track.cursor < track.head) {
-            if room.rows == 0 || room.bytes == 0 {
-                break;
-            }
-            let share = Room { rows: row_share.min(room.rows), bytes: byte_share.min(room.bytes) };
-            let (taken, bytes) = take(connection, rows, track, share)?;
-            room.rows -= taken;
-            room.bytes = room.bytes.saturating_sub(bytes);
+            take(connection, rows, track, &share, &mut room)?;
+        }
+        if rows.len() == before {
+            break;
         }
     }
     rows.sort_unstable_by_key(|row| row.seq);
     Ok(())
 }
 
-/// Takes rows of one project: at least one, then as many as there is room for.
+/// Takes one project's share. A first row that is larger than the share may have all the room there is, and the first
+/// row of a page more than that: it would never fit.
 fn take(
     connection: &Connection,
     rows: &mut Vec<PulledMutation>,
     track: &mut Track,
-    room: Room,
-) -> rusqlite::Result<(usize, usize)> {
+    share: &Room,
+    room: &mut Room,
+) -> rusqlite::Result<()> {
     let sql = format!("{COLUMNS} WHERE project = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
     let mut statement = connection.prepare_cached(&sql)?;
-    let limit = i64::try_from(room.rows).unwrap_or(i64::MAX);
+    let limit = i64::try_from(share.rows.min(room.rows)).unwrap_or(i64::MAX);
     let mut found = statement.query(params![track.project.as_str(), track.cursor, limit])?;
-    let (mut taken, mut bytes) = (0, 0);
+    let mut taken = 0;
     while let Some(row) = found.next()? {
-        let (row, size) = read(row)?;
-        if taken > 0 && bytes + size > room.bytes {
-            return Ok((taken, bytes));
+        let (row, bytes) = read(row)?;
+        let fits = taken + bytes <= share.bytes || (taken == 0 && bytes <= room.bytes) || rows.is_empty();
+        if !fits {
+            break;
         }
-        (taken, bytes) = (taken + 1, bytes + size);
+        taken += bytes;
+        room.rows -= 1;
+        room.bytes = room.bytes.saturating_sub(bytes);
         track.cursor = signed(row.seq);
         rows.push(row);
     }
-    if taken == 0 {
-        // Nothing above the cursor after all; never go round for it again.
-        track.cursor = track.head;
-    }
-    Ok((taken, bytes))
+    Ok(())
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(PulledMutation, usize)> {

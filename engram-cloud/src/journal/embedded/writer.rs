@@ -9,6 +9,7 @@ use super::controls;
 use super::open::OpenError;
 use crate::clock::Clock;
 use crate::journal::{Batch, Control, JournalError, Listeners, Pushed};
+use crate::keep::DataDir;
 use engram_proto::id::ProjectName;
 use engram_retry::{blocking, ladder};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
@@ -40,9 +41,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, clock: Clock, listeners: Listeners) -> Result<Self, OpenError> {
+    pub(super) fn start(
+        dir: DataDir,
+        connection: Connection,
+        clock: Clock,
+        listeners: Listeners,
+    ) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(JOBS_WAITING_MAX);
-        let work = Work { connection, clock, listeners };
+        let work = Work { _dir: dir, connection, clock, listeners };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || work.run(waiting));
         let thread = thread.map_err(|source| OpenError::Io { path: "journal thread".into(), source })?;
         Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
@@ -66,6 +72,8 @@ impl Writer {
 }
 
 struct Work {
+    // Held until the last write is done: nobody else opens the store before.
+    _dir: DataDir,
     connection: Connection,
     clock: Clock,
     listeners: Listeners,
@@ -136,7 +144,6 @@ pub(super) fn patiently<T>(attempt: impl FnMut() -> rusqlite::Result<T>) -> rusq
     let busy = |error: &rusqlite::Error| {
         matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     };
-    // Built only when the first attempt failed would be cheaper by a microsecond, and not simpler.
     blocking(&ladder(Duration::from_millis(2), Duration::from_millis(512)), busy, attempt)
 }
 

@@ -1,0 +1,69 @@
+//! One suite for every journal: what a store of the cloud must do, whichever it is.
+//!
+//! The cases are generic over [`Journal`](engram_cloud::journal::Journal). A store takes part with a [`bench::Bench`]
+//! that opens it, and one line of `contract!`.
+
+mod bench;
+mod cursors;
+mod entries;
+mod foreign;
+mod merging;
+mod pages;
+mod repetition;
+mod waiting;
+
+/// Names every case once for a bench.
+macro_rules! contract {
+    ($store:ident, $bench:expr, [$($module:ident :: $case:ident),* $(,)?]) => {
+        mod $store {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    crate::$module::$case($bench).await;
+                }
+            )*
+        }
+    };
+}
+
+/// Runs the whole suite against one store.
+macro_rules! every_case {
+    ($store:ident, $bench:expr) => {
+        contract!(
+            $store,
+            $bench,
+            [
+                cursors::cur_2_a_tailing_reader_misses_nothing_of_concurrent_pushers,
+                cursors::cur_2_a_head_that_was_told_stays_the_end_of_what_came_before,
+                cursors::cur_3_a_data_set_keeps_its_identity_and_its_numbers,
+                cursors::numbers_are_multiples_of_eight_and_follow_the_clock,
+                cursors::dur_1_what_was_answered_is_there_after_reopening,
+                repetition::idem_1_the_same_push_twice_changes_nothing,
+                repetition::idem_1_the_same_push_from_many_at_once_is_stored_once,
+                repetition::idem_1_without_ids_a_replayed_history_appends_nothing,
+                repetition::a_mutation_id_belongs_to_its_project,
+                merging::conv_1_a_stale_version_is_superseded_and_not_served,
+                merging::conv_1_two_halves_are_mixed_and_the_join_is_appended,
+                merging::conv_1_any_order_of_arrival_ends_in_the_same_versions,
+                merging::conv_5_a_deleted_memory_stays_deleted_until_it_is_made_again,
+                merging::a_deleted_session_takes_its_earlier_prompts_along,
+                merging::a_session_is_served_as_an_upsert_with_all_its_fields,
+                entries::receipts_come_one_per_entry_and_a_bad_one_stands_alone,
+                entries::without_ids_a_batch_is_all_or_nothing,
+                entries::scope_2_the_authorised_project_is_what_is_stored,
+                entries::scope_2_one_id_in_two_projects_is_two_entities,
+                entries::a_paused_project_refuses_pushes_and_serves_pulls,
+                foreign::an_unknown_entity_is_stored_and_served_by_one_form_only,
+                foreign::idem_1_an_unknown_entity_is_stored_once,
+                pages::a_page_is_fair_between_projects,
+                pages::a_page_is_bounded_in_bytes_and_never_empty,
+                pages::heads_and_remaining_tell_what_is_left,
+                pages::the_grant_form_shows_the_grant_in_one_order,
+                waiting::who_listens_before_it_looks_is_woken,
+                waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
+            ]
+        );
+    };
+}
+
+every_case!(embedded, crate::bench::EmbeddedBench::new());
