@@ -26,13 +26,24 @@ pub enum Failure {
         code: ReasonCode,
         /// Names host and cause.
         message: String,
-        /// Whether not even a connection came about: nothing else will get through either.
-        unreachable: bool,
+        /// How far it came.
+        fault: Fault,
         /// How long the server asked to wait, in milliseconds.
         wait_ms: Option<u64>,
     },
     /// The batch was refused for what is in it, it seems.
     Rows(RowFault),
+}
+
+/// How far a conversation came that brought nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Not even to a connection: nothing else will get through either.
+    Unreachable,
+    /// To an answer, or to the middle of one.
+    Answered,
+    /// To an answer that is another program's.
+    Garbled,
 }
 
 /// A refusal that may be one row's fault.
@@ -76,7 +87,7 @@ impl Refusal {
 #[must_use]
 pub fn classify(refusal: &Refusal, of_batch: bool) -> Failure {
     let (host, words) = (&refusal.host, refusal.words());
-    let transport = |code, message| Failure::Transport { code, message, unreachable: false, wait_ms: refusal.retry_after_ms };
+    let transport = |code, message| Failure::Transport { code, message, fault: Fault::Answered, wait_ms: refusal.retry_after_ms };
     match refusal.status {
         401 => blocked(ReasonCode::AuthRequired, format!("the token for {host} was refused ({words})")),
         403 => Failure::Project { code: ReasonCode::PolicyForbidden, message: format!("{host} refused access: {words}") },

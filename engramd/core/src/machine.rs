@@ -11,7 +11,7 @@
 //! starts whatever can start. So no order of events can leave it stuck (REC-1).
 
 use crate::backoff::{Retry, delay_ms};
-use crate::classify::Failure;
+use crate::classify::{Failure, Fault};
 use crate::event::{Cloud, Effect, Event, Now, Projects, StoreTrouble};
 use crate::lease::Lease;
 use crate::project::Project;
@@ -258,12 +258,12 @@ impl Machine {
                 let retry = if code == ReasonCode::PolicyForbidden { &mut project.access } else { &mut project.push };
                 retry.fail(code, message, wait_ms, now);
             }
-            Failure::Transport { code, message, unreachable: true, wait_ms } => {
+            Failure::Transport { code, message, fault: Fault::Unreachable, wait_ms } => {
                 let backoff_ms = self.backoff_ms(self.server.retry.failures);
                 self.server.forget();
                 self.server.retry.fail(code, message, wait_ms.unwrap_or(0).max(backoff_ms), now);
             }
-            Failure::Transport { code, message, unreachable: false, wait_ms } => {
+            Failure::Transport { code, message, wait_ms, .. } => {
                 self.lane_failed(code, message, wait_ms, out);
             }
             Failure::Rows(fault) => self.lane_failed(ReasonCode::TransportFailed, fault.evidence, None, out),

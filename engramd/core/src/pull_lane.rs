@@ -2,7 +2,7 @@
 //! what still waits for a parent and listens for more.
 
 use crate::backoff::Retry;
-use crate::classify::Failure;
+use crate::classify::{Failure, Fault};
 use crate::event::{Effect, StoreTrouble};
 use crate::machine::Machine;
 use crate::pull_page;
@@ -171,7 +171,7 @@ impl Machine {
         if let Err(wrong) = pull_page::check(&request, &page) {
             let message = format!("the server answered a page that cannot be true: {wrong}");
             let failure =
-                Failure::Transport { code: ReasonCode::TransportFailed, message, unreachable: false, wait_ms: None };
+                Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Answered, wait_ms: None };
             return self.conversation_failed(failure, None, false);
         }
         self.pull_succeeded();

@@ -2,7 +2,7 @@
 //! nothing is pending.
 
 use crate::backoff::Retry;
-use crate::classify::{Failure, RowFault};
+use crate::classify::{Failure, Fault, RowFault};
 use crate::event::{Effect, StoreTrouble};
 use crate::machine::Machine;
 use crate::push_plan::{Plan, Verdict};
@@ -137,7 +137,7 @@ impl Machine {
         if decided.is_empty() {
             let message = format!("the server answered a push of {project} without naming any of its rows");
             let failure =
-                Failure::Transport { code: ReasonCode::TransportFailed, message, unreachable: false, wait_ms: None };
+                Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Answered, wait_ms: None };
             return self.conversation_failed(failure, Some(&project), true);
         }
         decided.extend(plan.accepted());

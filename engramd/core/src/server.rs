@@ -1,7 +1,7 @@
 //! Who answers at the other end: asked once before anything else, and again after every outage.
 
 use crate::backoff::{Retry, Trouble};
-use crate::classify::Failure;
+use crate::classify::{Failure, Fault};
 use crate::event::{Cloud, Effect};
 use crate::machine::Machine;
 use engram_proto::http::health::{HealthReply, Limits, PEER_LIMITS, capability};
@@ -83,7 +83,7 @@ impl Machine {
             Ok(reply) => reply,
             // Not even a greeting: whatever the answer was, nothing else will get through.
             Err(Failure::Transport { code, message, wait_ms, .. }) => {
-                let failure = Failure::Transport { code, message, wait_ms, unreachable: true };
+                let failure = Failure::Transport { code, message, wait_ms, fault: Fault::Unreachable };
                 return self.conversation_failed(failure, None, false);
             }
             Err(failure) => return self.conversation_failed(failure, None, false),

@@ -127,3 +127,25 @@ pub(super) fn void(conn: &Connection, seq: i64, why: &str, at: Option<RowTime>) 
     }
     Ok(left == 1)
 }
+
+/// Takes one row out of pending because the cloud holds it, and keeps the receipt (ACK-1).
+pub(super) fn acknowledge(
+    conn: &Connection,
+    seq: i64,
+    receipt: Option<(u64, Option<&str>)>,
+    at: RowTime,
+) -> Result<bool, StoreError> {
+    let left = conn
+        .prepare_cached("UPDATE sync_mutations SET acked_at = ?2 WHERE seq = ?1 AND acked_at IS NULL")?
+        .execute(params![seq, at.to_string()])?;
+    if left == 1
+        && let Some((cloud_seq, occurred_at)) = receipt
+    {
+        conn.prepare_cached(
+            "INSERT INTO engramd_journal (seq, cloud_seq, cloud_occurred_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (seq) DO UPDATE SET cloud_seq = ?2, cloud_occurred_at = ?3",
+        )?
+        .execute(params![seq, i64::try_from(cloud_seq).ok(), occurred_at])?;
+    }
+    Ok(left == 1)
+}

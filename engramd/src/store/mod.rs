@@ -3,17 +3,27 @@
 //! A [`Store`] is one writing connection and works synchronously; simulator and tests use it as it is, the daemon
 //! through a [`StoreHandle`], which keeps it on a thread of its own. Time is always an argument.
 
+mod apply;
+mod conflict;
 mod counts;
+mod cursor;
+mod desired;
 mod error;
 mod fts;
+mod held;
 pub mod journal;
+mod lease;
 mod meta;
 mod open;
+mod pending;
 mod rows;
 mod schema;
+mod settle;
+mod state;
 mod thread;
 pub mod versions;
 
+pub use desired::PauseNote;
 pub use error::StoreError;
 pub use open::open_reader;
 pub use rows::observation::normalized_hash;

@@ -1,7 +1,7 @@
 //! What is known of an entity, and what this device makes of it (merging.md, "Pull").
 
 use super::error::StoreError;
-use super::rows::{observation, prompt, relation, session};
+use super::rows;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Lent, Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text};
@@ -20,19 +20,10 @@ pub fn row_version(
     entity: Entity,
     key: &str,
 ) -> Result<Option<Version>, StoreError> {
-    Ok(match entity {
-        Entity::Session => session::find(conn, key)?
-            .filter(|found| !found.stand_in && found.project == project.as_str())
-            .map(|found| Version::Session(found.version)),
-        Entity::Observation => observation::find(conn, project, key)?.map(|found| Version::Observation(found.version)),
-        Entity::Prompt => prompt::find(conn, project, key)?.map(|found| Version::Prompt(found.version)),
-        Entity::Relation => match relation::find(conn, key)? {
-            Some(found) if relation::project_of(conn, key)?.as_ref() == Some(project) => {
-                Some(Version::Relation(found.version))
-            }
-            _ => None,
-        },
-    })
+    match rows::find(conn, project, entity, key)? {
+        Some(found) => found.version(conn, project, key),
+        None => Ok(None),
+    }
 }
 
 /// Reads the join of all that was pulled or acknowledged; it has no text.
@@ -115,7 +106,8 @@ pub fn local(
     }
 }
 
-fn join(a: Option<Version>, b: Version) -> Option<Version> {
+/// Joins one more version.
+pub(super) fn join(a: Option<Version>, b: Version) -> Option<Version> {
     Some(match a {
         Some(a) => merge(a, b),
         None => b,
@@ -132,7 +124,12 @@ fn pending(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) 
 }
 
 /// Reads the versions of received rows that wait or can never apply.
-fn held(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Version>, StoreError> {
+pub(super) fn held(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Vec<Version>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT op, payload FROM engramd_held
          WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND journal_seq IS NULL",

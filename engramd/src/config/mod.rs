@@ -1,0 +1,5 @@
+//! What the daemon is told: command line, environment, `engramd.toml`, `cloud.json`.
+
+pub mod cloud;
+pub mod paths;
+pub mod settings;

@@ -1,0 +1,239 @@
+//! Performs one effect: a task on the store or on the wire, whose outcome is the event the machine waits for.
+
+use super::handle::SyncUpdate;
+use super::publish::RowState;
+use super::{Counted, Driver, Outcome, Reloaded};
+use crate::clock;
+use crate::config::cloud;
+use crate::store::{Store, StoreError, StoreGone, StoreHandle};
+use engram_proto::reason::ReasonCode;
+use engramd_core::classify::Failure;
+use engramd_core::event::Projects;
+use engramd_core::{Effect, Event, StoreTrouble};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the store keeps the identity of the cloud it syncs with (CUR-3).
+pub(crate) const CLOUD_ID_KEY: &str = "cloud_id";
+
+/// The order in which counts were made; drawn on the store's thread, so it is the order of the writes.
+static COUNTED: AtomicU64 = AtomicU64::new(1);
+
+/// Counts what the store holds; called on the store's thread after a write.
+///
+/// # Errors
+/// What the store says.
+pub fn count(store: &mut Store) -> Result<Counted, StoreError> {
+    let counts = store.counts()?;
+    Ok(Counted { stamp: COUNTED.fetch_add(1, Ordering::Relaxed), counts })
+}
+
+impl Driver {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        let owner = self.parts.lease_owner.clone();
+        let ttl_ms = i64::try_from(self.parts.settings.lease_ttl_ms).unwrap_or(i64::MAX);
+        match effect {
+            Effect::AcquireLease => self.on_store(Event::LeaseAnswered, move |store| {
+                store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)
+            }),
+            Effect::RenewLease(fence) => self.on_store(Event::LeaseRenewed, move |store| {
+                store.renew_lease(&fence, clock::now().wall_ms, ttl_ms)
+            }),
+            Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
+            Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
+            Effect::LoadBatch { fence, project, limits } => {
+                self.on_store_counted(Event::BatchLoaded, move |store| store.pending_batch(&fence, &project, limits));
+            }
+            Effect::Settle { fence, project, settlements } => {
+                self.on_store_counted(Event::Settled, move |store| {
+                    store.settle(&fence, &project, &settlements, clock::row_time())
+                });
+            }
+            Effect::LoadCursors { cloud_id, projects } => {
+                self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
+            }
+            Effect::Apply { fence, cloud_id, page } => {
+                self.on_store_counted(Event::Applied, move |store| {
+                    store.apply_page(&fence, &cloud_id, &page, clock::row_time())
+                });
+            }
+            Effect::StandIns { fence, project } => {
+                self.on_store_counted(Event::StoodIn, move |store| {
+                    store.stand_ins(&fence, &project, clock::row_time())
+                });
+            }
+            Effect::Probe | Effect::Send { .. } | Effect::Pull(_) => self.on_wire(effect),
+            Effect::CancelPull => {
+                if let Some(pull) = self.pull.take() {
+                    pull.abort();
+                }
+            }
+            Effect::SyncProgress(ticket, progress) => self.follower_told(ticket, SyncUpdate::Progress(progress)),
+            Effect::SyncDone(ticket, outcome) => self.follower_told(ticket, SyncUpdate::Done(outcome)),
+            Effect::Note { kind, project, message } => self.publisher.event(kind, project.as_ref(), message),
+            Effect::Stopped => tracing::debug!("the loop gave everything back"),
+        }
+    }
+
+    fn on_wire(&mut self, effect: Effect) {
+        let Some((_, transport)) = self.transport.clone() else {
+            let message = "no cloud server is configured".to_owned();
+            let failure = Failure::Blocked { code: ReasonCode::CloudNotConfigured, message };
+            self.tasks.spawn(async move {
+                Outcome::Events(match effect {
+                    Effect::Probe => vec![Event::Probed(Err(failure))],
+                    Effect::Send { .. } => vec![Event::Sent(Err(failure))],
+                    _ => vec![Event::Pulled(Err(failure))],
+                })
+            });
+            return;
+        };
+        let is_pull = matches!(effect, Effect::Pull(_));
+        let task = self.tasks.spawn(async move {
+            Outcome::Events(match effect {
+                Effect::Send { project, rows } => vec![Event::Sent(transport.push(&project, &rows).await)],
+                Effect::Pull(request) => vec![Event::Pulled(transport.pull(&request).await)],
+                _ => vec![Event::Probed(transport.probe().await)],
+            })
+        });
+        if is_pull {
+            self.pull = Some(task);
+        }
+    }
+
+    fn on_store<R: Send + 'static>(
+        &mut self,
+        event: fn(Result<R, StoreTrouble>) -> Event,
+        f: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
+    ) {
+        let store = self.parts.store.clone();
+        self.tasks.spawn(async move { Outcome::Events(vec![event(flat(store.call(f).await))]) });
+    }
+
+    /// Like `on_store`, and counts afterwards in the same turn of the store's thread.
+    fn on_store_counted<R: Send + 'static>(
+        &mut self,
+        event: fn(Result<R, StoreTrouble>) -> Event,
+        f: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
+    ) {
+        let store = self.parts.store.clone();
+        self.tasks.spawn(async move {
+            let answer = store.call(move |store| (f(store), count(store))).await;
+            match answer {
+                Ok((result, Ok(counted))) => Outcome::Counted(counted, vec![event(result.map_err(trouble))]),
+                Ok((result, Err(_))) => Outcome::Events(vec![event(result.map_err(trouble))]),
+                Err(gone) => Outcome::Events(vec![event(Err(trouble(gone.into())))]),
+            }
+        });
+    }
+
+    fn quietly(&mut self, f: impl FnOnce(&mut Store) -> Result<(), StoreError> + Send + 'static) {
+        let store = self.parts.store.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = store.call(f).await.map_err(StoreError::from).flatten() {
+                tracing::warn!(%error, "a note to the store was not written");
+            }
+            Outcome::Nothing
+        });
+    }
+
+    /// Writes the report's words into `sync_state`, where the peer's `cloud status` reads them (LOUD-2).
+    pub(super) fn write_state(&mut self, state: RowState) {
+        let Some(fence) = self.machine.fence().cloned() else { return };
+        self.quietly(move |store| {
+            let reason = state.reason.as_ref().map(|(code, message)| (code.as_str(), message.as_str()));
+            store.write_state(&fence, state.lifecycle, reason, state.failures, None, clock::row_time()).map(|_| ())
+        });
+    }
+
+    /// Reads configuration, enrollment and counts again.
+    pub(super) fn reload(&mut self) {
+        let store = self.parts.store.clone();
+        let (data_dir, environment) = (self.parts.data_dir.clone(), self.parts.environment.clone());
+        self.tasks.spawn(async move {
+            let loaded = store.call(move |store| {
+                // On the store's thread because it may wait for a disk.
+                let cloud = cloud::load(&data_dir, &environment);
+                let known_cloud_id = store.meta(CLOUD_ID_KEY).ok().flatten();
+                let projects = read_projects(store).inspect_err(|error| {
+                    tracing::error!(%error, "the enrolled projects cannot be read");
+                });
+                let counted = count(store).ok();
+                Reloaded { cloud, known_cloud_id, projects: projects.ok(), counted }
+            });
+            loaded.await.map_or(Outcome::Nothing, |loaded| Outcome::Loaded(Box::new(loaded)))
+        });
+    }
+
+    /// Asks whether another process committed, and looks again at everything it may have changed.
+    pub(super) fn check_foreign_writes(&mut self) {
+        let store = self.parts.store.clone();
+        self.tasks.spawn(async move {
+            let looked = store.call(|store| {
+                if !store.data_changed_elsewhere()? {
+                    return Ok(None);
+                }
+                Ok::<_, StoreError>(Some((read_projects(store)?, count(store)?)))
+            });
+            match looked.await {
+                Ok(Ok(Some((projects, counted)))) => {
+                    Outcome::Counted(counted, vec![Event::ProjectsChanged(projects)])
+                }
+                Ok(Ok(None)) | Err(StoreGone) => Outcome::Nothing,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "another process's writes cannot be looked at");
+                    Outcome::Nothing
+                }
+            }
+        });
+    }
+}
+
+fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
+    let mut notes = store.paused()?;
+    let words = |note: crate::store::PauseNote| {
+        (note.reason, note.since.map_or(0, |since| since.unix_s() * engram_proto::time::MS_PER_S))
+    };
+    let paused_all = notes.remove(&None).map(words);
+    let paused: BTreeMap<_, _> = notes.into_iter().filter_map(|(name, note)| Some((name?, words(note)))).collect();
+    Ok(Projects { enrolled: store.enrolled()?, paused, paused_all })
+}
+
+fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreTrouble> {
+    answer.map_err(StoreError::from).flatten().map_err(trouble)
+}
+
+/// Turns the store's error into what the machine knows.
+fn trouble(error: StoreError) -> StoreTrouble {
+    match error {
+        StoreError::LeaseLost => StoreTrouble::LeaseLost,
+        error => {
+            let code = error.reason().unwrap_or(ReasonCode::InternalError);
+            StoreTrouble::Failed { code, message: format!("the store: {error}") }
+        }
+    }
+}
+
+/// Journals an enrolled project's history in slices that leave room for other writers.
+pub async fn backfill(store: StoreHandle, driver: super::DriverHandle, project: engram_proto::id::ProjectName) {
+    const SLICE_ROWS: u32 = 500;
+    loop {
+        let name = project.clone();
+        let slice = store.call(move |store| {
+            let more = store.backfill_slice(&name, clock::row_time(), SLICE_ROWS)?;
+            Ok::<_, StoreError>((more, count(store)?))
+        });
+        match slice.await.map_err(StoreError::from).flatten() {
+            Ok((more, counted)) => {
+                driver.tell(super::handle::Command::Counted(counted)).await;
+                if !more {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, %project, "its history is not queued; it goes on at the next start");
+                return;
+            }
+        }
+    }
+}

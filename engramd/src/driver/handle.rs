@@ -1,0 +1,158 @@
+//! How the rest of the daemon reaches the loop.
+
+use super::Counted;
+use super::events::{EventLog, EventStream};
+use crate::clock;
+use engram_proto::health::StatusReport;
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::reply::{SyncOutcome, SyncProgress};
+use engram_proto::ipc::request::Direction;
+use engram_proto::reason::{Finding, Health, ReasonCode, Scope};
+use engram_proto::reason_catalog;
+use engram_proto::time::rfc3339_from_ms;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// A loop that has not turned for so long stands still; it turns every 30 s even when nothing happens.
+const STALL_MS: u64 = 75_000;
+
+/// Places in the queue of one follower: progress may be dropped, the verdict may not.
+const UPDATES_MAX: usize = 64;
+
+/// What the loop is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Read configuration, enrollment and counts again.
+    Reload,
+    /// The store was counted after a write of ours.
+    Counted(Counted),
+    /// A file event says that another process may have written.
+    ForeignWrite,
+    /// The cause of whatever is waited for may be gone.
+    Wake,
+    /// Read configuration again, sync now and say how it goes.
+    Sync(Sync),
+    /// Put a line among the events.
+    Note(&'static str, Option<ProjectName>, String),
+    /// Finish the step and give everything back.
+    Stop,
+}
+
+/// A sync that somebody follows.
+#[derive(Debug)]
+pub struct Sync {
+    /// One project only.
+    pub project: Option<ProjectName>,
+    /// Which way.
+    pub direction: Direction,
+    /// Where to say how it goes.
+    pub updates: mpsc::Sender<SyncUpdate>,
+}
+
+/// How a followed sync goes.
+#[derive(Clone, Debug)]
+pub enum SyncUpdate {
+    /// On.
+    Progress(SyncProgress),
+    /// To its end.
+    Done(SyncOutcome),
+}
+
+/// A report and when the loop last turned.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// What is so.
+    pub report: Arc<StatusReport>,
+    /// On the monotonic clock.
+    pub at_ms: u64,
+}
+
+/// Reaches the loop; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DriverHandle {
+    commands: mpsc::Sender<Command>,
+    report: watch::Receiver<Published>,
+    events: Arc<EventLog>,
+}
+
+impl DriverHandle {
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        report: watch::Receiver<Published>,
+        events: Arc<EventLog>,
+    ) -> Self {
+        Self { commands, report, events }
+    }
+
+    /// Tells the loop something; waits while its queue is full, and does nothing when it has ended.
+    pub async fn tell(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::debug!("the loop has ended");
+        }
+    }
+
+    /// Tells the loop something from a thread that must not wait; a full queue means it will look soon anyway.
+    pub fn nudge(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Closed(_)) = self.commands.try_send(command) {
+            tracing::debug!("the loop has ended");
+        }
+    }
+
+    /// Starts a sync and returns its updates, the last of which is the verdict.
+    pub async fn sync(&self, project: Option<ProjectName>, direction: Direction) -> mpsc::Receiver<SyncUpdate> {
+        let (updates, receiver) = mpsc::channel(UPDATES_MAX);
+        self.tell(Command::Sync(Sync { project, direction, updates })).await;
+        receiver
+    }
+
+    /// Returns the current report; a loop that stands still says so (LOUD-2).
+    #[must_use]
+    pub fn report(&self) -> Arc<StatusReport> {
+        let published = self.report.borrow().clone();
+        let quiet_ms = clock::mono_ms().saturating_sub(published.at_ms);
+        let ended = self.commands.is_closed();
+        if quiet_ms < STALL_MS && !ended {
+            return published.report;
+        }
+        Arc::new(stalled(&published.report, quiet_ms, ended))
+    }
+
+    /// Tells whether the loop turns.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.commands.is_closed() && clock::mono_ms().saturating_sub(self.report.borrow().at_ms) < STALL_MS
+    }
+
+    /// Returns a receiver that wakes at every change of the report.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Published> {
+        self.report.clone()
+    }
+
+    /// Returns the events of the last while, and those to come.
+    #[must_use]
+    pub fn events(&self) -> EventStream {
+        self.events.subscribe()
+    }
+}
+
+fn stalled(report: &StatusReport, quiet_ms: u64, ended: bool) -> StatusReport {
+    let entry = reason_catalog::entry(ReasonCode::LoopStalled);
+    let since_ms = clock::now().wall_ms - i64::try_from(quiet_ms).unwrap_or_default();
+    let what = if ended { "has ended" } else { "has not turned" };
+    let finding = Finding {
+        code: entry.code,
+        severity: entry.severity,
+        scope: Scope::Daemon,
+        project: None,
+        title: entry.title.to_owned(),
+        message: format!("the sync loop of pid {} {what} for {} s", report.daemon.pid, quiet_ms / 1_000),
+        since: rfc3339_from_ms(since_ms),
+        hint: entry.hint.map(str::to_owned),
+    };
+    let mut report = report.clone();
+    report.daemon.healthy = false;
+    report.sync.health = Health::Degraded;
+    report.findings.insert(0, finding);
+    report
+}

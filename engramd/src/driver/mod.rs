@@ -1,0 +1,305 @@
+//! The driver: waits for an event, feeds the machine, performs what it wants done, feeds the outcome back.
+//!
+//! It decides nothing. Every effect runs as a task of its own, so that a pull that listens stops no push; the machine
+//! sees to it that no lane has two.
+
+mod effects;
+pub mod events;
+pub mod handle;
+mod publish;
+pub mod watch;
+
+pub(crate) use effects::CLOUD_ID_KEY;
+pub use effects::{backfill, count};
+pub use handle::DriverHandle;
+
+use crate::clock;
+use crate::config::cloud::{CloudConfig, Environment, Loaded};
+use crate::store::StoreHandle;
+use crate::transport::Transport;
+use engramd_core::event::Projects;
+use engramd_core::health::Who;
+use engramd_core::rows::Counts;
+use engramd_core::{Effect, Event, Machine, Now, Settings, TicketId};
+use handle::{Command, Sync, SyncUpdate};
+use publish::Publisher;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+/// The first delay after a failure, and the longest (REC-1).
+const BACKOFF_MS: (u64, u64) = (1_000, 300_000);
+const LEASE_TTL_MS: u64 = 120_000;
+/// The loop turns at least so often; a foreign write that no file event told of is found then.
+const TICK_MS: u64 = 30_000;
+const BLOCK_PROBE_MS: u64 = 300_000;
+
+/// A gap between the clocks of more than this was a suspend.
+const SLEEP_MS: i64 = 10_000;
+
+/// Who waits for the driver's next words.
+const INBOX_MAX: usize = 256;
+
+/// Makes what the machine needs to know once.
+#[must_use]
+pub fn machine_settings(wait_seconds: u32, request_bytes_max: u64) -> Settings {
+    let ladder = engram_retry::ladder(Duration::from_millis(BACKOFF_MS.0), Duration::from_millis(BACKOFF_MS.1));
+    Settings {
+        ladder_ms: ladder.iter().map(|rung| u64::try_from(rung.as_millis()).unwrap_or(u64::MAX)).collect(),
+        lease_ttl_ms: LEASE_TTL_MS,
+        tick_ms: TICK_MS,
+        block_probe_ms: BLOCK_PROBE_MS,
+        wait_seconds,
+        request_bytes_max,
+    }
+}
+
+/// What the driver is made of.
+pub struct Parts {
+    /// The store.
+    pub store: StoreHandle,
+    /// Where `cloud.json` is.
+    pub data_dir: PathBuf,
+    /// What the environment said at the start.
+    pub environment: Environment,
+    /// What does not change.
+    pub settings: Settings,
+    /// Who the report speaks of.
+    pub who: Who,
+    /// Our name in the lease.
+    pub lease_owner: String,
+}
+
+/// Counts with their place in the order in which the store made them; an older one never replaces a newer one.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// Greater is newer.
+    pub stamp: u64,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+/// What a task brings back.
+enum Outcome {
+    Events(Vec<Event>),
+    Counted(Counted, Vec<Event>),
+    Loaded(Box<Reloaded>),
+    Nothing,
+}
+
+/// Everything that configuration and store say about what is to be done.
+struct Reloaded {
+    cloud: Loaded,
+    known_cloud_id: Option<String>,
+    projects: Option<Projects>,
+    counted: Option<Counted>,
+}
+
+/// The loop of one store.
+pub struct Driver {
+    parts: Parts,
+    machine: Machine,
+    transport: Option<(CloudConfig, Transport)>,
+    inbox: mpsc::Receiver<Command>,
+    tasks: JoinSet<Outcome>,
+    pull: Option<AbortHandle>,
+    publisher: Publisher,
+    followers: HashMap<TicketId, mpsc::Sender<SyncUpdate>>,
+    next_ticket: TicketId,
+    /// Syncs that begin when configuration was read again.
+    syncs: Vec<Sync>,
+    counted_stamp: u64,
+    last_turn: Now,
+}
+
+impl Driver {
+    /// Makes a driver and the handle by which others reach it.
+    #[must_use]
+    pub fn new(parts: Parts) -> (Self, DriverHandle) {
+        let (tx, inbox) = mpsc::channel(INBOX_MAX);
+        let machine = Machine::new(parts.settings.clone());
+        let (publisher, report, events) = Publisher::new(machine.report(&parts.who));
+        let handle = DriverHandle::new(tx, report, events);
+        let driver = Self {
+            parts,
+            machine,
+            transport: None,
+            inbox,
+            tasks: JoinSet::new(),
+            pull: None,
+            publisher,
+            followers: HashMap::new(),
+            next_ticket: 0,
+            syncs: Vec::new(),
+            counted_stamp: 0,
+            last_turn: clock::now(),
+        };
+        (driver, handle)
+    }
+
+    /// Turns until it was told to stop and has given everything back.
+    pub async fn run(mut self) {
+        self.reload();
+        while !self.machine.is_stopped() {
+            let deadline = clock::instant_of(self.machine.next_deadline_ms());
+            // Each branch may be dropped at any await without loss: a queue's receive, a join, a timer.
+            tokio::select! {
+                Some(done) = self.tasks.join_next() => self.finished(done),
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => self.feed(Event::Stopping),
+                },
+                () = tokio::time::sleep_until(deadline) => self.tick(),
+            }
+        }
+        while let Some(done) = self.tasks.join_next().await {
+            if let Err(error) = done {
+                tracing::debug!(%error, "a task ended with the loop");
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let (before, now) = (std::mem::replace(&mut self.last_turn, clock::now()), clock::now());
+        self.check_foreign_writes();
+        let wall_ms = now.wall_ms.saturating_sub(before.wall_ms);
+        let mono_ms = i64::try_from(now.mono_ms.saturating_sub(before.mono_ms)).unwrap_or(i64::MAX);
+        // The monotonic clock stands still while a machine sleeps: the network is another one now (REC-1).
+        let slept = wall_ms.saturating_sub(mono_ms) > SLEEP_MS;
+        self.feed(if slept { Event::Woken } else { Event::Tick });
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Reload => self.reload(),
+            Command::Counted(counted) => self.counted(counted),
+            Command::ForeignWrite => self.check_foreign_writes(),
+            Command::Wake => self.feed(Event::Woken),
+            Command::Stop => self.feed(Event::Stopping),
+            Command::Note(kind, project, message) => self.publisher.event(kind, project.as_ref(), message),
+            Command::Sync(sync) => {
+                // Whoever asks may just have mended the configuration: it is read first (REC-1).
+                self.syncs.push(sync);
+                self.reload();
+            }
+        }
+    }
+
+    fn finished(&mut self, done: Result<Outcome, JoinError>) {
+        match done {
+            Ok(Outcome::Events(events)) => events.into_iter().for_each(|event| self.feed(event)),
+            Ok(Outcome::Counted(counted, events)) => {
+                self.counted(counted);
+                events.into_iter().for_each(|event| self.feed(event));
+            }
+            Ok(Outcome::Loaded(loaded)) => self.loaded(*loaded),
+            Ok(Outcome::Nothing) => {}
+            Err(error) if error.is_cancelled() => self.feed(Event::PullCancelled),
+            Err(error) => {
+                let what = panic_words(error);
+                tracing::error!(reason_code = "internal_error", what, "a step of the loop panicked");
+                self.feed(Event::Panicked(format!("a step of the sync loop failed: {what}")));
+            }
+        }
+    }
+
+    fn counted(&mut self, counted: Counted) {
+        if counted.stamp > self.counted_stamp {
+            self.counted_stamp = counted.stamp;
+            self.feed(Event::Counted(counted.counts));
+        }
+    }
+
+    fn loaded(&mut self, loaded: Reloaded) {
+        let cloud = self.configure(loaded.cloud, loaded.known_cloud_id);
+        if let Some(projects) = loaded.projects {
+            self.feed(Event::ProjectsChanged(projects));
+        }
+        if let Some(counted) = loaded.counted {
+            self.counted(counted);
+        }
+        self.feed(Event::CloudChanged(cloud));
+        for Sync { project, direction, updates } in std::mem::take(&mut self.syncs) {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            self.followers.insert(ticket, updates);
+            self.feed(Event::SyncRequested { ticket, project, direction });
+        }
+    }
+
+    fn configure(&mut self, loaded: Loaded, known_cloud_id: Option<String>) -> engramd_core::Cloud {
+        let who = &mut self.parts.who;
+        (who.server_url, who.token_origin) = (None, None);
+        let before = self.transport.take();
+        match loaded {
+            Loaded::NotConfigured => engramd_core::Cloud::NotConfigured,
+            Loaded::Invalid { code, message } => engramd_core::Cloud::Invalid { code, message },
+            Loaded::Configured(config) => {
+                let url = config.url.as_str().trim_end_matches('/').to_owned();
+                who.server_url = Some((url, config.url_origin.to_owned()));
+                who.token_origin = Some(config.token_origin.to_owned());
+                let host = config.host();
+                let known = before.filter(|(known, _)| *known == config).map(|(_, transport)| Ok(transport));
+                match known.unwrap_or_else(|| Transport::new(config.clone())) {
+                    Ok(transport) => {
+                        self.transport = Some((config, transport));
+                        engramd_core::Cloud::Configured { host, known_cloud_id }
+                    }
+                    Err(failure) => engramd_core::Cloud::Invalid {
+                        code: engram_proto::reason::ReasonCode::TlsFailed,
+                        message: format!("{failure:?}"),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Feeds one event, performs what it leads to, and publishes what is so now.
+    fn feed(&mut self, event: Event) {
+        let effects = self.machine.handle(event, clock::now(), clock::draw());
+        for effect in effects {
+            self.perform(effect);
+        }
+        let report = self.machine.report(&self.parts.who);
+        if let Some(state) = self.publisher.publish(report) {
+            self.write_state(state);
+        }
+    }
+
+    fn follower_told(&mut self, ticket: TicketId, update: SyncUpdate) {
+        let last = matches!(update, SyncUpdate::Done(_));
+        let Some(updates) = self.followers.get(&ticket) else { return };
+        let gone = match updates.try_send(update) {
+            Err(mpsc::error::TrySendError::Closed(_)) => true,
+            // Progress that nobody has read yet needs no second line; a verdict has its place kept free.
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => false,
+        };
+        if last {
+            self.followers.remove(&ticket);
+        } else if gone {
+            self.followers.remove(&ticket);
+            self.machine_forget(ticket);
+        }
+    }
+
+    fn machine_forget(&mut self, ticket: TicketId) {
+        let effects = self.machine.handle(Event::SyncAbandoned(ticket), clock::now(), clock::draw());
+        for effect in effects {
+            if !matches!(effect, Effect::SyncProgress(..) | Effect::SyncDone(..)) {
+                self.perform(effect);
+            }
+        }
+    }
+}
+
+fn panic_words(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        }
+        Err(error) => error.to_string(),
+    }
+}

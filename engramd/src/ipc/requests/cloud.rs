@@ -1,0 +1,143 @@
+//! `cloud login` and `cloud logout`: server and token are checked before anything is kept.
+
+use super::{Context, blocked, failed, on_store};
+use crate::config::cloud::{self, CloudConfig, Loaded};
+use crate::driver::CLOUD_ID_KEY;
+use crate::driver::handle::Command;
+use crate::secret::Secret;
+use crate::transport::Transport;
+use engram_proto::http::pull::PullRequest;
+use engram_proto::ipc::reply::{Failure, LoginOutcome, Reply};
+use engram_proto::ipc::request::LoginRequest;
+use engram_proto::reason::{Exit, ReasonCode};
+use engramd_core::classify::{self, Fault};
+use reqwest::Url;
+
+/// How asking the server went.
+enum Check {
+    /// It knows the token; who it is.
+    Good { words: String, cloud_id: Option<String> },
+    /// It could not be asked.
+    NotYet(String),
+    /// It said no.
+    Refused(Failure),
+}
+
+pub(super) async fn login(cx: &Context, request: LoginRequest) -> Result<Reply, Failure> {
+    let token = Secret::new(request.token.trim().to_owned());
+    if token.reveal().is_empty() {
+        let hint = "engramctl cloud login --server URL --token-stdin < token-file";
+        return Err(failed("invalid_argument", "the token is empty", Some(hint)));
+    }
+    let url = server_url(cx, request.server_url.as_deref(), request.allow_http)?;
+    let config = CloudConfig {
+        url: url.clone(),
+        url_origin: "file",
+        token: token.clone(),
+        token_origin: "file",
+        allow_http: request.allow_http,
+    };
+    let (checked, message) = match check(config).await {
+        Check::Good { words, cloud_id } => {
+            same_cloud(cx, &url, cloud_id).await?;
+            (true, words)
+        }
+        Check::NotYet(words) => (false, words),
+        Check::Refused(failure) => return Err(failure),
+    };
+    keep(cx, &url, &token, request.allow_http)?;
+    cx.driver.tell(Command::Reload).await;
+    Ok(Reply::LoggedIn(LoginOutcome { server_url: url.as_str().trim_end_matches('/').to_owned(), checked, message }))
+}
+
+pub(super) async fn logout(cx: &Context) -> Result<Reply, Failure> {
+    cloud::remove(&cx.data_dir).map_err(|error| file_failed(cx, &error))?;
+    cx.driver.tell(Command::Reload).await;
+    let left = if cx.environment.server.is_some() { " (the environment still names a server)" } else { "" };
+    Ok(Reply::Done(format!("Server and token are forgotten; memories and enrollments stay{left}")))
+}
+
+fn server_url(cx: &Context, given: Option<&str>, allow_http: bool) -> Result<Url, Failure> {
+    let hint = "engramctl cloud login --server https://engram.example.com";
+    let known = || match cloud::load(&cx.data_dir, &cx.environment) {
+        Loaded::Configured(config) => Some(config.url.to_string()),
+        Loaded::Invalid { .. } => cloud::known_url(&cx.data_dir, &cx.environment),
+        Loaded::NotConfigured => None,
+    };
+    let Some(text) = given.map(str::to_owned).or_else(known) else {
+        return Err(failed(ReasonCode::CloudNotConfigured.as_str(), "no server is known yet", Some(hint)));
+    };
+    cloud::check_url(&text, allow_http).map_err(|error| Failure {
+        exit: Exit::Degraded,
+        reason_code: ReasonCode::CloudConfigError.to_string(),
+        message: error.to_string(),
+        hint: Some(hint.to_owned()),
+    })
+}
+
+async fn check(config: CloudConfig) -> Check {
+    let transport = match Transport::new(config) {
+        Ok(transport) => transport,
+        Err(failure) => return judge(failure),
+    };
+    let reply = match transport.probe().await {
+        Ok(reply) => reply,
+        Err(failure) => return judge(failure),
+    };
+    if reply.cloud_id.is_none() {
+        let message = format!(
+            "{} is an engram server of another kind; engram-cloud {} or newer is wanted",
+            transport.host(),
+            engram_proto::VERSION
+        );
+        return Check::Refused(blocked(ReasonCode::ServerUnsupported, message, None));
+    }
+    // A pull of no project and no rows: it asks nothing but whether the token is known.
+    match transport.pull(&PullRequest::default()).await {
+        Ok(_) => {
+            let version = reply.version.unwrap_or_default();
+            let words = format!("{} answers as engram-cloud {version} and knows the token", transport.host());
+            Check::Good { words, cloud_id: reply.cloud_id }
+        }
+        Err(failure) => judge(failure),
+    }
+}
+
+fn judge(failure: classify::Failure) -> Check {
+    match failure {
+        classify::Failure::Transport { message, fault: Fault::Unreachable | Fault::Answered, .. } => {
+            Check::NotYet(message)
+        }
+        classify::Failure::Transport { code, message, fault: Fault::Garbled, .. }
+        | classify::Failure::Blocked { code, message }
+        | classify::Failure::Project { code, message } => Check::Refused(blocked(code, message, None)),
+        classify::Failure::Rows(fault) => Check::NotYet(fault.evidence),
+    }
+}
+
+/// CUR-3: acknowledged history is not at another cloud, so nobody moves there by a slip of the hand.
+async fn same_cloud(cx: &Context, url: &Url, cloud_id: Option<String>) -> Result<(), Failure> {
+    let known = on_store(cx, |store| store.meta(CLOUD_ID_KEY)).await?;
+    match (known, cloud_id) {
+        (Some(known), Some(now)) if known != now => {
+            let message = format!(
+                "{} is cloud {now}, and this store was synced with cloud {known}; nothing was changed",
+                cloud::host(url)
+            );
+            let mut failure = blocked(ReasonCode::CloudReplaced, message, None);
+            failure.hint = Some("engramctl status".to_owned());
+            Err(failure)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn keep(cx: &Context, url: &Url, token: &Secret, allow_http: bool) -> Result<(), Failure> {
+    cloud::store(&cx.data_dir, url, token, allow_http).map_err(|error| file_failed(cx, &error))
+}
+
+fn file_failed(cx: &Context, error: &std::io::Error) -> Failure {
+    let path = cx.data_dir.join(cloud::FILE_NAME);
+    let message = format!("{} cannot be written: {error}", path.display());
+    failed(ReasonCode::CloudConfigError.as_str(), &message, Some("engramctl cloud login"))
+}

@@ -1,0 +1,157 @@
+//! Finding memories by words (ctl.md, `search`).
+//!
+//! What was typed is words, never syntax: each is handed to FTS5 as a quoted string, so that no input is an error. The
+//! index is asked first and the rows after it; recent SQLite would otherwise ask the index once per row
+//! (performance.md, "Search").
+
+use super::error::MemoryError;
+use super::read::{COLUMNS, limit, observation};
+use super::text;
+use engram_proto::ipc::reply::Found;
+use engram_proto::ipc::request::SearchRequest;
+use rusqlite::{Connection, Row, named_params};
+
+/// How many different words of a question count; each costs a look into the index.
+const WORDS_MAX: usize = 64;
+/// How many characters of the content stand in for a snippet where no word was looked for.
+const PREVIEW_CHARS_MAX: usize = 160;
+/// What a title, content, tool, type, project and topic key weigh.
+const WEIGHTS: &str = "bm25(10.0, 1.0, 1.0, 2.0, 0.5, 5.0)";
+
+/// Finds memories by words, best first; deleted ones are never found.
+///
+/// A memory whose sync id or topic key was typed comes first. Then those that hold all the words; if there are none,
+/// the last word may be the beginning of one; if there are still none, any of the words will do.
+///
+/// # Errors
+/// [`MemoryError::Invalid`] for a project that is none, [`MemoryError::Store`] where the store cannot be read.
+pub fn search(conn: &Connection, request: &SearchRequest) -> Result<Vec<Found>, MemoryError> {
+    let filter = Filter::of(request)?;
+    let mut found = exact(conn, &request.query, &filter)?;
+    let words = words(&request.query);
+    for question in questions(&words) {
+        let more = by_words(conn, &question, &filter)?;
+        if !more.is_empty() {
+            let new: Vec<_> = more.into_iter().filter(|one| !found.iter().any(|known| is_same(known, one))).collect();
+            found.extend(new);
+            break;
+        }
+    }
+    found.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+fn is_same(a: &Found, b: &Found) -> bool {
+    a.observation.id == b.observation.id
+}
+
+/// What a memory must be besides holding the words.
+struct Filter {
+    project: Option<String>,
+    kind: Option<String>,
+    scope: Option<&'static str>,
+    limit: i64,
+}
+
+impl Filter {
+    fn of(request: &SearchRequest) -> Result<Self, MemoryError> {
+        Ok(Self {
+            project: text::project_filter(request.project.as_deref())?.map(|name| name.as_str().to_owned()),
+            kind: request.kind.as_deref().map(|kind| kind.trim().to_owned()),
+            scope: request.scope.as_deref().map(text::scope),
+            limit: limit(request.limit),
+        })
+    }
+}
+
+/// The conditions of a [`Filter`], written so that none of them tempts the planner away from the way it should go.
+const FILTERS: &str = "+o.deleted_at IS NULL
+    AND (:project IS NULL OR +o.project = :project)
+    AND (:kind IS NULL OR +o.type = :kind)
+    AND (:scope IS NULL OR +o.scope = :scope)";
+
+fn words_sql() -> String {
+    format!(
+        "SELECT {COLUMNS}, snippet(observations_fts, -1, '', '', '...', 24) AS snippet, rank
+         FROM observations_fts CROSS JOIN observations AS o ON o.id = observations_fts.rowid
+         WHERE observations_fts MATCH :question AND rank MATCH '{WEIGHTS}' AND {FILTERS}
+         ORDER BY rank LIMIT :limit"
+    )
+}
+
+fn by_words(conn: &Connection, question: &str, filter: &Filter) -> Result<Vec<Found>, MemoryError> {
+    let mut statement = conn.prepare_cached(&words_sql())?;
+    let params = named_params! {
+        ":question": question,
+        ":project": filter.project,
+        ":kind": filter.kind,
+        ":scope": filter.scope,
+        ":limit": filter.limit,
+    };
+    let ranked = |row: &Row<'_>| {
+        Ok((row.get::<_, f64>("rank")?, Found { observation: observation(row)?, snippet: row.get("snippet")? }))
+    };
+    let mut found = statement.query_map(params, ranked)?.collect::<Result<Vec<_>, _>>()?;
+    // Of equally good ones the newest first.
+    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.observation.id.cmp(&a.1.observation.id)));
+    Ok(found.into_iter().map(|(_, found)| found).collect())
+}
+
+fn exact_sql(column: &str) -> String {
+    format!(
+        "SELECT {COLUMNS} FROM observations AS o WHERE o.{column} = :typed AND {FILTERS}
+         ORDER BY o.updated_at DESC, o.id DESC LIMIT :limit"
+    )
+}
+
+/// Finds the memories whose sync id or topic key is what was typed.
+fn exact(conn: &Connection, query: &str, filter: &Filter) -> Result<Vec<Found>, MemoryError> {
+    let mut found = Vec::new();
+    for (column, typed) in [("sync_id", query.trim().to_owned()), ("topic_key", text::topic_form(query))] {
+        if typed.is_empty() {
+            continue;
+        }
+        let mut statement = conn.prepare_cached(&exact_sql(column))?;
+        let params = named_params! {
+            ":typed": typed,
+            ":project": filter.project,
+            ":kind": filter.kind,
+            ":scope": filter.scope,
+            ":limit": filter.limit,
+        };
+        for observation in statement.query_map(params, observation)? {
+            let observation = observation?;
+            let snippet = text::cap(&observation.content, PREVIEW_CHARS_MAX, "...");
+            found.push(Found { observation, snippet });
+        }
+    }
+    Ok(found)
+}
+
+/// Splits a question into its different words, each as a string of FTS5.
+///
+/// A NUL would end the question inside a string, so it separates words like any control character.
+fn words(query: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in query.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let quoted = format!("\"{}\"", word.replace('"', "\"\""));
+        if words.len() < WORDS_MAX && !words.contains(&quoted) {
+            words.push(quoted);
+        }
+    }
+    words
+}
+
+/// Returns the questions to ask until one is answered, the strictest first.
+///
+/// Strings without a token in them match nothing and are passed over by FTS5 beside others.
+fn questions(words: &[String]) -> Vec<String> {
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let mut questions = vec![words.join(" "), format!("{} *", words.join(" "))];
+    if words.len() > 1 {
+        questions.push(format!("{} *", words.join(" OR ")));
+    }
+    questions
+}

@@ -1,0 +1,173 @@
+//! Merging one remote version into what this device has (merging.md, "Pull").
+
+use super::super::error::StoreError;
+use super::super::journal::{self, LocalWrite};
+use super::super::rows::{self, Found};
+use super::super::settle::refresh_state;
+use super::super::{conflict, versions};
+use super::Applying;
+use engram_proto::http::pull::PulledMutation;
+use engram_proto::id::ProjectName;
+use engram_proto::merge::{Version, merge};
+use engram_proto::mutation::Entity;
+use rusqlite::params;
+
+/// A journal row of the entity that no reply named yet.
+struct Open {
+    seq: i64,
+    version: Version,
+    op: String,
+    payload: String,
+    /// The held row that keeps it from being sent.
+    quarantine: Option<i64>,
+}
+
+impl Applying<'_> {
+    /// Takes one version in; `row` is the pulled row it came with, if it came now.
+    pub(super) fn take(
+        &mut self,
+        project: &ProjectName,
+        entity: Entity,
+        key: &str,
+        remote: Version,
+        row: Option<&PulledMutation>,
+    ) -> Result<(), StoreError> {
+        let known = versions::known(self.conn, project, entity, key)?;
+        let open = if self.has_open(project)? { self.open_rows(project, entity, key)? } else { Vec::new() };
+        let mut local = known.clone();
+        for own in &open {
+            local = versions::join(local, own.version.clone());
+        }
+        if self.any_held {
+            for held in versions::held(self.conn, project, entity, key)? {
+                local = versions::join(local, held);
+            }
+        }
+        let found = rows::find(self.conn, project, entity, key)?;
+        // Nothing known and nothing queued: what the row says is a version of its own.
+        let unknown = local.is_none();
+        if unknown && let Some(found) = &found {
+            local = found.version(self.conn, project, key)?;
+        }
+        let mut merged = match local.clone() {
+            Some(local) => merge(local, remote.clone()),
+            None => remote.clone(),
+        };
+        if !versions::has_text(&merged)
+            && let Some(row) = found.as_ref().map(|found| found.version(self.conn, project, key)).transpose()?.flatten()
+        {
+            versions::lend(&mut merged, row);
+        }
+        let after = versions::join(known.clone(), remote.clone());
+        if let (Some(row), true) = (row, after != known) {
+            let own: Vec<_> = open.iter().map(|own| (&own.version, own.op.as_str(), own.payload.as_str())).collect();
+            conflict::note(self.conn, (project, key), row, &remote, &own, self.now)?;
+        }
+        let (superseded, left_open) = self.settle_open(project, &open, &remote, row)?;
+        let news_of_a_row = unknown && local.is_some();
+        if merged != remote && !left_open && (superseded || news_of_a_row) {
+            self.queue(project, key, &merged, &remote)?;
+        }
+        if let Some(after) = &after {
+            versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+        }
+        self.place((project, key), &merged, found.as_ref(), row)
+    }
+
+    /// Settles the entity's open rows against a version that the cloud holds: equal ones are acknowledged, those that
+    /// still lead stay, the others are void. Tells whether one was, and whether one stays.
+    fn settle_open(
+        &mut self,
+        project: &ProjectName,
+        open: &[Open],
+        remote: &Version,
+        row: Option<&PulledMutation>,
+    ) -> Result<(bool, bool), StoreError> {
+        let (mut superseded, mut left_open, mut last) = (false, false, None);
+        for own in open {
+            let equal = own.version == *remote;
+            if !equal && (own.quarantine.is_some() || own.version.leads(remote)) {
+                left_open |= own.quarantine.is_none();
+                continue;
+            }
+            if equal {
+                let receipt = row.map(|row| (row.seq, Some(row.occurred_at.as_str())));
+                journal::acknowledge(self.conn, own.seq, receipt, self.now)?;
+                if let Some(id) = own.quarantine {
+                    super::held::release(self.conn, id)?;
+                    self.held_changes();
+                }
+            } else {
+                journal::void(self.conn, own.seq, journal::SUPERSEDED, Some(self.now))?;
+                superseded = true;
+            }
+            self.outcome.left.push((project.clone(), own.seq));
+            last = last.max(Some(own.seq));
+        }
+        if let Some(last) = last {
+            refresh_state(self.conn, project, last, self.now)?;
+        }
+        Ok((superseded, left_open))
+    }
+
+    /// Journals a merge that is news to the cloud.
+    fn queue(
+        &mut self,
+        project: &ProjectName,
+        key: &str,
+        merged: &Version,
+        remote: &Version,
+    ) -> Result<(), StoreError> {
+        // Only judged relations travel.
+        if matches!(merged, Version::Relation(relation) if !relation.key.judged) {
+            return Ok(());
+        }
+        // Without its text nothing of an entity is sent.
+        let Some((op, payload)) = merged.write(project, key) else { return Ok(()) };
+        let (entity, base, at) = (merged.entity(), Some(remote.hash()), self.now);
+        journal::append_on(self.conn, &LocalWrite { project, entity, key, op, payload: &payload, base, at })?;
+        self.any_open.insert(project.clone(), true);
+        self.count(project).queued += 1;
+        Ok(())
+    }
+
+    fn has_open(&mut self, project: &ProjectName) -> Result<bool, StoreError> {
+        if let Some(&any) = self.any_open.get(project) {
+            return Ok(any);
+        }
+        let any = self
+            .conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM sync_mutations INDEXED BY engramd_mutations_pending
+                 WHERE project = ?1 AND acked_at IS NULL)",
+            )?
+            .query_row([project.as_str()], |row| row.get(0))?;
+        self.any_open.insert(project.clone(), any);
+        Ok(any)
+    }
+
+    fn open_rows(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Open>, StoreError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT m.seq, m.op, m.payload, h.id
+             FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
+                 LEFT JOIN engramd_held AS h ON h.journal_seq = m.seq
+             WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.acked_at IS NULL ORDER BY m.seq",
+        )?;
+        let mut rows = statement.query(params![project.as_str(), entity.as_str(), key])?;
+        let mut open = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (op, payload): (String, String) = (row.get(1)?, row.get(2)?);
+            // What cannot be read is no version; pushing it sets it aside.
+            let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
+            open.push(Open { seq: row.get(0)?, version, op, payload, quarantine: row.get(3)? });
+        }
+        Ok(open)
+    }
+
+    /// Looks an entity up again and makes the tables show what this device has of it.
+    pub(super) fn place_again(&mut self, project: &ProjectName, entity: Entity, key: &str) -> Result<(), StoreError> {
+        let Some(version) = self.local(project, entity, key)? else { return Ok(()) };
+        let found: Option<Found> = rows::find(self.conn, project, entity, key)?;
+        self.place((project, key), &version, found.as_ref(), None)
+    }
+}

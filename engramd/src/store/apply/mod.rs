@@ -1,0 +1,287 @@
+//! Applying pulled rows, in transactions that each move the cursors to their last row (CUR-1).
+
+mod merge_in;
+mod place;
+mod replay;
+mod sessions;
+mod stand_in;
+
+use super::error::StoreError;
+use super::fts::Index;
+use super::held::{self, SetAside};
+use super::{Store, cursor, desired, lease, versions};
+use engram_proto::http::pull::{PullReply, PulledMutation};
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::reply::HeldKind;
+use engram_proto::merge::Version;
+use engram_proto::mutation::{Entity, Op, payload_object};
+use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
+use engramd_core::rows::{Applied, Fence};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+pub(super) use sessions::show as show_session;
+use std::collections::BTreeMap;
+
+/// Rows of one transaction at most.
+const SLICE_ROWS_MAX: usize = 1_000;
+/// Rows of one transaction at least, however slow they are (one commit per 100 rows).
+const SLICE_ROWS_MIN: usize = 100;
+/// How long a transaction takes rows; writing the index and the commit come on top, and all is to end in 40 ms (OWN-3).
+const SLICE_MS_MAX: u64 = 20;
+
+/// One transaction that applies rows: what it has to finish before it commits, and what it tells afterwards.
+pub(super) struct Applying<'c> {
+    conn: &'c Connection,
+    now: RowTime,
+    index: Index,
+    /// Whether anything is held, in any project; asked once, for most stores hold nothing.
+    any_held: bool,
+    /// Whether a project has open journal rows; asked once per project.
+    any_open: BTreeMap<ProjectName, bool>,
+    /// The session whose row was seen last.
+    seen_session: Option<String>,
+    outcome: Outcome,
+}
+
+/// What a transaction did.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    applied: BTreeMap<ProjectName, Applied>,
+    left: Vec<(ProjectName, i64)>,
+    held_changed: bool,
+}
+
+/// Switches the triggers of a connection off, and syncing to what a pull needs, until it is dropped.
+struct Quiet<'c>(&'c Connection);
+
+impl<'c> Quiet<'c> {
+    fn new(conn: &'c Connection, durable: bool) -> Result<Self, StoreError> {
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        let quiet = Self(conn);
+        if !durable {
+            conn.pragma_update(None, "synchronous", "NORMAL")?;
+        }
+        Ok(quiet)
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        let loud = self.0.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true).map(drop);
+        let durable = self.0.pragma_update(None, "synchronous", "FULL");
+        if let Err(error) = loud.and(durable) {
+            tracing::error!(%error, "the store's connection kept the settings of a pull");
+        }
+    }
+}
+
+impl<'c> Applying<'c> {
+    /// Runs one transaction with triggers off, and writes the index before it commits.
+    fn run<R>(
+        conn: &'c Connection,
+        now: RowTime,
+        f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
+    ) -> Result<(R, Outcome), StoreError> {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        let any_held =
+            conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_held)")?.query_row([], |row| row.get(0))?;
+        let mut applying = Self {
+            conn,
+            now,
+            index: Index::default(),
+            any_held,
+            any_open: BTreeMap::new(),
+            seen_session: None,
+            outcome: Outcome::default(),
+        };
+        let result = f(&mut applying)?;
+        applying.index.write(conn)?;
+        tx.commit()?;
+        Ok((result, applying.outcome))
+    }
+
+    fn count(&mut self, project: &ProjectName) -> &mut Applied {
+        self.outcome.applied.entry(project.clone()).or_default()
+    }
+
+    /// Takes one pulled row; one whose values SQLite refuses is kept as dead, and its neighbours go on (ISO-3).
+    fn row(&mut self, project: &ProjectName, row: &PulledMutation) -> Result<(), StoreError> {
+        self.count(project).received += 1;
+        let mark = self.index.mark();
+        self.conn.prepare_cached("SAVEPOINT engramd_row")?.execute([])?;
+        let taken = self.read_and_take(project, row);
+        if let Err(error) = taken {
+            if !error.is_the_rows_fault() {
+                return Err(error);
+            }
+            self.conn.prepare_cached("ROLLBACK TO engramd_row")?.execute([])?;
+            self.index.rewind(mark);
+            self.seen_session = None;
+            self.dead(project, row, &error.to_string())?;
+        }
+        self.conn.prepare_cached("RELEASE engramd_row")?.execute([])?;
+        Ok(())
+    }
+
+    fn read_and_take(&mut self, project: &ProjectName, row: &PulledMutation) -> Result<(), StoreError> {
+        let Some(entity) = Entity::parse(&row.entity) else {
+            return self.dead(project, row, &format!("the entity {:?} is not known to this engramd", row.entity));
+        };
+        let Some(op) = Op::parse(&row.op) else {
+            return self.dead(project, row, &format!("the operation {:?} is not known to this engramd", row.op));
+        };
+        let payload = match payload_object(row.payload.clone()) {
+            Ok(payload) => payload,
+            Err(error) => return self.dead(project, row, &error.to_string()),
+        };
+        match Version::read(entity, &row.entity_key, op, &payload) {
+            Ok(remote) => self.take(project, entity, &row.entity_key, remote, Some(row)),
+            Err(error) => self.dead(project, row, &error.to_string()),
+        }
+    }
+
+    /// Keeps a row that can never apply, once.
+    fn dead(&mut self, project: &ProjectName, row: &PulledMutation, evidence: &str) -> Result<(), StoreError> {
+        let payload = row.payload.to_string();
+        let kept = self.any_held && held::has_dead(self.conn, project, &row.entity, &row.entity_key, &payload)?;
+        if kept {
+            return Ok(());
+        }
+        let aside = SetAside {
+            kind: HeldKind::Dead,
+            reason: ReasonCode::RowUndeliverable,
+            project,
+            entity: &row.entity,
+            key: &row.entity_key,
+            op: &row.op,
+            journal_seq: None,
+            cloud_seq: Some(row.seq),
+            payload: &payload,
+            evidence,
+            waits_for: None,
+            now: self.now,
+        };
+        held::set_aside(self.conn, &aside)?;
+        self.held_changes();
+        self.count(project).dead += 1;
+        Ok(())
+    }
+
+    fn held_changes(&mut self) {
+        self.any_held = true;
+        self.outcome.held_changed = true;
+    }
+
+    fn local(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<Option<Version>, StoreError> {
+        versions::local(self.conn, project, entity, key)
+    }
+}
+
+impl Store {
+    /// Applies a page, in transactions that each end with the cursors of what they applied.
+    ///
+    /// Rows of projects that are not enrolled are passed over, and their cursors stay (SCOPE-1). Where it fails midway,
+    /// what was committed stays applied, cursors included, and the rest is pulled again.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], and what SQLite says.
+    pub fn apply_page(
+        &mut self,
+        fence: &Fence,
+        cloud_id: &str,
+        page: &PullReply,
+        now: RowTime,
+    ) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
+        let mut rows: Vec<(ProjectName, &PulledMutation)> =
+            page.mutations.iter().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
+        // A cursor may only pass what was applied, even if a server forgets its order.
+        rows.sort_by_key(|(_, row)| row.seq);
+        let mut all = BTreeMap::<ProjectName, Applied>::new();
+        let quiet = Quiet::new(&self.conn, false)?;
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            let (done, outcome) = slice(&self.conn, self.stopwatch, (fence, cloud_id), page, rest, now)?;
+            self.commits += 1;
+            for (project, applied) in outcome.tell(&mut self.counts) {
+                all.entry(project).or_default().add(applied);
+            }
+            rest = rest.get(done..).unwrap_or_default();
+        }
+        drop(quiet);
+        Ok(all)
+    }
+
+    /// Runs one transaction of a command or of the loop the way pulled rows are applied.
+    pub(super) fn applying<R>(
+        &mut self,
+        durable: bool,
+        now: RowTime,
+        f: impl FnOnce(&mut Applying<'_>) -> Result<R, StoreError>,
+    ) -> Result<(R, BTreeMap<ProjectName, Applied>), StoreError> {
+        let quiet = Quiet::new(&self.conn, durable)?;
+        let (result, outcome) = Applying::run(&self.conn, now, f)?;
+        drop(quiet);
+        self.commits += 1;
+        Ok((result, outcome.tell(&mut self.counts)))
+    }
+}
+
+impl Outcome {
+    /// Tells the counts what left and what is held.
+    fn tell(self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
+        counts.left(&self.left);
+        if self.held_changed {
+            counts.held_changed();
+        }
+        self.applied
+    }
+}
+
+/// Applies the first rows of a page in one transaction; returns how many.
+fn slice(
+    conn: &Connection,
+    stopwatch: fn() -> u64,
+    (fence, cloud_id): (&Fence, &str),
+    page: &PullReply,
+    rows: &[(ProjectName, &PulledMutation)],
+    now: RowTime,
+) -> Result<(usize, Outcome), StoreError> {
+    Applying::run(conn, now, |applying| {
+        lease::check(conn, fence)?;
+        let began_ms = stopwatch();
+        let mut enrolled = BTreeMap::<&ProjectName, bool>::new();
+        let mut last_seqs = BTreeMap::<&ProjectName, u64>::new();
+        let mut done = 0;
+        for (project, row) in rows.iter().take(SLICE_ROWS_MAX) {
+            if done >= SLICE_ROWS_MIN && stopwatch().saturating_sub(began_ms) > SLICE_MS_MAX {
+                break;
+            }
+            done += 1;
+            let takes_part = match enrolled.get(project) {
+                Some(&takes_part) => takes_part,
+                None => *enrolled.entry(project).or_insert(desired::is_enrolled(conn, project)?),
+            };
+            if takes_part {
+                applying.row(project, row)?;
+                last_seqs.insert(project, row.seq);
+            }
+        }
+        for (project, seq) in last_seqs {
+            // The page may ask to begin earlier the next time, never later than its last row.
+            let seq = page.cursors.get(project).map_or(seq, |&asked| asked.min(seq));
+            cursor::advance(conn, project, cloud_id, seq)?;
+        }
+        Ok(done)
+    })
+}
+
+/// Names what a deferred row waits for.
+fn waits_for_session(id: &str) -> String {
+    format!("session:{id}")
+}
+
+/// Names what a deferred relation waits for.
+fn waits_for_observation(sync_id: &str) -> String {
+    format!("observation:{sync_id}")
+}

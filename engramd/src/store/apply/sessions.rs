@@ -1,0 +1,167 @@
+//! Which project's version the one row of a session shows, and when it goes (merging.md, "room for one row").
+
+use super::super::error::StoreError;
+use super::super::rows::{prompt, session};
+use super::super::versions;
+use super::{Applying, waits_for_session};
+use engram_proto::id::ProjectName;
+use engram_proto::merge::{Kind, SessionVersion, Version};
+use engram_proto::mutation::Entity;
+use engram_proto::time::RowTime;
+use rusqlite::{Connection, params};
+
+impl Applying<'_> {
+    /// Takes one project's version of a session to the row, and its deletion to the prompts of that project.
+    pub(super) fn place_session(
+        &mut self,
+        (project, id): (&ProjectName, &str),
+        version: &SessionVersion,
+    ) -> Result<(), StoreError> {
+        arrive(self.conn, project, id)?;
+        if let Some(deleted_at) = version.deleted_at {
+            let prompts = prompt::of_session_until(self.conn, project, id, deleted_at)?;
+            prompt::remove(self.conn, &mut self.index, &prompts)?;
+        }
+        let shown = show(self.conn, id, None)?;
+        if shown.changed {
+            self.seen_session = None;
+            self.count(project).changed += 1;
+        }
+        if shown.came {
+            self.replay(&waits_for_session(id))?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at a session again after a child of it went: if it was deleted, nothing may keep it any longer.
+pub(super) fn reconsider(applying: &mut Applying<'_>, project: &ProjectName, id: &str) -> Result<(), StoreError> {
+    if deleted_at(applying.conn, project, id)?.is_some() {
+        show(applying.conn, id, None)?;
+        applying.seen_session = None;
+    }
+    Ok(())
+}
+
+/// Returns when a session was deleted in this project, whatever it holds now.
+pub(super) fn deleted_at(conn: &Connection, project: &ProjectName, id: &str) -> Result<Option<RowTime>, StoreError> {
+    // A row knows no deletion, so what is known and queued is enough; most sessions have neither here.
+    match versions::local(conn, project, Entity::Session, id)? {
+        Some(Version::Session(version)) => Ok(version.deleted_at),
+        _ => Ok(None),
+    }
+}
+
+/// What [`show`] did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Shown {
+    changed: bool,
+    came: bool,
+}
+
+/// Makes the row show the first project that came in which the session is neither a stand-in nor deleted; without one,
+/// the row goes unless a child of any project needs it. `needed_by` names a project in which a child is about to come.
+pub(in super::super) fn show(
+    conn: &Connection,
+    id: &str,
+    needed_by: Option<&ProjectName>,
+) -> Result<Shown, StoreError> {
+    let found = session::find(conn, id)?;
+    let mut fallback = None;
+    let mut chosen = None;
+    for project in arrivals(conn, id)? {
+        let Some(Version::Session(version)) = versions::local(conn, &project, Entity::Session, id)? else { continue };
+        let alive = needed_by == Some(&project) || !is_deleted(conn, &project, id, &version)?;
+        if alive && !version.is_stand_in() {
+            chosen = Some((project, version));
+            break;
+        }
+        if alive && fallback.is_none() {
+            fallback = Some((project, version));
+        }
+    }
+    let came = found.as_ref().is_none_or(|found| found.stand_in);
+    if let Some((project, version)) = chosen.or(fallback) {
+        forget_stand_in(conn, id)?;
+        let changed = session::write(conn, &project, id, found.as_ref(), &version)?;
+        return Ok(Shown { changed, came });
+    }
+    let goes = found.is_some() && needed_by.is_none() && !session::is_needed(conn, id)?;
+    if goes {
+        forget_stand_in(conn, id)?;
+        session::remove(conn, id)?;
+    }
+    Ok(Shown { changed: goes, came: false })
+}
+
+fn forget_stand_in(conn: &Connection, id: &str) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM engramd_standin WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// Writes down that a project holds this session id, behind the one that its row showed before.
+fn arrive(conn: &Connection, project: &ProjectName, id: &str) -> Result<(), StoreError> {
+    let shown = session::find(conn, id)?.filter(|found| !found.stand_in).map(|found| found.project);
+    for name in shown.iter().map(String::as_str).chain([project.as_str()]) {
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO engramd_session (id, project, arrival)
+             VALUES (?1, ?2, (SELECT coalesce(max(arrival), 0) + 1 FROM engramd_session WHERE id = ?1))",
+        )?
+        .execute([id, name])?;
+    }
+    Ok(())
+}
+
+/// Lists the projects that hold this session id in the order in which they came.
+fn arrivals(conn: &Connection, id: &str) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project FROM engramd_session WHERE id = ?1 ORDER BY arrival")?;
+    let names = statement.query_map([id], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+}
+
+/// Tells whether a session is deleted in a project: its version says so, and no child that is known there keeps it.
+pub(in super::super) fn is_deleted(
+    conn: &Connection,
+    project: &ProjectName,
+    id: &str,
+    version: &SessionVersion,
+) -> Result<bool, StoreError> {
+    Ok(Version::Session(version.clone()).is_delete() && !has_children(conn, project, id, version.deleted_at)?)
+}
+
+fn has_children(
+    conn: &Connection,
+    project: &ProjectName,
+    id: &str,
+    deleted_at: Option<RowTime>,
+) -> Result<bool, StoreError> {
+    let names = params![id, project.as_str()];
+    let mut memories =
+        conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM observations WHERE session_id = ?1 AND project = ?2)")?;
+    if memories.query_row(names, |row| row.get(0))? {
+        return Ok(true);
+    }
+    let mut prompts =
+        conn.prepare_cached("SELECT count(*) FROM user_prompts WHERE session_id = ?1 AND project = ?2")?;
+    let all: usize = prompts.query_row(names, |row| row.get::<_, i64>(0))?.try_into().unwrap_or(0);
+    let older = match deleted_at {
+        Some(until) => prompt::of_session_until(conn, project, id, until)?.len(),
+        None => 0,
+    };
+    if all > older {
+        return Ok(true);
+    }
+    // Memories that were deleted softly elsewhere have no row here, and keep their session all the same.
+    let mut soft = conn.prepare_cached(
+        "SELECT entity_key FROM engramd_version INDEXED BY engramd_version_soft
+         WHERE project = ?2 AND session_id = ?1 AND state = 1",
+    )?;
+    let keys = soft.query_map(names, |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    for key in keys {
+        let local = versions::local(conn, project, Entity::Observation, &key)?;
+        if matches!(local, Some(Version::Observation(version)) if version.key.kind != Kind::Hard) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

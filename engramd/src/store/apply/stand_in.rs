@@ -1,0 +1,63 @@
+//! Sessions that nobody told us of, made once a project is drained and a child still misses its own.
+
+use super::super::error::StoreError;
+use super::super::rows::session;
+use super::super::{Store, held, lease};
+use super::{Applying, waits_for_session};
+use engram_proto::id::ProjectName;
+use engram_proto::merge::RECOVERED_DIRECTORY;
+use engram_proto::mutation::{payload_text, text_of};
+use engram_proto::time::{RowTime, row_text};
+use engramd_core::rows::{Applied, Fence};
+use rusqlite::{Connection, params};
+
+/// Sessions of one transaction at most.
+const SESSIONS_MAX: usize = 100;
+
+impl Store {
+    /// Applies what still waits for a session under a stand-in; for when a project is drained to the head.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], and what SQLite says.
+    pub fn stand_ins(&mut self, fence: &Fence, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
+        let mut all = Applied::default();
+        loop {
+            let (made, applied) = self.applying(false, now, |applying| {
+                lease::check(applying.conn, fence)?;
+                let missing = held::missing_sessions(applying.conn, project, SESSIONS_MAX)?;
+                for (id, payload) in &missing {
+                    applying.stand_in(project, id, payload)?;
+                }
+                Ok(missing.len())
+            })?;
+            applied.into_values().for_each(|part| all.add(part));
+            if made < SESSIONS_MAX {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+impl Applying<'_> {
+    /// Makes a session out of a child that names it, unless it came meanwhile, and places all its children.
+    fn stand_in(&mut self, project: &ProjectName, id: &str, payload: &str) -> Result<(), StoreError> {
+        if !session::exists(self.conn, id)? {
+            insert(self.conn, project, id, time_of(payload))?;
+        }
+        self.replay(&waits_for_session(id))
+    }
+}
+
+/// Reads the child's own time.
+fn time_of(payload: &str) -> Option<RowTime> {
+    let payload = payload_text(payload).ok()?;
+    ["created_at", "updated_at"].iter().find_map(|field| text_of(&payload, field).and_then(RowTime::parse))
+}
+
+fn insert(conn: &Connection, project: &ProjectName, id: &str, at: Option<RowTime>) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT INTO sessions (id, project, directory, started_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id, project.as_str(), RECOVERED_DIRECTORY, row_text(at)])?;
+    conn.prepare_cached("INSERT INTO engramd_standin (id, project) VALUES (?1, ?2)")?
+        .execute([id, project.as_str()])?;
+    Ok(())
+}

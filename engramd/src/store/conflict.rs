@@ -1,0 +1,95 @@
+//! Versions that lost to one that had not seen them, kept once (CONV-6).
+
+use super::error::StoreError;
+use super::versions;
+use engram_proto::http::pull::PulledMutation;
+use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
+use engram_proto::time::RowTime;
+use rusqlite::{Connection, params};
+
+/// An edit of ours: its version, operation and payload.
+type Own<'a> = (&'a Version, &'a str, &'a str);
+
+/// Records the loser between a remote version that is news and our newest edit that it had not seen: one that is
+/// pending, or that was accepted under a later number.
+pub(super) fn note(
+    conn: &Connection,
+    (project, key): (&ProjectName, &str),
+    row: &PulledMutation,
+    remote: &Version,
+    pending: &[Own<'_>],
+    now: RowTime,
+) -> Result<(), StoreError> {
+    let journal = journal(conn, project, remote, key)?;
+    // It is one of our own, or one that an edit of ours had seen.
+    let base = remote.hash().to_string();
+    if journal.iter().any(|own| own.version.hash() == remote.hash() || own.base.as_deref() == Some(&base)) {
+        return Ok(());
+    }
+    let later = journal.iter().filter(|own| own.cloud_seq.is_some_and(|seq| seq > row.seq));
+    let later = later.map(|own| (&own.version, own.op.as_str(), own.payload.as_str()));
+    let Some((ours, op, payload)) =
+        pending.iter().copied().chain(later).reduce(|a, b| if b.0.leads(a.0) { b } else { a })
+    else {
+        return Ok(());
+    };
+    if !ours.leads(remote) {
+        keep(conn, (project, key), ours, (op, payload), now)
+    } else if !remote.leads(ours) {
+        keep(conn, (project, key), remote, (&row.op, &row.payload.to_string()), now)
+    } else {
+        // Each has a register that wins: nothing was lost.
+        Ok(())
+    }
+}
+
+/// A journal row of the entity.
+struct Entry {
+    version: Version,
+    op: String,
+    payload: String,
+    base: Option<String>,
+    cloud_seq: Option<u64>,
+}
+
+fn journal(conn: &Connection, project: &ProjectName, remote: &Version, key: &str) -> Result<Vec<Entry>, StoreError> {
+    let entity = remote.entity();
+    let mut statement = conn.prepare_cached(
+        "SELECT m.op, m.payload, j.base, j.cloud_seq
+         FROM sync_mutations AS m INDEXED BY engramd_mutations_entity LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3",
+    )?;
+    let mut rows = statement.query(params![project.as_str(), entity.as_str(), key])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (op, payload): (String, String) = (row.get(0)?, row.get(1)?);
+        let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
+        let cloud_seq = row.get::<_, Option<i64>>(3)?.and_then(|seq| u64::try_from(seq).ok());
+        entries.push(Entry { version, op, payload, base: row.get(2)?, cloud_seq });
+    }
+    Ok(entries)
+}
+
+fn keep(
+    conn: &Connection,
+    (project, key): (&ProjectName, &str),
+    loser: &Version,
+    (op, payload): (&str, &str),
+    now: RowTime,
+) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO engramd_conflict (project, entity, entity_key, hash, op, payload, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        project.as_str(),
+        loser.entity().as_str(),
+        key,
+        loser.hash().to_string(),
+        op,
+        payload,
+        now.to_string()
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Pull cursors: one per project and cloud (CUR-3).
+
+use super::Store;
+use super::error::StoreError;
+use engram_proto::id::ProjectName;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::BTreeMap;
+
+pub(super) fn get(conn: &Connection, project: &ProjectName, cloud_id: &str) -> Result<u64, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT seq FROM engramd_cursor WHERE project = ?1 AND cloud_id = ?2")?;
+    let seq: Option<i64> = statement.query_row([project.as_str(), cloud_id], |row| row.get(0)).optional()?;
+    Ok(seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
+}
+
+/// Moves a cursor forward, in the transaction that applies every row up to it (CUR-1).
+pub(super) fn advance(conn: &Connection, project: &ProjectName, cloud_id: &str, seq: u64) -> Result<(), StoreError> {
+    let seq = i64::try_from(seq).map_err(|_| StoreError::Invalid(format!("{seq} is no number of a row")))?;
+    conn.prepare_cached(
+        "INSERT INTO engramd_cursor (project, cloud_id, seq) VALUES (?1, ?2, ?3)
+         ON CONFLICT (project, cloud_id) DO UPDATE SET seq = ?3 WHERE seq < ?3",
+    )?
+    .execute(params![project.as_str(), cloud_id, seq])?;
+    Ok(())
+}
+
+impl Store {
+    /// Returns where each of these projects was pulled to from this cloud; 0 at the beginning.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn cursors(&self, cloud_id: &str, projects: &[ProjectName]) -> Result<BTreeMap<ProjectName, u64>, StoreError> {
+        projects.iter().map(|project| Ok((project.clone(), get(&self.conn, project, cloud_id)?))).collect()
+    }
+}

@@ -1,0 +1,181 @@
+//! Rows set aside: visible, named, and released by a command (ISO-1, ISO-3, ACK-2).
+
+use super::Store;
+use super::error::StoreError;
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::reply::{HeldDetail, HeldKind, HeldRow};
+use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// A row on its way aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SetAside<'a> {
+    pub(super) kind: HeldKind,
+    pub(super) reason: ReasonCode,
+    pub(super) project: &'a ProjectName,
+    pub(super) entity: &'a str,
+    pub(super) key: &'a str,
+    pub(super) op: &'a str,
+    pub(super) journal_seq: Option<i64>,
+    pub(super) cloud_seq: Option<u64>,
+    pub(super) payload: &'a str,
+    pub(super) evidence: &'a str,
+    pub(super) waits_for: Option<&'a str>,
+    pub(super) now: RowTime,
+}
+
+/// Keeps a row; a journal row that is held already stays as it is.
+pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<bool, StoreError> {
+    let inserted = conn
+        .prepare_cached(
+            "INSERT OR IGNORE INTO engramd_held (kind, reason_code, project, entity, entity_key, op, journal_seq,
+                 cloud_seq, payload, evidence, waits_for, since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute(params![
+            row.kind.as_str(),
+            row.reason.as_str(),
+            row.project.as_str(),
+            row.entity,
+            row.key,
+            row.op,
+            row.journal_seq,
+            row.cloud_seq.and_then(|seq| i64::try_from(seq).ok()),
+            row.payload,
+            row.evidence,
+            row.waits_for,
+            row.now.to_string(),
+        ])?;
+    Ok(inserted == 1)
+}
+
+/// Removes a held row.
+pub(super) fn release(conn: &Connection, id: i64) -> Result<bool, StoreError> {
+    Ok(conn.prepare_cached("DELETE FROM engramd_held WHERE id = ?1")?.execute([id])? == 1)
+}
+
+const COLUMNS: &str = "id, kind, reason_code, project, entity, entity_key, op, evidence, waits_for, since, \
+                       coalesce(journal_seq, cloud_seq, 0), payload";
+
+fn row_of(row: &Row<'_>) -> Result<HeldRow, StoreError> {
+    let kind: String = row.get(1)?;
+    let since: String = row.get(9)?;
+    Ok(HeldRow {
+        id: row.get(0)?,
+        kind: HeldKind::parse(&kind).ok_or_else(|| StoreError::Corrupt(format!("a held row is {kind:?}")))?,
+        reason_code: row.get(2)?,
+        project: row.get(3)?,
+        entity: row.get(4)?,
+        entity_key: row.get(5)?,
+        op: row.get(6)?,
+        evidence: row.get(7)?,
+        waits_for: row.get(8)?,
+        since: RowTime::parse(&since).map_or(since, RowTime::rfc3339),
+    })
+}
+
+impl Store {
+    /// Lists all held rows, the oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn held(&self) -> Result<Vec<HeldRow>, StoreError> {
+        let mut statement = self.conn.prepare_cached(&format!("SELECT {COLUMNS} FROM engramd_held ORDER BY id"))?;
+        let mut rows = statement.query([])?;
+        let mut held = Vec::new();
+        while let Some(row) = rows.next()? {
+            held.push(row_of(row)?);
+        }
+        Ok(held)
+    }
+
+    /// Shows one held row with its payload.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn held_detail(&self, id: i64) -> Result<Option<HeldDetail>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM engramd_held WHERE id = ?1");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query([id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(HeldDetail { row: row_of(row)?, seq: row.get(10)?, payload: row.get(11)? }))
+    }
+}
+
+/// Finds the deferred row of an entity: its number, payload and what it waits for.
+pub(super) fn deferred(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: &str,
+    key: &str,
+) -> Result<Option<(i64, String, String)>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT id, payload, coalesce(waits_for, '') FROM engramd_held
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND kind = 'deferred'",
+    )?;
+    let row = statement.query_row([project.as_str(), entity, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    Ok(row.optional()?)
+}
+
+/// Changes what a deferred row holds and waits for.
+pub(super) fn wait_anew(conn: &Connection, id: i64, payload: &str, waits_for: &str) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE engramd_held SET payload = ?2, waits_for = ?3, evidence = ?4 WHERE id = ?1")?
+        .execute(params![id, payload, waits_for, waiting(waits_for)])?;
+    Ok(())
+}
+
+/// Says in words what a row waits for.
+pub(super) fn waiting(waits_for: &str) -> String {
+    format!("its parent has not arrived: {waits_for}")
+}
+
+/// Tells whether this very row is kept as dead already.
+pub(super) fn has_dead(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: &str,
+    key: &str,
+    payload: &str,
+) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM engramd_held
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND kind = 'dead' AND payload = ?4)",
+    )?;
+    Ok(statement.query_row([project.as_str(), entity, key, payload], |row| row.get(0))?)
+}
+
+/// Lists project, entity and key of what waits for a parent, in the order in which they came.
+pub(super) fn waiting_for(
+    conn: &Connection,
+    waits_for: &str,
+) -> Result<Vec<(ProjectName, String, String)>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT project, entity, entity_key FROM engramd_held WHERE waits_for = ?1 ORDER BY id")?;
+    let mut rows = statement.query([waits_for])?;
+    let mut waiting = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        if let Ok(project) = ProjectName::parse(&name) {
+            waiting.push((project, row.get(1)?, row.get(2)?));
+        }
+    }
+    Ok(waiting)
+}
+
+/// Lists sessions that children of a project wait for, each with the payload of the first of them.
+pub(super) fn missing_sessions(
+    conn: &Connection,
+    project: &ProjectName,
+    limit: usize,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT substr(waits_for, 9), payload, min(id) FROM engramd_held INDEXED BY engramd_held_kind
+         WHERE project = ?1 AND kind = 'deferred' AND entity IN ('observation', 'prompt')
+         GROUP BY waits_for ORDER BY min(id) LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![project.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

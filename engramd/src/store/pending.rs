@@ -1,0 +1,219 @@
+//! Reading what is to be pushed: pending rows of one project in the order they were written.
+
+use super::error::StoreError;
+use super::held::{SetAside, set_aside};
+use super::{Store, desired, lease, rows};
+use engram_proto::canonical::{Hash, Object};
+use engram_proto::id::{ProjectName, mutation_id};
+use engram_proto::ipc::reply::HeldKind;
+use engram_proto::merge::{RECOVERED_DIRECTORY, Version};
+use engram_proto::mutation::{Entity, Op, payload_text, text_of};
+use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
+use engramd_core::rows::{Batch, BatchLimits, Fence, PendingRow};
+use rusqlite::{Connection, params};
+
+/// What an entry has on the wire beside payload, key and project.
+const ENTRY_BYTES: usize = 256;
+
+/// One row as the journal has it.
+struct Raw {
+    seq: i64,
+    entity: String,
+    key: String,
+    op: String,
+    payload: String,
+    base: Option<String>,
+    occurred_at: String,
+}
+
+impl Store {
+    /// Reads the next pending rows of an enrolled project.
+    ///
+    /// Before it returns, it is on disk that these rows may have been carried: from here on a hard delete can no longer
+    /// take them back. Fields that a row lacks are filled from the tables, once; a row that cannot be sent is held.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], and what SQLite says.
+    pub fn pending_batch(
+        &mut self,
+        fence: &Fence,
+        project: &ProjectName,
+        limits: BatchLimits,
+    ) -> Result<Batch, StoreError> {
+        let device_id = self.device_id.clone();
+        let (batch, held) = self.write(|tx| {
+            lease::check(tx, fence)?;
+            let mut batch = Batch { project: project.clone(), rows: Vec::new(), more: false };
+            let mut held = false;
+            if !desired::is_enrolled(tx, project)? {
+                return Ok((batch, held));
+            }
+            let (mut bytes, mut after) = (0, 0);
+            while let Some(raw) = next(tx, project, after)? {
+                after = raw.seq;
+                match prepare(tx, &device_id, project, &raw)? {
+                    Ok(row) => {
+                        let full = batch.rows.len() >= limits.rows_max as usize
+                            || bytes + row.body_bytes > limits.body_bytes_max;
+                        if full && !batch.rows.is_empty() {
+                            batch.more = true;
+                            break;
+                        }
+                        bytes += row.body_bytes;
+                        batch.rows.push(row);
+                    }
+                    Err(evidence) => held |= hold(tx, project, &raw, &evidence)?,
+                }
+            }
+            if let Some(last) = batch.rows.last() {
+                mark_carried(tx, project, last.seq)?;
+            }
+            Ok((batch, held))
+        })?;
+        if held {
+            self.counts.held_changed();
+        }
+        Ok(batch)
+    }
+}
+
+fn next(conn: &Connection, project: &ProjectName, after: i64) -> Result<Option<Raw>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT m.seq, m.entity, m.entity_key, m.op, m.payload, j.base, m.occurred_at
+         FROM sync_mutations AS m INDEXED BY engramd_mutations_pending LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+         WHERE m.project = ?1 AND m.acked_at IS NULL AND m.seq > ?2
+             AND NOT EXISTS (SELECT 1 FROM engramd_held AS h WHERE h.journal_seq = m.seq)
+         ORDER BY m.seq LIMIT 1",
+    )?;
+    let mut rows = statement.query(params![project.as_str(), after])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(Raw {
+        seq: row.get(0)?,
+        entity: row.get(1)?,
+        key: row.get(2)?,
+        op: row.get(3)?,
+        payload: row.get(4)?,
+        base: row.get(5)?,
+        occurred_at: row.get(6)?,
+    }))
+}
+
+/// Makes a row ready to be sent; the inner error says why it cannot be.
+fn prepare(
+    conn: &Connection,
+    device_id: &str,
+    project: &ProjectName,
+    raw: &Raw,
+) -> Result<Result<PendingRow, String>, StoreError> {
+    let Some(op) = Op::parse(&raw.op) else { return Ok(Err(format!("the operation {:?} is not known", raw.op))) };
+    let mut payload = match payload_text(&raw.payload) {
+        Ok(payload) => payload,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let mutation_id = match Entity::parse(&raw.entity) {
+        Some(entity) => {
+            if fill(conn, project, entity, &raw.key, op, &mut payload)? {
+                let text = serde_json::Value::Object(payload.clone()).to_string();
+                conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
+                    .execute(params![raw.seq, text])?;
+            }
+            if let Err(error) = Version::read(entity, &raw.key, op, &payload) {
+                return Ok(Err(error.to_string()));
+            }
+            if let Some(field) = entity.missing_field(&payload).filter(|_| op == Op::Upsert) {
+                return Ok(Err(format!("the field {field} is blank, and nothing here fills it")));
+            }
+            mutation_id(device_id, raw.seq, entity, &raw.key, op, &payload)
+        }
+        None => foreign_id(device_id, raw, &payload),
+    };
+    let bytes = raw.payload.len() + raw.key.len() + project.as_str().len() + ENTRY_BYTES;
+    Ok(Ok(PendingRow {
+        seq: raw.seq,
+        entity: raw.entity.clone(),
+        entity_key: raw.key.clone(),
+        op,
+        payload,
+        mutation_id,
+        base: raw.base.clone(),
+        body_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    }))
+}
+
+/// Names a row of an entity that only a newer program knows.
+fn foreign_id(device_id: &str, raw: &Raw, payload: &Object) -> String {
+    let mut named = Object::new();
+    for (field, text) in [("entity", &raw.entity), ("key", &raw.key), ("op", &raw.op)] {
+        named.insert(field.to_owned(), text.as_str().into());
+    }
+    named.insert("payload".to_owned(), payload.clone().into());
+    format!("{device_id}:{}:{}", raw.seq, Hash::of_object(&named).short(16))
+}
+
+/// Fills the fields that must not be blank from key and row; tells whether it did.
+fn fill(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    op: Op,
+    payload: &mut Object,
+) -> Result<bool, StoreError> {
+    let wanted: &[&str] = match (op, entity) {
+        (Op::Upsert, _) => entity.required(),
+        (Op::Delete, Entity::Observation | Entity::Prompt) => &["sync_id", "session_id"],
+        (Op::Delete, _) => &["id"],
+    };
+    let blank = |payload: &Object, field: &str| text_of(payload, field).is_none_or(|text| text.trim().is_empty());
+    let missing: Vec<&str> = wanted.iter().copied().filter(|field| blank(payload, field)).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let row = rows::payload(conn, project, entity, key)?;
+    let mut filled = false;
+    for field in missing {
+        let text = match field {
+            "id" | "sync_id" => Some(key.to_owned()),
+            "directory" => Some(RECOVERED_DIRECTORY.to_owned()),
+            _ => None,
+        };
+        let text = row.as_ref().and_then(|row| text_of(row, field)).map(str::to_owned).or(text);
+        if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
+            payload.insert(field.to_owned(), text.into());
+            filled = true;
+        }
+    }
+    Ok(filled)
+}
+
+fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str) -> Result<bool, StoreError> {
+    let Some(now) = RowTime::parse(&raw.occurred_at).or_else(|| RowTime::from_unix_s(1)) else { return Ok(false) };
+    set_aside(
+        conn,
+        &SetAside {
+            kind: HeldKind::Quarantined,
+            reason: ReasonCode::RowRejected,
+            project,
+            entity: &raw.entity,
+            key: &raw.key,
+            op: &raw.op,
+            journal_seq: Some(raw.seq),
+            cloud_seq: None,
+            payload: &raw.payload,
+            evidence,
+            waits_for: None,
+            now,
+        },
+    )
+}
+
+/// Writes down that rows up to this one may be on their way.
+fn mark_carried(conn: &Connection, project: &ProjectName, seq: i64) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "INSERT INTO engramd_carried (project, seq) VALUES (?1, ?2)
+         ON CONFLICT (project) DO UPDATE SET seq = ?2 WHERE seq < ?2",
+    )?
+    .execute(params![project.as_str(), seq])?;
+    Ok(())
+}
