@@ -1,0 +1,179 @@
+//! The command line: what is global, and which commands there are. Each command's own flags stand beside it in `cmd`.
+
+#![expect(clippy::doc_markdown, reason = "help is read in a terminal, where back ticks are noise")]
+
+use crate::cmd;
+use crate::connect::ConnectError;
+use crate::target::Target;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done, and nothing is left over (status: nothing is wrong)
+  1  failed; one line on standard error says why and what next
+  2  wrong usage
+  3  status: something is degraded; sync, login, enroll: blocked or refused
+  4  no daemon answers (not running, wrong socket, stopped)
+  5  partial: rows are held or deferred, or something could not be checked yet
+  6  client and daemon do not speak the same protocol
+
+Examples:
+  engramctl status                     is everything safe and moving?
+  engramctl cloud login --server https://engram.example.org
+  engramctl enroll my-project          let a project take part in sync
+  engramctl save --title 'Use WAL' --type decision 'Because readers never wait.'
+  engramctl search 'readers wait'
+  engramctl sync --json                for scripts: exit code and one JSON object";
+
+/// Asks a running engramd: the state of sync, and the memory itself.
+///
+/// engramctl speaks to the daemon over a Unix socket and never opens the database. Answers are for people; with --json
+/// they are one JSON object on standard output, and a failure is {"error":{"reason_code","message","hint"}}.
+#[derive(Debug, Parser)]
+#[command(name = "engramctl", version = engram_proto::VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command, before or after it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// The daemon's data directory [default: $ENGRAM_DATA_DIR, else ~/.engram]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// The daemon's socket [default: $ENGRAMD_SOCKET, else DIR/engramd.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Answer with one JSON object (streams: one per line)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Give up after so long without an answer [default: 10; cloud login, enroll and sync: 30]
+    #[arg(long, global = true, value_name = "SECS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// When to use colour; auto means on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = false)]
+    pub(crate) color: ColorChoice,
+}
+
+impl Globals {
+    /// Finds the daemon that is meant.
+    pub(crate) fn target(&self) -> Result<Target, ConnectError> {
+        Target::resolve(self.socket.as_deref(), self.data_dir.as_deref(), |name| std::env::var_os(name))
+    }
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    const SECONDS_MAX: f64 = 86_400.0;
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= SECONDS_MAX => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("give seconds, more than 0 and at most 86400".to_owned()),
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(after_help = cmd::status::EXAMPLES)]
+    Status(cmd::status::StatusArgs),
+    #[command(after_help = cmd::sync::EXAMPLES)]
+    Sync(cmd::sync::SyncArgs),
+    #[command(after_help = cmd::events::EXAMPLES)]
+    Events(cmd::events::EventsArgs),
+    #[command(after_help = cmd::pause::PAUSE_EXAMPLES)]
+    Pause(cmd::pause::PauseArgs),
+    #[command(after_help = cmd::pause::RESUME_EXAMPLES)]
+    Resume(cmd::pause::ResumeArgs),
+    #[command(subcommand)]
+    Cloud(cmd::cloud::CloudCommand),
+    #[command(after_help = cmd::projects::ENROLL_EXAMPLES)]
+    Enroll(cmd::projects::EnrollArgs),
+    #[command(after_help = cmd::projects::UNENROLL_EXAMPLES)]
+    Unenroll(cmd::projects::UnenrollArgs),
+    /// Show all projects with their counts, enrolled or not
+    #[command(after_help = cmd::projects::PROJECTS_EXAMPLES)]
+    Projects,
+    #[command(subcommand)]
+    Held(cmd::held::HeldCommand),
+    #[command(subcommand)]
+    Session(cmd::session::SessionCommand),
+    #[command(after_help = cmd::save::SAVE_EXAMPLES)]
+    Save(cmd::save::SaveArgs),
+    #[command(after_help = cmd::save::PROMPT_EXAMPLES)]
+    Prompt(cmd::save::PromptArgs),
+    #[command(after_help = cmd::change::UPDATE_EXAMPLES)]
+    Update(cmd::change::UpdateArgs),
+    #[command(after_help = cmd::change::DELETE_EXAMPLES)]
+    Delete(cmd::change::DeleteArgs),
+    #[command(after_help = cmd::find::GET_EXAMPLES)]
+    Get(cmd::find::GetArgs),
+    #[command(after_help = cmd::find::LIST_EXAMPLES)]
+    List(cmd::find::ListArgs),
+    #[command(after_help = cmd::find::SEARCH_EXAMPLES)]
+    Search(cmd::find::SearchArgs),
+    #[command(after_help = cmd::change::RELATE_EXAMPLES)]
+    Relate(cmd::change::RelateArgs),
+    /// Show the version of this program and, if it answers, of the daemon
+    #[command(after_help = cmd::version::EXAMPLES)]
+    Version,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every command can be used from its own help: a purpose, every flag explained, examples.
+    #[test]
+    fn every_command_explains_itself() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+            if command.get_subcommands().next().is_none() {
+                let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(examples.contains("engramctl "), "{name} has no examples");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn timeouts_are_seconds() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for wrong in ["0", "-1", "x", "inf", "NaN", "1e9"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The connection to the daemon: find it, greet it, ask it. No call here waits without an end.
+
+mod client;
+mod error;
+mod wire;
+
+pub(crate) use client::Client;
+pub(crate) use error::ConnectError;
+pub(crate) use wire::{Wire, greet};
+
+#[cfg(test)]
+mod tests;

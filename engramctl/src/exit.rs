@@ -1,0 +1,90 @@
+//! What can go wrong here, in one line each, with the next step and what to exit with (reasons.md, "Exit codes").
+
+use crate::connect::ConnectError;
+use engram_proto::ipc::reply::Failure;
+use engram_proto::reason::Exit;
+use std::io;
+
+/// Why a command did not work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CtlError {
+    /// The daemon said so.
+    #[error("{}", .0.message)]
+    Told(Failure),
+    /// The daemon could not be asked.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It was asked for in a way that cannot be meant.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// A file or standard input could not be used.
+    #[error("{0}")]
+    Input(String),
+    /// Standard output could not be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+    /// The runtime did not start.
+    #[error("cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    /// An answer of another kind than the question's.
+    #[error("the daemon gave an answer that does not fit the question ({0})")]
+    Unexpected(&'static str),
+    /// A sync that stands still under a living daemon.
+    #[error("no progress for {waited_s} s, {remaining} rows are left; the daemon goes on trying")]
+    NoProgress {
+        /// How long was waited.
+        waited_s: u64,
+        /// What is left, as last told.
+        remaining: u64,
+    },
+}
+
+impl CtlError {
+    /// Makes a usage error.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// Returns what to exit with.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Told(failure) => failure.exit,
+            Self::Connect(error) => error.exit(),
+            Self::Usage { .. } => Exit::Usage,
+            Self::Input(_) | Self::Output(_) | Self::Runtime(_) | Self::Unexpected(_) | Self::NoProgress { .. } => {
+                Exit::Failed
+            }
+        }
+    }
+
+    /// Returns the word for scripts.
+    pub(crate) fn reason_code(&self) -> &str {
+        match self {
+            Self::Told(failure) => &failure.reason_code,
+            Self::Connect(error) => error.reason_code(),
+            Self::Usage { .. } => "usage",
+            Self::Input(_) => "input_unreadable",
+            Self::Output(_) => "output_unwritable",
+            Self::Runtime(_) => "internal_error",
+            Self::Unexpected(_) => "unexpected_answer",
+            Self::NoProgress { .. } => "no_progress",
+        }
+    }
+
+    /// Returns one command that goes on from here.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Told(failure) => failure.hint.clone(),
+            Self::Connect(error) => error.hint(),
+            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::NoProgress { .. } => Some("engramctl status".to_owned()),
+            Self::Unexpected(_) => Some("engramctl version".to_owned()),
+            Self::Input(_) | Self::Output(_) | Self::Runtime(_) => None,
+        }
+    }
+}
