@@ -55,13 +55,7 @@ pub(crate) fn with_id(id: impl Into<String>, entry: PushEntry) -> PushEntry {
 }
 
 pub(crate) fn session(project: &str, id: &str) -> PushEntry {
-    entry(
-        project,
-        "session",
-        id,
-        "upsert",
-        json!({"id": id, "directory": "/src", "started_at": "2026-11-22 10:00:00"}),
-    )
+    entry(project, "session", id, "upsert", json!({"id": id, "directory": "/src", "started_at": "2026-11-22 10:00:00"}))
 }
 
 /// A memory as of a minute of one hour; the revision follows it.
