@@ -10,6 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const AFTER_HELP: &str = "\
+It speaks to the daemon over a Unix socket and never opens the database. With
+--json the answer is one object on standard output; a failure prints
+{\"error\":{\"reason_code\",\"message\",\"hint\"}} there, and a line on standard error.
+
 Exit codes:
   0  done, and nothing is left over (status: nothing is wrong)
   1  failed; one line on standard error says why and what next
@@ -25,14 +29,11 @@ Examples:
   engramctl enroll my-project          let a project take part in sync
   engramctl save --title 'Use WAL' --type decision 'Because readers never wait.'
   engramctl search 'readers wait'
-  engramctl sync --json                for scripts: exit code and one JSON object";
+  engramctl sync --json                for scripts: an exit code, one object";
 
-/// Asks a running engramd: the state of sync, and the memory itself.
-///
-/// engramctl speaks to the daemon over a Unix socket and never opens the database. Answers are for people; with --json
-/// they are one JSON object on standard output, and a failure is {"error":{"reason_code","message","hint"}}.
+/// Ask a running engramd for the state of sync, and for the memory itself
 #[derive(Debug, Parser)]
-#[command(name = "engramctl", version = engram_proto::VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "engramctl", version = engram_proto::VERSION, after_help = AFTER_HELP, max_term_width = 80)]
 pub(crate) struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -58,12 +59,12 @@ pub(crate) struct Globals {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Give up after so long without an answer [default: 10; cloud login, enroll and sync: 30]
+    /// Give up after so long without an answer; for sync, without progress [default: 10; sync, login and enroll: 30]
     #[arg(long, global = true, value_name = "SECS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 
-    /// When to use colour; auto means on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = false)]
+    /// Use colour: auto, always or never; auto means on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) color: ColorChoice,
 }
 
@@ -136,7 +137,7 @@ pub(crate) enum Command {
     Search(cmd::find::SearchArgs),
     #[command(after_help = cmd::change::RELATE_EXAMPLES)]
     Relate(cmd::change::RelateArgs),
-    /// Show the version of this program and, if it answers, of the daemon
+    /// Show the version of this program and of the daemon
     #[command(after_help = cmd::version::EXAMPLES)]
     Version,
 }
@@ -163,6 +164,7 @@ mod tests {
             if command.get_subcommands().next().is_none() {
                 let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(examples.contains("engramctl "), "{name} has no examples");
+                assert!(examples.lines().all(|line| crate::render::text::width(line) <= 80), "{name}: {examples}");
             }
             command.get_subcommands().for_each(check);
         }

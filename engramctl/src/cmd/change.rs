@@ -20,15 +20,15 @@ Examples:
 
 pub(crate) const DELETE_EXAMPLES: &str = "\
 Examples:
-  engramctl delete 12                deleted everywhere; `list --deleted` still shows it
-  engramctl delete 12 --hard         and its text is gone for good, everywhere
+  engramctl delete 12
+  engramctl delete 12 --hard         its text is gone for good
 
-It does not ask back.";
+It does not ask back. Without --hard, `engramctl list --deleted` still shows it.";
 
 pub(crate) const RELATE_EXAMPLES: &str = "\
 Examples:
   engramctl relate 14 supersedes 12
-  engramctl relate 14 conflicts_with 9 --reason 'Two ports for one server' --confidence 0.8";
+  engramctl relate 14 conflicts_with 9 --reason 'Two ports' --confidence 0.8";
 
 /// Change a memory; what is not given stays
 #[derive(Debug, Args)]

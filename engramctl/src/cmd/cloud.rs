@@ -14,10 +14,13 @@ use std::time::Duration;
 
 const LOGIN_EXAMPLES: &str = "\
 Examples:
-  engramctl cloud login --server https://engram.example.org      asks for the token
+  engramctl cloud login --server https://engram.example.org
   pass show engram | engramctl cloud login --server URL --token-stdin
-  ENGRAM_CLOUD_TOKEN=… engramctl cloud login --server URL
-  engramctl cloud login                                          a new token, same server
+  engramctl cloud login                    a new token for the same server
+
+The token comes from a prompt that shows nothing, from standard input with
+--token-stdin, or from $ENGRAM_CLOUD_TOKEN. It is never an argument, where every
+user of the machine could read it.
 
 Exits 0 when server and token were checked, 3 when they were refused (nothing is
 stored), 5 when the server could not be reached (stored, to be checked later).";
@@ -42,9 +45,6 @@ pub(crate) enum CloudCommand {
 }
 
 /// Check a server and a token, and keep them
-///
-/// The token comes from a prompt that shows nothing, from standard input with --token-stdin, or from
-/// $ENGRAM_CLOUD_TOKEN. It is never an argument, where every user of the machine could read it.
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
     /// The server's URL; may be left out where one is known

@@ -14,7 +14,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   engramctl events                   what happened lately
   engramctl events --follow          and what happens from now on
-  engramctl events --follow --json | jq -r 'select(.kind == \"pulled\") | .project'";
+  engramctl events --follow --json | jq -r .message";
 
 /// Show what the daemon did lately, one event per line
 #[derive(Debug, Args)]

@@ -27,7 +27,7 @@ Examples:
   engramctl search 'readers wait'
   engramctl search --project app --limit 5 wal checkpoint
 
-Any input is words to look for, never syntax. An empty answer is an answer: exit 0.";
+Any input is words to look for, never syntax. Exits 0 where nothing is found.";
 
 /// How many are listed unless told.
 pub(super) const LIMIT_DEFAULT: u64 = 20;

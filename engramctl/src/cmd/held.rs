@@ -37,7 +37,7 @@ A row of ours that is dropped is not sent; the memory itself stays.";
 /// See the rows that were set aside, try them again or give them up
 #[derive(Debug, Subcommand)]
 pub(crate) enum HeldCommand {
-    /// List deferred, quarantined and dead rows with the server's or SQLite's own words
+    /// List held rows with the server's or SQLite's own words
     #[command(after_help = LIST_EXAMPLES)]
     List,
     /// Show one held row with all its evidence and its payload

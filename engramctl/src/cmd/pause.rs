@@ -12,14 +12,15 @@ Examples:
   engramctl pause --reason 'on a train'
   engramctl pause --project app
 
-Saving and searching go on; what is saved meanwhile is sent after `engramctl resume`.";
+It survives restarts. Saving and searching go on; what is saved meanwhile is
+sent after `engramctl resume`.";
 
 pub(crate) const RESUME_EXAMPLES: &str = "\
 Examples:
   engramctl resume
   engramctl resume --project app";
 
-/// Stop syncing everything, or one project, until `resume`; survives restarts
+/// Stop syncing everything, or one project, until `resume`
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
     /// Stop this project only

@@ -16,8 +16,8 @@ Examples:
   engramctl enroll app
   engramctl enroll app web docs
 
-Exits 3 when the cloud refuses a project (it is not enrolled then), 5 when the cloud
-could not be asked (enrolled, to be checked later).";
+Exits 3 when the cloud refuses a project (it is not enrolled then), 5 when the
+cloud could not be asked (enrolled, to be checked later).";
 
 pub(crate) const UNENROLL_EXAMPLES: &str = "\
 Examples:
@@ -28,7 +28,7 @@ Examples:
   engramctl projects
   engramctl projects --json | jq -r '.projects[] | select(.enrolled) | .project'";
 
-/// Let projects take part in sync, once the cloud has allowed it
+/// Let projects take part in sync, if the cloud allows it
 #[derive(Debug, Args)]
 pub(crate) struct EnrollArgs {
     /// The projects' names
@@ -36,7 +36,7 @@ pub(crate) struct EnrollArgs {
     projects: Vec<String>,
 }
 
-/// Let a project take part in sync no longer; deletes nothing, here or there
+/// Take a project out of sync; deletes nothing, here or there
 #[derive(Debug, Args)]
 pub(crate) struct UnenrollArgs {
     /// The project's name

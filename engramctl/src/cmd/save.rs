@@ -14,13 +14,15 @@ use engram_proto::reason::Exit;
 
 pub(crate) const SAVE_EXAMPLES: &str = "\
 Examples:
-  engramctl save --title 'Use WAL' --type decision 'Readers never wait for a writer.'
-  engramctl save --title 'How to release' --topic howto/release --file RELEASING.md
+  engramctl save --title 'Use WAL' --type decision 'Readers never wait.'
+  engramctl save --title 'Releasing' --topic howto/release --file RELEASING.md
   git log -1 --format=%B | engramctl save --title 'Why the parser changed'
   engramctl save --title 'Left over' -- '- content that begins with a dash'
 
-With --topic, saving again revises the memory of that topic. The same text saved again
-within 15 minutes is counted, not stored twice. Text in <private>…</private> is not kept.";
+With --topic, saving again revises the memory of that topic. The same text saved
+again within 15 minutes is counted, not stored twice. What stands between
+<private> and </private> is not kept. Where no session is open, one of this
+device's own is used.";
 
 pub(crate) const PROMPT_EXAMPLES: &str = "\
 Examples:

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 const START_EXAMPLES: &str = "\
 Examples:
-  engramctl session start                        in the working directory's project
+  engramctl session start                  in the working directory's project
   engramctl session start --project app --id s-42
   ID=$(engramctl session start --json | jq -r .session.id)";
 const END_EXAMPLES: &str = "\
@@ -25,7 +25,7 @@ Examples:
   engramctl session list
   engramctl session list --project app --limit 5";
 
-/// Begin, end and list sessions, which memories and prompts belong to
+/// Begin, end and list sessions
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
     #[command(after_help = START_EXAMPLES)]

@@ -20,8 +20,8 @@ Examples:
   engramctl sync --no-wait           wake the daemon and return at once
   engramctl sync --json | jq -r .outcome
 
-Exits 0 when nothing is left either way, 5 when rows are held or deferred, 3 when a
-reason code stands in the way, 1 after 30 s (or --timeout) without progress.";
+Exits 0 when nothing is left, 5 when rows are held or deferred, 3 when a reason
+stands in the way, 1 after 30 s (or --timeout) without progress.";
 
 /// A sync may take as long as it likes, but not stand still for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a daemon that stands still has to show that it lives.
 const ALIVE_WAIT: Duration = Duration::from_secs(2);
 
-/// Sync now, and wait until the projects are drained against the cloud's head
+/// Sync now, and wait until nothing is left either way
 #[derive(Debug, Args)]
 pub(crate) struct SyncArgs {
     /// Sync this project only

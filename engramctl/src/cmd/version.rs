@@ -15,7 +15,7 @@ Examples:
   engramctl version
   engramctl version --json | jq -r .daemon.version
 
-Exits 0 without a daemon too, and says so. `engramctl --version` asks no daemon.";
+Exits 0 without a daemon, too. `engramctl --version` asks no daemon.";
 
 /// More than any daemon needs to say Hello.
 const PATIENCE: Duration = Duration::from_secs(2);

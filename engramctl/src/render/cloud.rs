@@ -10,7 +10,7 @@ pub(crate) fn login(outcome: &LoginOutcome, view: &View) -> String {
     let message = text::clean_line(&outcome.message);
     let message = message.trim_end_matches('.');
     if outcome.checked {
-        let rest = if message.is_empty() { String::new() } else { format!(": {message}") };
+        let rest = if message.is_empty() { String::new() } else { format!(" – {message}") };
         return labelled("Logged in", Paint::Good, vec![format!("{url}{rest}.")], view);
     }
     let parts = vec![
@@ -27,16 +27,18 @@ pub(crate) fn enrolled(outcomes: &[EnrollOutcome], view: &View) -> String {
 
 fn enrolled_one(outcome: &EnrollOutcome, view: &View) -> String {
     let name = text::clean_line(&outcome.project);
-    let code = outcome.reason_code.map_or_else(String::new, |code| format!("{code} – "));
     let message = text::clean_line(&outcome.message);
-    let message = message.trim_end_matches('.');
-    let rest = if message.is_empty() { String::new() } else { format!(": {code}{message}") };
+    let message = message.strip_prefix(&format!("{name}: ")).unwrap_or(&message).trim_end_matches('.');
     match (outcome.enrolled, outcome.checked) {
-        (true, true) => labelled("Enrolled", Paint::Good, vec![name], view),
-        (true, false) => {
-            labelled("Enrolled", Paint::Warning, vec![format!("{name}, could not be checked yet{rest}.")], view)
+        (true, checked) => {
+            let paint = if checked { Paint::Good } else { Paint::Warning };
+            let message = if message.is_empty() { "enrolled" } else { message };
+            labelled(&name, paint, vec![format!("{message}.")], view)
         }
-        (false, _) => labelled("Refused", Paint::Error, vec![format!("{name}{rest}.")], view),
+        (false, _) => {
+            let code = outcome.reason_code.map_or("not enrolled", |code| code.as_str());
+            labelled(&name, Paint::Error, vec![format!("refused, {code} – {message}.")], view)
+        }
     }
 }
 
@@ -53,7 +55,7 @@ mod tests {
             checked: true,
             message: "engram-cloud 0.1.0".to_owned(),
         };
-        assert_eq!(login(&outcome, &VIEW), "Logged in: https://c: engram-cloud 0.1.0.\n");
+        assert_eq!(login(&outcome, &VIEW), "Logged in: https://c – engram-cloud 0.1.0.\n");
         outcome.checked = false;
         outcome.message = "connection refused".to_owned();
         assert_eq!(
@@ -72,14 +74,15 @@ mod tests {
             message: message.to_owned(),
         };
         let outcomes = [
-            of(true, true, None, "enrolled"),
-            of(true, false, Some(ReasonCode::TransportFailed), "c does not answer"),
-            of(false, true, Some(ReasonCode::PolicyForbidden), "not yours"),
+            of(true, true, None, "enrolled; the cloud allows it"),
+            of(true, false, None, "enrolled, but it could not be checked yet: c does not answer"),
+            of(false, true, Some(ReasonCode::PolicyForbidden), "app: not yours"),
         ];
         assert_eq!(
             enrolled(&outcomes, &VIEW),
-            "Enrolled: app\nEnrolled: app, could not be checked yet: transport_failed – c does not answer.\n\
-             Refused: app: policy_forbidden – not yours.\n"
+            "app: enrolled; the cloud allows it.\n\
+             app: enrolled, but it could not be checked yet: c does not answer.\n\
+             app: refused, policy_forbidden – not yours.\n"
         );
     }
 }
