@@ -1,8 +1,10 @@
 //! Why a memory command did not work, and what to do about it.
 
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use engram_proto::ipc::reply::Failure;
-use engram_proto::reason::Exit;
+use engram_proto::reason::{Exit, ReasonCode};
+use engram_proto::reason_catalog;
+use rusqlite::Transaction;
 
 /// Why a memory command did not work; where it writes, it left nothing behind (DUR-1).
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +32,51 @@ pub enum MemoryError {
     Store(#[source] StoreError),
 }
 
+impl From<StoreError> for MemoryError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<rusqlite::Error> for MemoryError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
 impl MemoryError {
+    /// Says it in the words of the socket.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let (reason_code, hint) = match self {
+            Self::NotFound { hint, .. } => ("not_found".to_owned(), Some(hint.clone())),
+            Self::Invalid { hint, .. } => ("invalid_argument".to_owned(), Some(hint.clone())),
+            Self::Store(error) => {
+                let code = error.reason().unwrap_or(ReasonCode::InternalError);
+                (code.to_string(), reason_catalog::entry(code).hint.map(str::to_owned))
+            }
+        };
+        Failure { exit: Exit::Failed, reason_code, message: self.to_string(), hint }
+    }
+
+    /// Carries a refusal out of a transaction, which is rolled back on the way.
+    pub(super) fn write<R>(
+        store: &mut Store,
+        f: impl FnOnce(&Transaction<'_>) -> Result<R, Self>,
+    ) -> Result<R, Self> {
+        let mut refusal = None;
+        let done = store.write(|tx| {
+            f(tx).map_err(|error| match error {
+                Self::Store(error) => error,
+                error => {
+                    refusal = Some(error);
+                    StoreError::Invalid(String::new())
+                }
+            })
+        });
+        done.map_err(|error| refusal.unwrap_or(Self::Store(error)))
+    }
+
     pub(super) fn invalid(field: &'static str, reason: &str, hint: &str) -> Self {
         Self::Invalid { field, reason: reason.to_owned(), hint: hint.to_owned() }
     }

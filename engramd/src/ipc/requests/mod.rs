@@ -15,7 +15,7 @@ use super::connection::{ClientGone, Responder};
 use crate::memory::MemoryError;
 use crate::store::{StoreError, StoreGone};
 use engram_proto::id::ProjectName;
-use engram_proto::ipc::reply::{Failure, Reply};
+use engram_proto::ipc::reply::Failure;
 use engram_proto::ipc::request::RequestBody;
 use engram_proto::reason::{Exit, ReasonCode};
 use engram_proto::reason_catalog;

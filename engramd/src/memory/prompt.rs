@@ -1,0 +1,39 @@
+//! Saving what a user asked.
+
+use super::error::MemoryError;
+use super::write::{Now, journal};
+use super::{session, text};
+use crate::store::{Store, versions};
+use engram_proto::ipc::reply::PromptSaved;
+use engram_proto::ipc::request::PromptRequest;
+use engram_proto::merge::{PromptVersion, Version};
+use engram_proto::mutation::Entity;
+use rusqlite::params;
+
+/// Saves a prompt with its search index and its journal row in one transaction (DUR-1).
+///
+/// # Errors
+/// As [`save`](super::save()).
+pub fn prompt(store: &mut Store, request: &PromptRequest, now: &Now) -> Result<PromptSaved, MemoryError> {
+    let project = text::project(&request.project)?;
+    let content = text::clean_required("content", &request.content, "give it as the last argument, --file F or -")?;
+    let device_id = store.device_id().to_owned();
+    MemoryError::write(store, |tx| {
+        let place = (device_id.as_str(), request.directory.as_str());
+        let session_id = session::resolve(tx, &project, request.session.as_deref(), place, now)?;
+        // A prompt made until its session was deleted counts as deleted with it (merging.md).
+        let deleted_at = match versions::local(tx, &project, Entity::Session, &session_id)? {
+            Some(Version::Session(version)) => version.deleted_at,
+            _ => None,
+        };
+        let (sync_id, at) = (now.new_id("prompt-"), now.strictly_after(deleted_at));
+        tx.prepare_cached(
+            "INSERT INTO user_prompts (sync_id, session_id, content, project, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![sync_id, session_id, content, project.as_str(), at.to_string()])?;
+        let id = tx.last_insert_rowid();
+        let version = PromptVersion::upsert(session_id.clone(), content.clone(), Some(at), String::new());
+        journal(tx, (&project, &sync_id), &Version::Prompt(version), None, now.at)?;
+        Ok(PromptSaved { id, sync_id, project: project.to_string(), session_id })
+    })
+}

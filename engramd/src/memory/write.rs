@@ -1,0 +1,55 @@
+//! What every write shares: its time and randomness, the stamp an edit carries, its place in the journal.
+
+use super::error::MemoryError;
+use crate::store::journal::{self, LocalWrite};
+use engram_proto::canonical::Hash;
+use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
+use engram_proto::time::RowTime;
+use rusqlite::Transaction;
+use std::fmt::Write as _;
+
+/// When a write happens, and the random part of the id it may need; drawn by the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// By this device's clock.
+    pub at: RowTime,
+    /// Eight random bytes.
+    pub random: [u8; 8],
+}
+
+impl Now {
+    /// Makes a new identity, such as `obs-0123456789abcdef`.
+    pub(super) fn new_id(&self, prefix: &str) -> String {
+        self.random.iter().fold(prefix.to_owned(), |mut id, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(id, "{byte:02x}");
+            id
+        })
+    }
+
+    /// Returns the time an edit of a version carries: never below that version's (CONV-3).
+    pub(super) fn after(&self, edited: Option<RowTime>) -> RowTime {
+        edited.map_or(self.at, |edited| edited.max(self.at))
+    }
+
+    /// Returns the time of a write whose key would not grow by anything else.
+    pub(super) fn strictly_after(&self, edited: Option<RowTime>) -> RowTime {
+        edited.map_or(self.at, |edited| self.at.max(edited.plus_s(1)))
+    }
+}
+
+/// Puts a new version into the journal, in the transaction of the row (DUR-1).
+pub(super) fn journal(
+    tx: &Transaction<'_>,
+    (project, key): (&ProjectName, &str),
+    version: &Version,
+    base: Option<Hash>,
+    at: RowTime,
+) -> Result<(), MemoryError> {
+    // A version that was just made has its text at hand.
+    let Some((op, payload)) = version.write(project, key) else { return Ok(()) };
+    let write = LocalWrite { project, entity: version.entity(), key, op, payload: &payload, base, at };
+    journal::append(tx, &write)?;
+    Ok(())
+}
