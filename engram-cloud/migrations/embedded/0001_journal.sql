@@ -22,8 +22,10 @@ CREATE TABLE cloud_mutations (
 -- Ordered by seq within a project: SQLite appends the row's number to every index entry.
 CREATE INDEX cloud_mutations_by_project ON cloud_mutations (project);
 
--- Entities of newer programs do not merge; whether one was stored before is asked of this.
-CREATE INDEX cloud_mutations_foreign ON cloud_mutations (project, entity, entity_key, version_hash)
+-- Entities of newer programs do not merge: what was said last of one, and whether something was said before.
+CREATE INDEX cloud_mutations_foreign ON cloud_mutations (project, entity, entity_key)
+    WHERE entity NOT IN ('session', 'observation', 'prompt', 'relation');
+CREATE INDEX cloud_mutations_foreign_hash ON cloud_mutations (project, entity, entity_key, version_hash)
     WHERE entity NOT IN ('session', 'observation', 'prompt', 'relation');
 
 -- Where the join of all versions of an entity stands in the journal.

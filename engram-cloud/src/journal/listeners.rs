@@ -86,7 +86,6 @@ impl Drop for Listener {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -144,9 +144,13 @@ impl<'a> Admission<'a> {
     fn foreign(&mut self, subject: Subject<'_>, entry: &Entry, foreign: &ForeignContent) -> rusqlite::Result<Fate> {
         let hash = foreign.hash.to_string();
         // An id tells a repetition from a return to an earlier content; without one, what was seen is seen (IDEM-1).
-        let seen = if entry.mutation_id.is_some() { None } else { Some(hash.as_str()) };
-        let found = rows::foreign(self.connection, subject.project, &entry.entity, subject.key, seen)?;
-        if let Some((told, _)) = found.filter(|(_, found)| *found == hash) {
+        let found = if entry.mutation_id.is_some() {
+            let last = rows::last_foreign(self.connection, subject.project, &entry.entity, subject.key)?;
+            last.and_then(|(told, last)| (last == hash).then_some(told))
+        } else {
+            rows::seen_foreign(self.connection, subject.project, &entry.entity, subject.key, &hash)?
+        };
+        if let Some(told) = found {
             return Ok(Fate::Duplicate(told));
         }
         self.append(subject, &entry.entity, &foreign.op, &foreign.payload, &hash).map(Fate::Accepted)
