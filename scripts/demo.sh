@@ -17,7 +17,7 @@ cleanup() {
   trap - EXIT
   for pid in "${pids[@]}" $cloud_pid; do kill "$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}" $cloud_pid; do wait "$pid" 2>/dev/null || true; done
-  [ "$status" = 0 ] || { echo "--- the demo failed; the logs:"; tail -n 30 "$dir"/*.log; }
+  [ "$status" = 0 ] || { echo "--- the demo failed; the logs:"; tail -n 30 "$dir"/*.log; } >&2
   rm -rf "$dir"
   exit "$status"
 }
@@ -39,9 +39,12 @@ until_ms() {
   done
   echo $(($(now_ms) - start))
 }
+# What status says, whatever it exits with.
+says() { grep -q "$2" <<<"$(ctl "$1" status --json || true)"; }
 finds() { ctl "$1" search "$2" --json | grep -q "$3"; }
 finds_not() { ! finds "$@"; }
-healthy() { ctl "$1" status --json | grep -q '"health":"healthy"'; }
+healthy() { says "$1" '"health":"healthy"'; }
+answers() { local code=0; ctl "$1" status --json || code=$?; [ "$code" != 4 ]; }
 listening() { grep -q 'listening on http://' "$dir/cloud.log"; }
 
 start_cloud() {
@@ -58,12 +61,11 @@ say "1. One server on the embedded store, two devices"
 port=0
 start_cloud
 for device in laptop desktop; do
-  mkdir -p "$dir/$device"
   "$bin/engramd" run --data-dir "$dir/$device" 2>"$dir/$device.log" &
   pids+=($!)
 done
 for device in laptop desktop; do
-  until_ms 10 ctl "$device" version --json >/dev/null
+  until_ms 10 answers "$device" >/dev/null
   printf '%s' "$token" | run "$device" cloud login --server "$url" --token-stdin
   run "$device" enroll demo
 done
@@ -87,8 +89,7 @@ echo "gone after $(until_ms 20 finds_not desktop "WAL" "in WAL mode") ms"
 say "5. The server goes away: local work goes on, and status says so"
 kill "$cloud_pid"; wait "$cloud_pid" 2>/dev/null || true; cloud_pid=
 run laptop save --project demo --title "Written during the outage" "Nothing is lost while the server is away."
-degraded() { ctl laptop status --json | grep -q '"code":"transport_failed"'; }
-until_ms 20 degraded >/dev/null
+until_ms 20 says laptop '"code":"transport_failed"' >/dev/null
 code=0; run laptop status || code=$?
 echo "exit code $code"
 [ "$code" = 3 ] || fail "a status with an error exits with 3"
