@@ -33,6 +33,9 @@ pub(crate) async fn run(globals: &Globals, args: EventsArgs, out: &mut Out) -> R
         if let Reply::Event(event) = reply {
             out.answer(&event, |view| render::line(&event, view))?;
         }
+        if last && args.follow {
+            return Err(client.ended());
+        }
         if last || out.closed() {
             return Ok(Exit::Done);
         }

@@ -129,7 +129,10 @@ async fn watch(client: &mut Client, project: Option<&str>, out: &mut Out) -> Res
                 show(report.as_ref(), project.is_some(), &mut shown, out)?;
             }
         }
-        if last || out.closed() {
+        if last {
+            return Err(client.ended());
+        }
+        if out.closed() {
             return Ok(report.as_ref().map_or(Exit::Done, exit_of));
         }
     }

@@ -1,5 +1,6 @@
 //! Questions and answers, each with its patience.
 
+use super::ConnectError;
 use super::wire::{Wire, greet};
 use crate::cli::Globals;
 use crate::exit::CtlError;
@@ -32,7 +33,7 @@ impl Client {
     }
 
     /// Connects to one socket.
-    pub(super) async fn open(target: &Target, patience: Duration) -> Result<Self, super::ConnectError> {
+    pub(super) async fn open(target: &Target, patience: Duration) -> Result<Self, ConnectError> {
         let wire = greet(target, patience).await?.same_protocol()?;
         Ok(Self { wire, patience, last_id: 0 })
     }
@@ -70,10 +71,16 @@ impl Client {
     pub(crate) async fn next(&mut self, id: u64) -> Result<(Reply, bool), CtlError> {
         loop {
             match timeout(self.patience, self.response(id)).await {
+                Ok(Err(CtlError::Connect(ConnectError::Lost { .. }))) => return Err(self.ended()),
                 Ok(response) => return response,
                 Err(_) => self.prove_alive(self.patience).await?,
             }
         }
+    }
+
+    /// Makes the error of a stream that the daemon ended.
+    pub(crate) fn ended(&self) -> CtlError {
+        ConnectError::Ended { pid: self.wire.daemon.pid }.into()
     }
 
     /// Waits for the next bit of an answer, without end: only for callers with a limit of their own.

@@ -75,6 +75,12 @@ pub(crate) enum ConnectError {
         /// Who.
         pid: u32,
     },
+    /// It ended while its events were followed.
+    #[error("the daemon (pid {pid}) has ended")]
+    Ended {
+        /// Who.
+        pid: u32,
+    },
     /// What was asked does not fit a frame.
     #[error("this is too large for the daemon: {0}")]
     TooLarge(#[source] FrameError),
@@ -94,7 +100,8 @@ impl ConnectError {
             | Self::Mute { .. }
             | Self::Stranger { .. }
             | Self::Unanswered { .. }
-            | Self::Lost { .. } => Exit::NoDaemon,
+            | Self::Lost { .. }
+            | Self::Ended { .. } => Exit::NoDaemon,
         }
     }
 
@@ -105,7 +112,7 @@ impl ConnectError {
             Self::Protocol { .. } => "protocol_mismatch",
             Self::TooLarge(_) => "request_too_large",
             Self::Garbled(_) => "unexpected_answer",
-            Self::Lost { .. } => "connection_lost",
+            Self::Lost { .. } | Self::Ended { .. } => "connection_lost",
             Self::NoDaemon { .. } | Self::Mute { .. } | Self::Stranger { .. } | Self::Unanswered { .. } => "no_daemon",
         }
     }
@@ -126,7 +133,7 @@ impl ConnectError {
                 format!("systemctl --user restart engramd (or: kill {}; engramd run)", theirs.pid)
             }
             Self::Mute { .. } | Self::Unanswered { .. } => "systemctl --user restart engramd".to_owned(),
-            Self::Lost { .. } | Self::Garbled(_) => "engramctl status".to_owned(),
+            Self::Lost { .. } | Self::Ended { .. } | Self::Garbled(_) => "engramctl status".to_owned(),
             Self::TooLarge(_) => return None,
         })
     }
@@ -139,7 +146,7 @@ fn cause(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "nobody listens on the socket".to_owned(),
         io::ErrorKind::PermissionDenied => "the socket belongs to somebody else".to_owned(),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-            "it closed the connection at once".to_owned()
+            "it closed the connection at once; it answers its own user only".to_owned()
         }
         io::ErrorKind::NotConnected | io::ErrorKind::WouldBlock => "it takes no more connections".to_owned(),
         _ => error.to_string(),

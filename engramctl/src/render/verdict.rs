@@ -111,13 +111,25 @@ fn healthy<'a>(what: String, projects: &[ProjectStatus], view: &View) -> Verdict
 fn paused<'a>(finding: Option<&'a Finding>, otherwise: &str, hint: &str, view: &View) -> Verdict<'a> {
     let parts = match finding {
         Some(finding) => {
-            let mut parts = vec![said(finding, view)];
-            parts.push(format!("Run: {}", finding.hint.as_deref().unwrap_or(hint)));
-            parts
+            let hint = text::clean_line(finding.hint.as_deref().unwrap_or(hint));
+            vec![paused_since(finding, view), format!("Run: {hint}")]
         }
         None => vec![format!("{otherwise}."), format!("Run: {hint}")],
     };
     Verdict { word: "Paused", paint: Paint::Warning, parts, told: finding }
+}
+
+/// Says "paused" once: the word already stands before it.
+fn paused_since(finding: &Finding, view: &View) -> String {
+    let message = text::clean_line(&finding.message);
+    let Some((what, reason)) = message.split_once(" is paused") else { return said(finding, view) };
+    let what = if what == "sync" { "all of sync" } else { what };
+    let since = view.moment.clock(&finding.since);
+    let since = if since.is_empty() { since } else { format!(" since {since}") };
+    match reason.strip_prefix(": ") {
+        Some(reason) => format!("{what}{since} ({reason})."),
+        None => format!("{what}{since}."),
+    }
 }
 
 fn on_its_way(projects: &[ProjectStatus], phase: Phase) -> String {
@@ -127,7 +139,7 @@ fn on_its_way(projects: &[ProjectStatus], phase: Phase) -> String {
         (send + project.pending, receive + project.behind, of + busy)
     });
     let rows = match (send, receive) {
-        (0, 0) => return format!("{phase}"),
+        (0, 0) => return format!("asking the cloud for news ({phase})"),
         (send, 0) => format!("{} to send", count(send, "row")),
         (0, receive) => format!("{} to receive", count(receive, "row")),
         (send, receive) => format!("{} to send, {receive} to receive", count(send, "row")),
@@ -161,7 +173,9 @@ fn said(finding: &Finding, view: &View) -> String {
     let message = text::clean_line(&finding.message);
     let message = message.trim_end_matches('.');
     let since = view.moment.clock(&finding.since);
-    if since.is_empty() || message.contains(" since ") {
+    // These two are what is, not what happened: they have no beginning worth telling.
+    let lasting = matches!(finding.code, ReasonCode::CloudNotConfigured | ReasonCode::NonEnrolledPendingMutations);
+    if since.is_empty() || lasting || message.contains(" since ") {
         format!("{message}.")
     } else {
         format!("{message} since {since}.")

@@ -141,9 +141,9 @@ fn paused_and_not_configured() {
     let mut given = all_is_well();
     given.sync.desired = Desired::Paused;
     given.findings =
-        vec![finding(ReasonCode::Paused, Severity::Info, None, "paused by you: on a train", "engramctl resume")];
+        vec![finding(ReasonCode::Paused, Severity::Info, None, "sync is paused: on a train", "engramctl resume")];
     let text = report(&given, false, &VIEW);
-    assert!(text.starts_with("Paused: paused by you: on a train since 14:02. Run: engramctl resume\n\n"), "{text}");
+    assert!(text.starts_with("Paused: all of sync since 14:02 (on a train). Run: engramctl resume\n\n"), "{text}");
 
     let mut given = all_is_well();
     given.cloud.configured = false;
