@@ -4,13 +4,17 @@
 //! through a [`StoreHandle`], which keeps it on a thread of its own. Time is always an argument.
 
 mod apply;
+mod backfill;
 mod conflict;
 mod counts;
 mod cursor;
 mod desired;
+mod dump;
+mod enroll;
 mod error;
 mod fts;
 mod held;
+mod held_release;
 pub mod journal;
 mod lease;
 mod meta;
@@ -18,12 +22,14 @@ mod open;
 mod pending;
 mod rows;
 mod schema;
+pub mod sessions;
 mod settle;
 mod state;
 mod thread;
 pub mod versions;
 
 pub use desired::PauseNote;
+pub use dump::Ack2;
 pub use error::StoreError;
 pub use open::open_reader;
 pub use rows::observation::normalized_hash;
@@ -68,13 +74,18 @@ impl Store {
         f(&self.conn)
     }
 
-    /// Tells whether another process, or another connection, committed since this was asked last.
+    /// Tells whether another process, or another connection, committed since this was asked last. What was counted is
+    /// counted anew then, for that process may have acknowledged rows.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn data_changed_elsewhere(&mut self) -> Result<bool, StoreError> {
         let version = open::data_version(&self.conn)?;
-        Ok(std::mem::replace(&mut self.data_version, version) != version)
+        let changed = std::mem::replace(&mut self.data_version, version) != version;
+        if changed {
+            self.recount();
+        }
+        Ok(changed)
     }
 
     /// Returns how many transactions this value committed.

@@ -42,6 +42,17 @@ impl Store {
         Self::set_up(Connection::open_in_memory()?, now)
     }
 
+    /// Opens a store that lives as long as the value, under a device id of the caller's: a simulation draws none.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open_in_memory_as(device_id: &str, now: RowTime) -> Result<Self, StoreError> {
+        let mut store = Self::open_in_memory(now)?;
+        store.set_meta(meta::DEVICE_ID, Some(device_id))?;
+        device_id.clone_into(&mut store.device_id);
+        Ok(store)
+    }
+
     fn set_up(mut conn: Connection, now: RowTime) -> Result<Self, StoreError> {
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "synchronous", "FULL")?;

@@ -165,7 +165,12 @@ impl Applying<'_> {
     }
 
     /// Looks an entity up again and makes the tables show what this device has of it.
-    pub(super) fn place_again(&mut self, project: &ProjectName, entity: Entity, key: &str) -> Result<(), StoreError> {
+    pub(in super::super) fn place_again(
+        &mut self,
+        project: &ProjectName,
+        entity: Entity,
+        key: &str,
+    ) -> Result<(), StoreError> {
         let Some(version) = self.local(project, entity, key)? else { return Ok(()) };
         let found: Option<Found> = rows::find(self.conn, project, entity, key)?;
         self.place((project, key), &version, found.as_ref(), None)

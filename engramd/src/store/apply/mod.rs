@@ -3,7 +3,7 @@
 mod merge_in;
 mod place;
 mod replay;
-mod sessions;
+pub(super) mod sessions;
 mod stand_in;
 
 use super::error::StoreError;
@@ -20,7 +20,6 @@ use engram_proto::time::RowTime;
 use engramd_core::rows::{Applied, Fence};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-pub(super) use sessions::show as show_session;
 use std::collections::BTreeMap;
 
 /// Rows of one transaction at most.
@@ -41,6 +40,8 @@ pub(super) struct Applying<'c> {
     any_open: BTreeMap<ProjectName, bool>,
     /// The session whose row was seen last.
     seen_session: Option<String>,
+    /// Whether a row was found to be dead.
+    refused: bool,
     outcome: Outcome,
 }
 
@@ -93,6 +94,7 @@ impl<'c> Applying<'c> {
             any_held,
             any_open: BTreeMap::new(),
             seen_session: None,
+            refused: false,
             outcome: Outcome::default(),
         };
         let result = f(&mut applying)?;
@@ -143,6 +145,7 @@ impl<'c> Applying<'c> {
 
     /// Keeps a row that can never apply, once.
     fn dead(&mut self, project: &ProjectName, row: &PulledMutation, evidence: &str) -> Result<(), StoreError> {
+        self.refused = true;
         let payload = row.payload.to_string();
         let kept = self.any_held && held::has_dead(self.conn, project, &row.entity, &row.entity_key, &payload)?;
         if kept {
@@ -171,6 +174,27 @@ impl<'c> Applying<'c> {
     fn held_changes(&mut self) {
         self.any_held = true;
         self.outcome.held_changed = true;
+    }
+
+    /// Tries a dead row once more; tells whether it applied, or waits for its parent now.
+    pub(super) fn retry_dead(
+        &mut self,
+        project: &ProjectName,
+        id: i64,
+        row: &PulledMutation,
+    ) -> Result<bool, StoreError> {
+        self.refused = false;
+        self.row(project, row)?;
+        if !self.refused {
+            held::release(self.conn, id)?;
+            self.held_changes();
+        }
+        Ok(!self.refused)
+    }
+
+    /// Returns the connection, for statements of the same transaction.
+    pub(super) fn conn(&self) -> &'c Connection {
+        self.conn
     }
 
     fn local(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<Option<Version>, StoreError> {

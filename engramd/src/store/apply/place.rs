@@ -183,7 +183,7 @@ impl Applying<'_> {
             if self.local(project, Entity::Session, session_id)?.is_none() {
                 return Ok(false);
             }
-            sessions::show(self.conn, session_id, Some(project))?;
+            sessions::show_for_child(self.conn, project, session_id)?;
             if !session::exists(self.conn, session_id)? {
                 return Ok(false);
             }

@@ -44,7 +44,11 @@ pub(super) fn reconsider(applying: &mut Applying<'_>, project: &ProjectName, id:
 }
 
 /// Returns when a session was deleted in this project, whatever it holds now.
-pub(super) fn deleted_at(conn: &Connection, project: &ProjectName, id: &str) -> Result<Option<RowTime>, StoreError> {
+pub(in super::super) fn deleted_at(
+    conn: &Connection,
+    project: &ProjectName,
+    id: &str,
+) -> Result<Option<RowTime>, StoreError> {
     // A row knows no deletion, so what is known and queued is enough; most sessions have neither here.
     match versions::local(conn, project, Entity::Session, id)? {
         Some(Version::Session(version)) => Ok(version.deleted_at),
@@ -97,6 +101,18 @@ pub(in super::super) fn show(
 fn forget_stand_in(conn: &Connection, id: &str) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM engramd_standin WHERE id = ?1")?.execute([id])?;
     Ok(())
+}
+
+/// Takes a session that this device started, ended or deleted to its row.
+pub(in super::super) fn show_own(conn: &Connection, project: &ProjectName, id: &str) -> Result<(), StoreError> {
+    arrive(conn, project, id)?;
+    show(conn, id, None).map(drop)
+}
+
+/// Gives a session that was deleted its row back, because a child of it comes in this project.
+pub(super) fn show_for_child(conn: &Connection, project: &ProjectName, id: &str) -> Result<(), StoreError> {
+    arrive(conn, project, id)?;
+    show(conn, id, Some(project)).map(drop)
 }
 
 /// Writes down that a project holds this session id, behind the one that its row showed before.

@@ -1,0 +1,130 @@
+//! The commands that release held rows: try again, or give up.
+
+use super::apply::Applying;
+use super::error::StoreError;
+use super::{Store, held, journal};
+use engram_proto::http::pull::PulledMutation;
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::reply::HeldKind;
+use engram_proto::mutation::Entity;
+use engram_proto::time::RowTime;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// A held row as the commands need it.
+struct Row {
+    id: i64,
+    kind: HeldKind,
+    project: ProjectName,
+    entity: String,
+    key: String,
+    op: String,
+    journal_seq: Option<i64>,
+    cloud_seq: u64,
+    payload: String,
+}
+
+impl Store {
+    /// Tries one held row, or all of them, again: a refused one is pending once more, a received one is applied if it
+    /// can be. Returns how many left the list.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a number that is not in the list, and what SQLite says.
+    pub fn held_retry(&mut self, id: Option<i64>, now: RowTime) -> Result<u64, StoreError> {
+        let (released, _) = self.applying(true, now, |applying| {
+            let ids = match id {
+                Some(id) => vec![id],
+                None => ids(applying.conn())?,
+            };
+            let mut released = 0;
+            for one in ids {
+                match find(applying.conn(), one)? {
+                    Some(row) => released += u64::from(retry(applying, &row)?),
+                    None if id.is_some() => return Err(StoreError::NotFound(format!("held row {one}"))),
+                    // It was applied together with its parent.
+                    None => released += 1,
+                }
+            }
+            Ok(released)
+        })?;
+        self.counts.held_changed();
+        Ok(released)
+    }
+
+    /// Gives one held row up: of ours it is void from now on, of others the row is forgotten (what is known of the
+    /// entity stays). Tells whether there was one.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn held_drop(&mut self, id: i64, now: RowTime) -> Result<bool, StoreError> {
+        let left = self.write(|tx| {
+            let Some(row) = find(tx, id)? else { return Ok(None) };
+            held::release(tx, id)?;
+            let left = row.journal_seq.map(|seq| (row.project, seq));
+            if let Some((_, seq)) = &left {
+                journal::void(tx, *seq, journal::DROPPED, Some(now))?;
+            }
+            Ok(Some(left))
+        })?;
+        self.counts.held_changed();
+        if let Some(Some(left)) = &left {
+            self.counts.left(std::slice::from_ref(left));
+        }
+        Ok(left.is_some())
+    }
+}
+
+fn ids(conn: &Connection) -> Result<Vec<i64>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT id FROM engramd_held ORDER BY id")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+fn find(conn: &Connection, id: i64) -> Result<Option<Row>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT kind, project, entity, entity_key, op, journal_seq, cloud_seq, payload FROM engramd_held WHERE id = ?1",
+    )?;
+    let row = statement
+        .query_row(params![id], |row| {
+            let (kind, project): (String, String) = (row.get(0)?, row.get(1)?);
+            let (Some(kind), Ok(project)) = (HeldKind::parse(&kind), ProjectName::parse(&project)) else {
+                return Ok(None);
+            };
+            Ok(Some(Row {
+                id,
+                kind,
+                project,
+                entity: row.get(2)?,
+                key: row.get(3)?,
+                op: row.get(4)?,
+                journal_seq: row.get(5)?,
+                cloud_seq: row.get::<_, Option<i64>>(6)?.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0),
+                payload: row.get(7)?,
+            }))
+        })
+        .optional()?;
+    Ok(row.flatten())
+}
+
+/// Tries one row; tells whether it left the list.
+fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
+    match row.kind {
+        HeldKind::Quarantined => held::release(applying.conn(), row.id),
+        HeldKind::Deferred => {
+            if let Some(entity) = Entity::parse(&row.entity) {
+                applying.place_again(&row.project, entity, &row.key)?;
+            }
+            Ok(find(applying.conn(), row.id)?.is_none())
+        }
+        HeldKind::Dead => {
+            let pulled = PulledMutation {
+                seq: row.cloud_seq,
+                project: row.project.to_string(),
+                entity: row.entity.clone(),
+                entity_key: row.key.clone(),
+                op: row.op.clone(),
+                payload: serde_json::from_str(&row.payload).unwrap_or_default(),
+                occurred_at: String::new(),
+            };
+            applying.retry_dead(&row.project, row.id, &pulled)
+        }
+    }
+}
