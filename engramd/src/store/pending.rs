@@ -111,10 +111,12 @@ fn prepare(
         Ok(payload) => payload,
         Err(error) => return Ok(Err(error.to_string())),
     };
+    let mut payload_bytes = raw.payload.len();
     let mutation_id = match Entity::parse(&raw.entity) {
         Some(entity) => {
             if fill(conn, project, entity, &raw.key, op, &mut payload)? {
                 let text = serde_json::Value::Object(payload.clone()).to_string();
+                payload_bytes = text.len();
                 conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
                     .execute(params![raw.seq, text])?;
             }
@@ -128,7 +130,7 @@ fn prepare(
         }
         None => foreign_id(device_id, raw, &payload),
     };
-    let bytes = raw.payload.len() + raw.key.len() + project.as_str().len() + ENTRY_BYTES;
+    let bytes = payload_bytes + raw.key.len() + project.as_str().len() + ENTRY_BYTES;
     Ok(Ok(PendingRow {
         seq: raw.seq,
         entity: raw.entity.clone(),
