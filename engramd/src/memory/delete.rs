@@ -64,7 +64,9 @@ fn take_relations_back(tx: &Transaction<'_>, project: &ProjectName, sync_id: &st
         tx.prepare_cached("SELECT sync_id FROM memory_relations WHERE source_id = ?1 OR target_id = ?1")?;
     let relations = statement.query_map([sync_id], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     for relation in relations {
-        rows::void_if_never_carried(tx, project, Entity::Relation, &relation)?;
+        if rows::void_if_never_carried(tx, project, Entity::Relation, &relation)? {
+            tx.prepare_cached("DELETE FROM memory_relations WHERE sync_id = ?1")?.execute([&relation])?;
+        }
     }
     Ok(())
 }

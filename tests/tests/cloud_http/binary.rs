@@ -1,10 +1,10 @@
 //! The real program: what it prints, what it refuses, how it ends.
 
-use crate::harness::client;
+use crate::harness::{client, now};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Finds the program beside this test; `cargo build --bins` puts it there.
 fn program() -> PathBuf {
@@ -50,7 +50,7 @@ impl Running {
     fn terminate(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
-        let began = Instant::now();
+        let began = now();
         assert!(self.child.wait().expect("it ends").success());
         assert!(began.elapsed() < Duration::from_secs(5));
         let mut log = String::new();

@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -34,6 +34,12 @@ pub(crate) struct Answer {
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Value,
     pub(crate) raw: Vec<u8>,
+}
+
+/// Reads the clock, to see how long something took.
+#[expect(clippy::disallowed_methods, reason = "a test that measures")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 pub(crate) fn name(text: &str) -> ProjectName {

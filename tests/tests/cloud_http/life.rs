@@ -3,7 +3,7 @@
 use crate::harness::*;
 use reqwest::Method;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -36,7 +36,7 @@ async fn shutdown_answers_waiting_pulls_at_once() {
     let idle = TcpStream::connect(server.addr).await.expect("connected");
     let mut endless = TcpStream::connect(server.addr).await.expect("connected");
     endless.write_all(b"GET /health HTTP/1.1\r\nho").await.expect("written");
-    let began = Instant::now();
+    let began = now();
     server.stop();
     for mut stream in waiting {
         let mut answer = Vec::new();
@@ -78,4 +78,19 @@ async fn a_client_that_goes_away_frees_its_place() {
         drop(stream);
     }
     assert_eq!(answer(server.request(Method::GET, "/health")).await.status, 200);
+}
+
+/// A store that is down is 503 with a time to come back, never a question of access, and nothing of it was stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_answer_is_503() {
+    let server = Server::start().await;
+    let path = server.dir.path().join("cloud").join(engram_cloud::journal::embedded::FILE_NAME);
+    let beside = rusqlite::Connection::open(path).expect("the store is there");
+    beside.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let refused = server.post(PUSH, &json!({"entries": [session("alpha", "s")]})).await;
+    assert_eq!((refused.status.as_u16(), &refused.body["error_code"]), (503, &json!("store_unavailable")));
+    assert_eq!(refused.headers["retry-after"], "5");
+    beside.execute_batch("COMMIT").expect("unlocked");
+    assert_eq!(server.get(PULL).await.body["mutations"], json!([]));
+    server.push(json!([session("alpha", "s")])).await;
 }

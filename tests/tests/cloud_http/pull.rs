@@ -3,7 +3,7 @@
 use crate::harness::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn ask(server: &Server, cursors: &Value, wait_seconds: u32) -> reqwest::RequestBuilder {
     let body = json!({"cursors": cursors, "limit": 100, "wait_seconds": wait_seconds, "witness": {"seq": 7}});
@@ -55,7 +55,7 @@ async fn a_waiting_pull_is_answered_by_the_next_row_of_its_projects() {
         .into_iter()
         .map(|project| tokio::spawn(answer(ask(&server, &json!({project: 0}), 55))))
         .collect();
-    let began = Instant::now();
+    let began = now();
     for project in ["alpha", "beta"] {
         server.push(json!([session(project, "s")])).await;
     }
@@ -70,12 +70,12 @@ async fn a_waiting_pull_is_answered_by_the_next_row_of_its_projects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_pull_ends_empty_when_its_seconds_are_over() {
     let server = Server::start().await;
-    let began = Instant::now();
+    let began = now();
     let page = answer(ask(&server, &json!({"alpha": 0}), 1)).await.body;
     assert_eq!((&page["mutations"], &page["heads"]), (&json!([]), &json!({"alpha": 0})));
     assert!(began.elapsed() >= Duration::from_secs(1));
     // A denial is told at once.
-    let began = Instant::now();
+    let began = now();
     let page = answer(ask(&server, &json!({"alpha": 0, "gamma": 0}), 55)).await.body;
     assert!(page["denied"]["gamma"].is_object() && began.elapsed() < Duration::from_secs(25));
 }
