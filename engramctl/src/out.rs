@@ -40,9 +40,9 @@ impl Out {
         }
     }
 
-    /// Returns the same for standard error.
+    /// Returns the same for standard error, where every failure has one line.
     pub(crate) fn view_of_errors(&self) -> View {
-        View { color: self.colored(io::stderr().is_terminal()), ..self.view() }
+        View { color: self.colored(io::stderr().is_terminal()), width: usize::MAX, ..self.view() }
     }
 
     /// Tells whether the reader went away (`| head`): whoever streams then ends.

@@ -38,7 +38,7 @@ fn lines(daemon: Result<&Hello, &str>) -> String {
     use crate::render::text::clean_line;
     let ours = format!("engramctl {} (protocol {PROTOCOL})\n", engram_proto::VERSION);
     match daemon {
-        Err(why) => format!("{ours}engramd   not running: {}\n", clean_line(why)),
+        Err(why) => format!("{ours}engramd   no answer: {}\n", clean_line(why)),
         Ok(hello) => {
             let build = clean_line(&hello.build);
             let theirs = format!("engramd   {build} (protocol {}, pid {})\n", hello.protocol, hello.pid);
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn it_says_who_is_there_and_who_is_not() {
-        assert!(lines(Err("no daemon answers at /s")).contains("engramd   not running: no daemon answers at /s\n"));
+        assert!(lines(Err("no daemon answers at /s")).contains("engramd   no answer: no daemon answers at /s\n"));
         let hello = Hello { protocol: PROTOCOL, pid: 7, build: "0.1.0".to_owned() };
         assert!(lines(Ok(&hello)).ends_with("engramd   0.1.0 (protocol 1, pid 7)\n"));
         assert!(lines(Ok(&Hello { protocol: 99, ..hello })).contains("restart engramd"));

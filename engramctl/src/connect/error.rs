@@ -122,7 +122,8 @@ impl ConnectError {
         Some(match self {
             Self::NoHome => "engramctl --data-dir DIR status".to_owned(),
             Self::PathTooLong { .. } => {
-                "export ENGRAMD_SOCKET=/tmp/engramd.sock (a shorter path, the same for daemon and client)".to_owned()
+                let short = if cfg!(target_os = "macos") { "$TMPDIR" } else { "$XDG_RUNTIME_DIR" };
+                format!("export ENGRAMD_SOCKET={short}/engramd.sock (a shorter path, for daemon and client)")
             }
             Self::NoDaemon { start, .. } | Self::Stranger { start, .. } => start.clone(),
             Self::Protocol { ours, theirs } if theirs.protocol > ours.protocol => format!(

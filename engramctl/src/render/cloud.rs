@@ -10,8 +10,10 @@ pub(crate) fn login(outcome: &LoginOutcome, view: &View) -> String {
     let message = text::clean_line(&outcome.message);
     let message = message.trim_end_matches('.');
     if outcome.checked {
-        let rest = if message.is_empty() { String::new() } else { format!(" – {message}") };
-        return labelled("Logged in", Paint::Good, vec![format!("{url}{rest}.")], view);
+        // The daemon's words name the host already.
+        let host = url.split_once("://").map_or(url.as_str(), |(_, host)| host);
+        let words = if message.contains(host) { message.to_owned() } else { format!("{url} – {message}") };
+        return labelled("Logged in", Paint::Good, vec![format!("{words}.")], view);
     }
     let parts = vec![
         format!("{url} and the token; they could not be checked yet: {message}."),

@@ -141,7 +141,7 @@ pub(crate) fn full(memory: &Observation, view: &View) -> String {
         ("saved", when(&memory.created_at)),
         ("changed", changed),
         ("seen", seen),
-        ("review", memory.review_after.as_deref().map(|at| view.moment.date(at)).unwrap_or_default()),
+        ("review", memory.review_after.as_deref().map(|at| view.moment.day(at)).unwrap_or_default()),
         ("deleted", memory.deleted_at.as_deref().map(when).unwrap_or_default()),
     ];
     let width = if view.wrap { view.width.min(CONTENT_WIDTH_MAX) } else { usize::MAX };

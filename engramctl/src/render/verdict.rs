@@ -50,9 +50,6 @@ pub(super) fn verdict<'a>(report: &'a StatusReport, only: bool, view: &View) -> 
 
 fn all_projects<'a>(report: &'a StatusReport, view: &View) -> Verdict<'a> {
     let info = |code| report.findings.iter().find(|finding| finding.code == code && finding.project.is_none());
-    if report.sync.desired == Desired::Paused {
-        return paused(info(ReasonCode::Paused), "everything is paused", "engramctl resume", view);
-    }
     if !report.cloud.configured {
         let parts = vec![
             "no cloud is known, memories stay on this machine.".to_owned(),
@@ -60,6 +57,9 @@ fn all_projects<'a>(report: &'a StatusReport, view: &View) -> Verdict<'a> {
         ];
         let told = info(ReasonCode::CloudNotConfigured);
         return Verdict { word: "Not configured", paint: Paint::Warning, parts, told };
+    }
+    if report.sync.desired == Desired::Paused {
+        return paused(info(ReasonCode::Paused), "everything is paused", "engramctl resume", view);
     }
     let enrolled = report.projects.iter().filter(|project| project.enrolled).count() as u64;
     match report.sync.health {
@@ -70,7 +70,10 @@ fn all_projects<'a>(report: &'a StatusReport, view: &View) -> Verdict<'a> {
         Health::Healthy => healthy(format!("{} in sync", count(enrolled, "project")), &report.projects, view),
         Health::Pending | Health::Degraded => {
             let mut parts = vec![on_its_way(&report.projects, report.sync.phase)];
-            parts.extend(next_attempt(report, view));
+            if let Some(next) = next_attempt(report, view) {
+                parts[0].push('.');
+                parts.push(next);
+            }
             Verdict { word: "Pending", paint: Paint::Warning, parts, told: None }
         }
     }

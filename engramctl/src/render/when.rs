@@ -61,6 +61,11 @@ impl Moment {
         self.local(text).map_or_else(String::new, |at| format!("{}{}", &at[..16], self.zone()))
     }
 
+    /// Says what the date was.
+    pub(crate) fn day(self, text: &str) -> String {
+        self.local(text).map_or_else(String::new, |at| at[..10].to_owned())
+    }
+
     /// Says what the wall clock showed to the second, without a date for today.
     pub(crate) fn second(self, text: &str) -> String {
         let Some(at) = self.local(text) else { return String::new() };

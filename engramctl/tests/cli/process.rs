@@ -29,7 +29,7 @@ fn version_needs_no_daemon() {
     let ran = run(&["version", "--data-dir", "/nowhere", "--json"]);
     assert_eq!((ran.code, &ran.json()["daemon"]), (0, &json!(null)));
     let ran = run(&["version", "--data-dir", "/nowhere"]);
-    assert!(ran.stdout.contains("engramd   not running: no daemon answers at /nowhere/engramd.sock"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("engramd   no answer: no daemon answers at /nowhere/engramd.sock"), "{}", ran.stdout);
     let ran = Fake::speaking(99, vec![]).run(&["version", "--json"]);
     assert_eq!((ran.code, &ran.json()["daemon"]), (0, &json!({"version": "0.0.9", "protocol": 99, "pid": 4711})));
 }
