@@ -121,10 +121,10 @@ async fn open_store(options: &Options) -> Result<(StoreHandle, JoinHandle<()>), 
 }
 
 async fn wire(options: &Options, store: StoreHandle) -> Result<(Driver, DriverHandle, Context), DaemonError> {
-    let device_id = store.call(|store| store.device_id().to_owned()).await.map_err(|gone| DaemonError::Store {
-        path: options.data_dir.join(STORE_NAME),
-        source: gone.into(),
-    })?;
+    let device_id = store
+        .call(|store| store.device_id().to_owned())
+        .await
+        .map_err(|gone| DaemonError::Store { path: options.data_dir.join(STORE_NAME), source: gone.into() })?;
     let settings = &options.settings;
     let parts = Parts {
         store: store.clone(),

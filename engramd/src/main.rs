@@ -2,8 +2,8 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use engramd::config::cloud::{self, Environment, Loaded};
-use engramd::config::settings::{self, Settings};
 use engramd::config::paths;
+use engramd::config::settings::{self, Settings};
 use engramd::daemon::{self, Options};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -16,11 +16,14 @@ use tracing_subscriber::EnvFilter;
 /// It runs in the foreground and logs to standard error; a service manager keeps it alive. SIGHUP reads the
 /// configuration again, SIGTERM finishes the step it is in and ends with 0.
 #[derive(Parser)]
-#[command(version, after_help = "Files in the data directory:\n  \
+#[command(
+    version,
+    after_help = "Files in the data directory:\n  \
     engram.db     the memory (shared with the Go program engram)\n  \
     engramd.toml  settings: socket, log, log_level, long_poll_seconds, request_bytes_max\n  \
     cloud.json    server and token, written by `engramctl cloud login`\n\n\
-    Exit codes: 0 stopped as asked, 1 could not run (one line says why), 2 wrong usage.")]
+    Exit codes: 0 stopped as asked, 1 could not run (one line says why), 2 wrong usage."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Verb>,
@@ -133,7 +136,9 @@ fn check_config(options: &Options) -> Result<(), String> {
         format!("request_bytes_max  {}", settings.request_bytes_max),
     ];
     let cloud = match cloud::load(&options.data_dir, &options.environment) {
-        Loaded::NotConfigured => Ok("cloud              not configured (engramctl cloud login --server URL)".to_owned()),
+        Loaded::NotConfigured => {
+            Ok("cloud              not configured (engramctl cloud login --server URL)".to_owned())
+        }
         Loaded::Invalid { message, .. } => Err(message),
         Loaded::Configured(config) => {
             Ok(format!("cloud              {} ({}), token from {}", config.url, config.url_origin, config.token_origin))

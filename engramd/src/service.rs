@@ -47,7 +47,9 @@ pub(crate) async fn keep_informed(driver: DriverHandle) {
 fn words(report: &StatusReport) -> String {
     match report.findings.first().filter(|_| report.sync.health == Health::Degraded) {
         Some(finding) => format!("degraded: {} - {}", finding.code, finding.message),
-        None => format!("{}, {} pending, {} projects", report.sync.health, report.totals.pending, report.projects.len()),
+        None => {
+            format!("{}, {} pending, {} projects", report.sync.health, report.totals.pending, report.projects.len())
+        }
     }
 }
 

@@ -58,110 +58,189 @@ pub fn entry(code: ReasonCode) -> Entry {
     use Scope::{Cloud, Daemon, Project};
     use Severity::{Error, Info, Warning};
     let (severity, scope, disposition, hint, title, meaning) = match code {
-        ReasonCode::CloudNotConfigured => (
-            Info, Cloud, GoOn, LOGIN, "no cloud is configured",
-            "No server URL is known; local work goes on.",
-        ),
+        ReasonCode::CloudNotConfigured => {
+            (Info, Cloud, GoOn, LOGIN, "no cloud is configured", "No server URL is known; local work goes on.")
+        }
         ReasonCode::CloudConfigError => (
-            Error, Cloud, Block, Some("engramd check-config"), "the cloud's configuration cannot be used",
+            Error,
+            Cloud,
+            Block,
+            Some("engramd check-config"),
+            "the cloud's configuration cannot be used",
             "The URL or the file is unreadable, or http was given without permission.",
         ),
         ReasonCode::AuthRequired => (
-            Error, Cloud, Block, Some("engramctl cloud login"), "the token was refused",
+            Error,
+            Cloud,
+            Block,
+            Some("engramctl cloud login"),
+            "the token was refused",
             "The server answered 401; a new token ends it at once.",
         ),
         ReasonCode::PolicyForbidden => (
-            Error, Project, BlockProject, Some("engramctl sync --project {project}"), "access to the project was refused",
+            Error,
+            Project,
+            BlockProject,
+            Some("engramctl sync --project {project}"),
+            "access to the project was refused",
             "The server answered 403 for this project; the others go on.",
         ),
         ReasonCode::Paused => (
-            Info, Project, BlockProject, Some("engramctl resume"), "paused by you",
+            Info,
+            Project,
+            BlockProject,
+            Some("engramctl resume"),
+            "paused by you",
             "`engramctl pause` asked for it; it survives restarts.",
         ),
         ReasonCode::SyncPaused => (
-            Warning, Project, BlockProject, Some("engramctl sync --project {project}"), "paused by the server's administrator",
+            Warning,
+            Project,
+            BlockProject,
+            Some("engramctl sync --project {project}"),
+            "paused by the server's administrator",
             "The server answered 409; pushes wait, pulls go on.",
         ),
         ReasonCode::ServerUnsupported => (
-            Error, Cloud, Block, Some("engramctl cloud login --server URL"), "the server cannot do this",
+            Error,
+            Cloud,
+            Block,
+            Some("engramctl cloud login --server URL"),
+            "the server cannot do this",
             "A mutation route answered 404: the server is too old, or the URL is another program's.",
         ),
         ReasonCode::TransportFailed => (
-            Error, Cloud, BackOff, SYNC, "the server cannot be reached",
+            Error,
+            Cloud,
+            BackOff,
+            SYNC,
+            "the server cannot be reached",
             "DNS, TCP, time-out, 502-504, an answer that is not the protocol, or 500 where nothing gets through.",
         ),
-        ReasonCode::TlsFailed => (
-            Error, Cloud, BackOff, SYNC, "the certificate was refused",
-            "The connection could not be made secure.",
-        ),
+        ReasonCode::TlsFailed => {
+            (Error, Cloud, BackOff, SYNC, "the certificate was refused", "The connection could not be made secure.")
+        }
         ReasonCode::ClockSkew => (
-            Warning, Cloud, GoOn, SYNC, "clocks differ",
+            Warning,
+            Cloud,
+            GoOn,
+            SYNC,
+            "clocks differ",
             "This machine's clock and the server's differ by more than five minutes.",
         ),
         ReasonCode::RateLimited => (
-            Warning, Cloud, BackOff, SYNC, "the server asks to wait",
+            Warning,
+            Cloud,
+            BackOff,
+            SYNC,
+            "the server asks to wait",
             "The server answered 429 or 503 with a time to wait.",
         ),
         ReasonCode::PayloadTooLarge => (
-            Warning, Project, GoOn, HELD, "a row is too large",
+            Warning,
+            Project,
+            GoOn,
+            HELD,
+            "a row is too large",
             "One row alone is larger than the server takes; it is held and the rest goes on.",
         ),
         ReasonCode::RowRejected => (
-            Warning, Project, GoOn, HELD, "rows were refused",
+            Warning,
+            Project,
+            GoOn,
+            HELD,
+            "rows were refused",
             "The server refused single rows; they are held and the rest goes on.",
         ),
         ReasonCode::RowUndeliverable => (
-            Warning, Project, GoOn, HELD, "rows cannot be applied",
+            Warning,
+            Project,
+            GoOn,
+            HELD,
+            "rows cannot be applied",
             "Rows were received that can never apply; they are kept with their evidence.",
         ),
         ReasonCode::DeferredWaiting => (
-            Info, Project, GoOn, HELD, "rows wait for a parent",
+            Info,
+            Project,
+            GoOn,
+            HELD,
+            "rows wait for a parent",
             "Rows were received before what they belong to; they apply when it arrives.",
         ),
         ReasonCode::NonEnrolledPendingMutations => (
-            Info, Project, GoOn, Some("engramctl enroll {project}"), "local memories of projects that are not enrolled",
+            Info,
+            Project,
+            GoOn,
+            Some("engramctl enroll {project}"),
+            "local memories of projects that are not enrolled",
             "They stay on this machine until their project is enrolled.",
         ),
         ReasonCode::BlockedUnenrolled => (
-            Error, Project, BlockProject, Some("engramctl enroll {project}"), "the project is not enrolled",
+            Error,
+            Project,
+            BlockProject,
+            Some("engramctl enroll {project}"),
+            "the project is not enrolled",
             "A command named a project that takes no part in sync.",
         ),
         ReasonCode::CloudReplaced => (
-            Error, Cloud, Block, Some("engramctl cloud login"), "the server is not the one synced with",
+            Error,
+            Cloud,
+            Block,
+            Some("engramctl cloud login"),
+            "the server is not the one synced with",
             "Another data set answers at this URL; nothing is pushed to it until told.",
         ),
         ReasonCode::Diverged => (
-            Error, Project, GoOn, SYNC, "this device and the cloud differ",
+            Error,
+            Project,
+            GoOn,
+            SYNC,
+            "this device and the cloud differ",
             "Both are drained and yet their digests are not the same.",
         ),
         ReasonCode::LeaseHeldElsewhere => (
-            Warning, Daemon, Block, SYNC, "another process syncs this store",
+            Warning,
+            Daemon,
+            Block,
+            SYNC,
+            "another process syncs this store",
             "It holds the lease; this daemon waits until it ends.",
         ),
-        ReasonCode::StoreBusy => (
-            Warning, Daemon, BackOff, SYNC, "the store is locked",
-            "Another process holds the write lock for long.",
-        ),
-        ReasonCode::StoreFull => (
-            Error, Daemon, BackOff, SYNC, "the disk is full",
-            "SQLite could not write; free some space.",
-        ),
+        ReasonCode::StoreBusy => {
+            (Warning, Daemon, BackOff, SYNC, "the store is locked", "Another process holds the write lock for long.")
+        }
+        ReasonCode::StoreFull => {
+            (Error, Daemon, BackOff, SYNC, "the disk is full", "SQLite could not write; free some space.")
+        }
         ReasonCode::StoreCorrupt => (
-            Error, Daemon, Block, SYNC, "the store is damaged",
+            Error,
+            Daemon,
+            Block,
+            SYNC,
+            "the store is damaged",
             "SQLite says that the file is not as it left it; restore a backup.",
         ),
         ReasonCode::StoreNewer => (
-            Error, Daemon, Block, Some("engramctl version"), "the store is of a newer program",
+            Error,
+            Daemon,
+            Block,
+            Some("engramctl version"),
+            "the store is of a newer program",
             "A newer engramd wrote this file; upgrade this one.",
         ),
         ReasonCode::LoopStalled => (
-            Error, Daemon, Block, Some("engramctl sync"), "the loop stands still",
+            Error,
+            Daemon,
+            Block,
+            Some("engramctl sync"),
+            "the loop stands still",
             "No tick within its deadline; a watchdog restarts the daemon.",
         ),
-        ReasonCode::InternalError => (
-            Error, Daemon, BackOff, SYNC, "a fault in engramd",
-            "A panic in the loop was contained; please report it.",
-        ),
+        ReasonCode::InternalError => {
+            (Error, Daemon, BackOff, SYNC, "a fault in engramd", "A panic in the loop was contained; please report it.")
+        }
     };
     let delay_ms = match code {
         // A server that restarts within moments is no news; an error shows within 10 s all the same.

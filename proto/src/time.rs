@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn unknown_times_are_no_times() {
-        for text in ["", "yesterday", UNKNOWN_TIME, "1970-01-01T00:00:00Z", "2026-13-01 00:00:00", "2026-1-1 00:00:0é"] {
+        for text in ["", "yesterday", UNKNOWN_TIME, "1970-01-01T00:00:00Z", "2026-13-01 00:00:00", "2026-1-1 00:00:0é"]
+        {
             assert_eq!(RowTime::parse(text), None, "{text}");
         }
         assert_eq!(row_text(None), UNKNOWN_TIME);

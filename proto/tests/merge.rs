@@ -36,13 +36,13 @@ fn payload() -> impl Strategy<Value = Object> {
     (words, times, counts, any::<bool>(), any::<bool>()).prop_map(|(words, times, counts, hard, newer)| {
         let mut payload = Object::new();
         for (field, value) in
-            ["title", "content", "tool_name", "topic_key", "session_id", "directory", "summary", "reason"].iter().zip(words)
+            ["title", "content", "tool_name", "topic_key", "session_id", "directory", "summary", "reason"]
+                .iter()
+                .zip(words)
         {
             payload.insert((*field).to_owned(), value);
         }
-        for (field, value) in
-            ["created_at", "updated_at", "last_seen_at", "started_at", "ended_at"].iter().zip(times)
-        {
+        for (field, value) in ["created_at", "updated_at", "last_seen_at", "started_at", "ended_at"].iter().zip(times) {
             payload.insert((*field).to_owned(), value);
         }
         for (field, value) in ["revision_count", "duplicate_count", "confidence"].iter().zip(counts) {

@@ -71,10 +71,14 @@ mod tests {
     fn a_ladder_ends_and_another_error_ends_it_at_once() {
         let rungs = [Duration::ZERO; 3];
         let mut calls = 0;
-        let gave_up: Result<(), u8> = blocking(&rungs, |&error| error == 1, || {
-            calls += 1;
-            Err(1)
-        });
+        let gave_up: Result<(), u8> = blocking(
+            &rungs,
+            |&error| error == 1,
+            || {
+                calls += 1;
+                Err(1)
+            },
+        );
         assert_eq!((gave_up, calls), (Err(1), 4));
         let refused: Result<(), u8> = blocking(&rungs, |&error| error == 1, || Err(2));
         assert_eq!(refused, Err(2));

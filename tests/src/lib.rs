@@ -1,3 +1,4 @@
-//! What the suites share: the simulator and, later, harnesses of real processes.
+//! What the suites share: the simulator, and real processes in temporary directories.
 
+pub mod processes;
 pub mod sim;

@@ -13,8 +13,12 @@ use engram_proto::reason::ReasonCode;
 pub fn delay_ms(ladder_ms: &[u64], failures: u32, draw: f64) -> u64 {
     assert!((0.0..1.0).contains(&draw), "a draw of {draw} is not in 0..1");
     let rung = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX).min(ladder_ms.len() - 1);
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss,
-        reason = "minutes in milliseconds are far below 2^53, and positive")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "minutes in milliseconds are far below 2^53, and positive"
+    )]
     let jittered = (ladder_ms[rung] as f64 * (0.75 + 0.5 * draw)) as u64;
     jittered
 }

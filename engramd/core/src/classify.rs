@@ -87,13 +87,19 @@ impl Refusal {
 #[must_use]
 pub fn classify(refusal: &Refusal, of_batch: bool) -> Failure {
     let (host, words) = (&refusal.host, refusal.words());
-    let transport = |code, message| Failure::Transport { code, message, fault: Fault::Answered, wait_ms: refusal.retry_after_ms };
+    let transport =
+        |code, message| Failure::Transport { code, message, fault: Fault::Answered, wait_ms: refusal.retry_after_ms };
     match refusal.status {
         401 => blocked(ReasonCode::AuthRequired, format!("the token for {host} was refused ({words})")),
-        403 => Failure::Project { code: ReasonCode::PolicyForbidden, message: format!("{host} refused access: {words}") },
+        403 => {
+            Failure::Project { code: ReasonCode::PolicyForbidden, message: format!("{host} refused access: {words}") }
+        }
         404 | 405 => blocked(
             ReasonCode::ServerUnsupported,
-            format!("{host} has no mutation routes ({words}); engram-cloud {} or newer is wanted", engram_proto::VERSION),
+            format!(
+                "{host} has no mutation routes ({words}); engram-cloud {} or newer is wanted",
+                engram_proto::VERSION
+            ),
         ),
         409 if is_cloud_replaced(refusal) => {
             blocked(ReasonCode::CloudReplaced, format!("{host} is not the cloud this store was synced with: {words}"))

@@ -132,7 +132,11 @@ impl Machine {
             Cloud::Configured { .. } if self.lease.trouble.is_some() || blocked => Phase::Blocked,
             Cloud::Configured { .. } if self.push.is_busy() => Phase::Pushing,
             Cloud::Configured { .. } if self.pull.is_replaying() => Phase::Replaying,
-            Cloud::Configured { .. } if [&self.server.retry, &self.push.retry, &self.pull.retry, &self.panicked].into_iter().any(waiting) => {
+            Cloud::Configured { .. }
+                if [&self.server.retry, &self.push.retry, &self.pull.retry, &self.panicked]
+                    .into_iter()
+                    .any(waiting) =>
+            {
                 Phase::Backoff
             }
             Cloud::Configured { .. } if self.pull.is_waiting() => Phase::Waiting,
@@ -206,7 +210,8 @@ impl Machine {
     }
 
     fn not_enrolled(&self) -> Option<Condition> {
-        let others = self.counts.iter().filter(|(name, counts)| counts.pending > 0 && !self.projects.contains_key(*name));
+        let others =
+            self.counts.iter().filter(|(name, counts)| counts.pending > 0 && !self.projects.contains_key(*name));
         let others: Vec<_> = others.collect();
         let (most, _) = others.iter().max_by_key(|(_, counts)| counts.pending)?;
         let rows: u64 = others.iter().map(|(_, counts)| counts.pending).sum();
@@ -221,7 +226,8 @@ impl Machine {
     fn project_statuses(&self, findings: &[Finding]) -> Vec<ProjectStatus> {
         let enrolled = self.projects.iter().map(|(name, project)| self.project_status(name, project, findings));
         let others = self.counts.iter().filter(|(name, counts)| {
-            !self.projects.contains_key(*name) && counts.pending + counts.deferred + counts.quarantined + counts.dead > 0
+            !self.projects.contains_key(*name)
+                && counts.pending + counts.deferred + counts.quarantined + counts.dead > 0
         });
         let others = others.map(|(name, counts)| ProjectStatus {
             project: name.to_string(),

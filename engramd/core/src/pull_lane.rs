@@ -170,8 +170,12 @@ impl Machine {
         };
         if let Err(wrong) = pull_page::check(&request, &page) {
             let message = format!("the server answered a page that cannot be true: {wrong}");
-            let failure =
-                Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Answered, wait_ms: None };
+            let failure = Failure::Transport {
+                code: ReasonCode::TransportFailed,
+                message,
+                fault: Fault::Answered,
+                wait_ms: None,
+            };
             return self.conversation_failed(failure, None, false);
         }
         self.pull_succeeded();

@@ -45,11 +45,8 @@ mod tests {
     fn cur_1_a_page_that_cannot_be_true_is_refused() {
         let p = ProjectName::parse("p").unwrap();
         let request = PullRequest { cursors: [(p.clone(), 16)].into(), limit: 10, wait_seconds: 0 };
-        let page = |cursor, has_more| PullReply {
-            cursors: [(p.clone(), cursor)].into(),
-            has_more,
-            ..PullReply::default()
-        };
+        let page =
+            |cursor, has_more| PullReply { cursors: [(p.clone(), cursor)].into(), has_more, ..PullReply::default() };
         assert_eq!(check(&request, &page(24, true)), Ok(()));
         assert_eq!(check(&request, &page(16, false)), Ok(()));
         assert!(check(&request, &page(8, false)).unwrap_err().contains("back"));

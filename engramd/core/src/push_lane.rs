@@ -136,8 +136,12 @@ impl Machine {
         let mut decided = settlements(&plan.next(), reply);
         if decided.is_empty() {
             let message = format!("the server answered a push of {project} without naming any of its rows");
-            let failure =
-                Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Answered, wait_ms: None };
+            let failure = Failure::Transport {
+                code: ReasonCode::TransportFailed,
+                message,
+                fault: Fault::Answered,
+                wait_ms: None,
+            };
             return self.conversation_failed(failure, Some(&project), true);
         }
         decided.extend(plan.accepted());

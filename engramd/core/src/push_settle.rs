@@ -26,7 +26,11 @@ fn settlement(row: &PendingRow, receipt: &Receipt) -> Option<Settlement> {
         ReceiptStatus::Rejected => {
             let field = receipt.field.as_deref().map(|field| format!(" (field {field})")).unwrap_or_default();
             let words = receipt.message.as_deref().or(receipt.reason_code.as_deref()).unwrap_or("rejected");
-            Some(Settlement::Held { seq: row.seq, reason: ReasonCode::RowRejected, evidence: format!("{words}{field}") })
+            Some(Settlement::Held {
+                seq: row.seq,
+                reason: ReasonCode::RowRejected,
+                evidence: format!("{words}{field}"),
+            })
         }
     }
 }
@@ -78,9 +82,9 @@ pub(crate) mod tests {
 
     #[test]
     fn iso_1_a_rejected_row_is_held_with_the_servers_words() {
-        let reply =
-            PushReply { receipts: vec![receipt(1, ReceiptStatus::Rejected, None)], ..PushReply::default() };
-        let [Settlement::Held { seq: 1, reason: ReasonCode::RowRejected, evidence }] = &settlements(&[row(1)], &reply)[..]
+        let reply = PushReply { receipts: vec![receipt(1, ReceiptStatus::Rejected, None)], ..PushReply::default() };
+        let [Settlement::Held { seq: 1, reason: ReasonCode::RowRejected, evidence }] =
+            &settlements(&[row(1)], &reply)[..]
         else {
             panic!("held")
         };

@@ -106,9 +106,11 @@ impl Machine {
             return trouble(ReasonCode::TransportFailed, "the daemon is stopping");
         }
         let retries = [&self.server.retry, &self.panicked];
-        retries.iter().find_map(|retry| retry.fresh_trouble()).cloned().or_else(|| {
-            self.lease.trouble.clone().filter(|_| !self.lease.is_asking())
-        })
+        retries
+            .iter()
+            .find_map(|retry| retry.fresh_trouble())
+            .cloned()
+            .or_else(|| self.lease.trouble.clone().filter(|_| !self.lease.is_asking()))
     }
 
     fn standing(&self, ticket: &Ticket, project: &Project) -> Standing {
@@ -118,14 +120,12 @@ impl Machine {
         }
         let outward = ticket.direction != Direction::Pull && project.counts.pending > 0;
         let inward = ticket.direction != Direction::Push
-            && (project.drained_generation < ticket.generation || (project.stand_in_due && project.counts.deferred > 0));
+            && (project.drained_generation < ticket.generation
+                || (project.stand_in_due && project.counts.deferred > 0));
         let out_trouble = [&project.push, &self.push.retry].iter().find_map(|retry| retry.fresh_trouble());
         let in_trouble = self.pull.retry.fresh_trouble();
-        let trouble = project
-            .access
-            .fresh_trouble()
-            .or(out_trouble.filter(|_| outward))
-            .or(in_trouble.filter(|_| inward));
+        let trouble =
+            project.access.fresh_trouble().or(out_trouble.filter(|_| outward)).or(in_trouble.filter(|_| inward));
         match trouble {
             // The other way may still be under way, and ends either in success or in trouble of its own.
             Some(_) if outward && out_trouble.is_none() && project.access.trouble.is_none() => Standing::Open,

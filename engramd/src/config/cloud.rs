@@ -104,7 +104,9 @@ pub enum UrlError {
     #[error("the server URL {0} must end with its path: leave out ? and #")]
     Query(Url),
     /// A token would travel in the clear (SECRET-1).
-    #[error("{0} is plain http to another machine: the token would travel in the clear; use https, or say --allow-http")]
+    #[error(
+        "{0} is plain http to another machine: the token would travel in the clear; use https, or say --allow-http"
+    )]
     PlainHttp(Url),
 }
 
@@ -196,9 +198,8 @@ fn read_file(path: &Path) -> Result<File, String> {
         Err(error) => tracing::warn!(path = %path.display(), %error, "the token's file is open to others"),
     }
     // The parser's words name line and column and nothing of the content.
-    serde_json::from_str(&text).map_err(|error| {
-        format!("{} is not usable (line {}, column {})", path.display(), error.line(), error.column())
-    })
+    serde_json::from_str(&text)
+        .map_err(|error| format!("{} is not usable (line {}, column {})", path.display(), error.line(), error.column()))
 }
 
 /// Keeps server and token: written beside the file, flushed, renamed (DUR-1).

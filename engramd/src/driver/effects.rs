@@ -33,12 +33,11 @@ impl Driver {
         let owner = self.parts.lease_owner.clone();
         let ttl_ms = i64::try_from(self.parts.settings.lease_ttl_ms).unwrap_or(i64::MAX);
         match effect {
-            Effect::AcquireLease => self.on_store(Event::LeaseAnswered, move |store| {
-                store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)
-            }),
-            Effect::RenewLease(fence) => self.on_store(Event::LeaseRenewed, move |store| {
-                store.renew_lease(&fence, clock::now().wall_ms, ttl_ms)
-            }),
+            Effect::AcquireLease => self
+                .on_store(Event::LeaseAnswered, move |store| store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)),
+            Effect::RenewLease(fence) => {
+                self.on_store(Event::LeaseRenewed, move |store| store.renew_lease(&fence, clock::now().wall_ms, ttl_ms))
+            }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
             Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
             Effect::LoadBatch { fence, project, limits } => {
@@ -176,9 +175,7 @@ impl Driver {
                 Ok::<_, StoreError>(Some((read_projects(store)?, count(store)?)))
             });
             match looked.await {
-                Ok(Ok(Some((projects, counted)))) => {
-                    Outcome::Counted(counted, vec![Event::ProjectsChanged(projects)])
-                }
+                Ok(Ok(Some((projects, counted)))) => Outcome::Counted(counted, vec![Event::ProjectsChanged(projects)]),
                 Ok(Ok(None)) | Err(StoreGone) => Outcome::Nothing,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "another process's writes cannot be looked at");

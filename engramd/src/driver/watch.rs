@@ -32,9 +32,10 @@ pub fn start(data_dir: &Path, driver: DriverHandle) -> notify::Result<StoreWatch
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let of_store = |event: &notify::Event| {
             !event.kind.is_access()
-                && event.paths.iter().any(|path| {
-                    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("engram.db"))
-                })
+                && event
+                    .paths
+                    .iter()
+                    .any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("engram.db")))
         };
         // A watcher that lost track says so with an error: look then, too.
         if event.as_ref().map_or(true, of_store) {

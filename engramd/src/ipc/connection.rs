@@ -1,11 +1,11 @@
 //! One connection: Hello, then requests side by side, each answered under its own id.
 
 use super::{Context, requests};
+use engram_proto::ipc::PROTOCOL;
 use engram_proto::ipc::codec::{self, FrameError};
 use engram_proto::ipc::hello::{HEAD_BYTES, Hello, NotHello};
 use engram_proto::ipc::reply::{Failure, Reply, Response};
 use engram_proto::ipc::request::Request;
-use engram_proto::ipc::PROTOCOL;
 use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::traits::StreamCommon as _;
 use std::io;

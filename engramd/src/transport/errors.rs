@@ -23,7 +23,12 @@ pub(super) fn failure(error: &reqwest::Error, host: &str) -> Failure {
         (ReasonCode::TransportFailed, "the connection broke")
     };
     let message = format!("{host} cannot be reached: {what} ({})", last_cause(error));
-    Failure::Transport { code, message, fault: if error.is_connect() { Fault::Unreachable } else { Fault::Answered }, wait_ms: None }
+    Failure::Transport {
+        code,
+        message,
+        fault: if error.is_connect() { Fault::Unreachable } else { Fault::Answered },
+        wait_ms: None,
+    }
 }
 
 /// The answer came, and is not engram-cloud's.

@@ -53,7 +53,7 @@ pub fn body_bytes(prefix: [u8; LENGTH_BYTES]) -> Result<usize, FrameError> {
 /// # Errors
 /// [`FrameError::Garbled`] and [`FrameError::LeftOver`].
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
-    let (value, used) = bincode::serde::decode_from_slice(body, config())
-        .map_err(|error| FrameError::Garbled(error.to_string()))?;
+    let (value, used) =
+        bincode::serde::decode_from_slice(body, config()).map_err(|error| FrameError::Garbled(error.to_string()))?;
     if used == body.len() { Ok(value) } else { Err(FrameError::LeftOver(body.len() - used)) }
 }

@@ -70,8 +70,11 @@ pub(super) fn min_known<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
 
 /// Collects the fields a newer peer added, as the last part of a key; none is the smallest.
 pub(super) fn extra(payload: &Object, known: &[&str]) -> String {
-    let extra: Object =
-        payload.iter().filter(|(name, _)| !known.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let extra: Object = payload
+        .iter()
+        .filter(|(name, _)| !known.contains(&name.as_str()))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
     let text = canonical_object(&extra);
     if text == "{}" { String::new() } else { text }
 }

@@ -143,9 +143,7 @@ impl Version {
     #[must_use]
     pub fn leads(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Session(a), Self::Session(b)) => {
-                a.start > b.start || a.end > b.end || a.deleted_at > b.deleted_at
-            }
+            (Self::Session(a), Self::Session(b)) => a.start > b.start || a.end > b.end || a.deleted_at > b.deleted_at,
             (Self::Observation(a), Self::Observation(b)) => a.key > b.key,
             (Self::Prompt(a), Self::Prompt(b)) => a.key > b.key,
             (Self::Relation(a), Self::Relation(b)) => a.key > b.key,

@@ -113,14 +113,7 @@ impl ObservationVersion {
                 .done(),
         );
         let key = ObservationKey { time: updated_at, kind: Kind::Upsert, revision, hash, extra };
-        Self {
-            key,
-            session_id,
-            body: Lent(Some(body)),
-            duplicate_count: None,
-            last_seen_at: None,
-            created_at: None,
-        }
+        Self { key, session_id, body: Lent(Some(body)), duplicate_count: None, last_seen_at: None, created_at: None }
     }
 
     /// Makes the version of a delete.
@@ -167,7 +160,8 @@ impl ObservationVersion {
             .time("created_at", self.created_at);
         if self.key.kind != Kind::Upsert {
             let delete = common.value("deleted", true).time("deleted_at", self.key.time).value("revision_count", 0);
-            let blank = ["type", "title", "content", "scope"].into_iter().fold(delete, |all, field| all.text(field, ""));
+            let blank =
+                ["type", "title", "content", "scope"].into_iter().fold(delete, |all, field| all.text(field, ""));
             let hard = if self.key.kind == Kind::Hard { blank.value("hard_delete", true) } else { blank };
             return Some((Op::Delete, hard.done()));
         }

@@ -40,8 +40,7 @@ impl PromptVersion {
     /// Makes the version of an upsert.
     #[must_use]
     pub fn upsert(session_id: String, content: String, created_at: Option<RowTime>, extra: String) -> Self {
-        let hash =
-            Hash::of_object(&Fields::default().text("session_id", &session_id).text("content", &content).done());
+        let hash = Hash::of_object(&Fields::default().text("session_id", &session_id).text("content", &content).done());
         let key = PromptKey { deleted: false, time: created_at, hash, extra };
         Self { key, session_id, content: Lent(Some(content)) }
     }

@@ -59,9 +59,8 @@ impl StartRegister {
     /// Makes a register; a blank or recovered directory is none.
     #[must_use]
     pub fn new(directory: Option<&str>, started_at: Option<RowTime>, extra: String) -> Self {
-        let directory = directory
-            .filter(|text| !text.trim().is_empty() && text.trim() != RECOVERED_DIRECTORY)
-            .map(str::to_owned);
+        let directory =
+            directory.filter(|text| !text.trim().is_empty() && text.trim() != RECOVERED_DIRECTORY).map(str::to_owned);
         let fields = Fields::default().optional("directory", directory.as_deref());
         let hash = Hash::of_object(&fields.optional_time("started_at", started_at).done());
         Self { known: directory.is_some(), started_at, hash, extra, directory }

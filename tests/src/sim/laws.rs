@@ -73,7 +73,13 @@ pub fn cur_1(device: &Device, cloud: &ModelCloud, projects: &[ProjectName]) {
         let known = device.store.read(|conn| versions::known(conn, project, *entity, key)).expect("known");
         let contains = known.is_some_and(|known| merge(known.clone(), row.version.clone()) == known);
         let parked = held.iter().any(|held| held.entity_key == *key && held.project == project.as_str());
-        assert!(contains || parked, "CUR-1: {} passed row {} of {:?} without applying it", device.name, row.seq, row.id);
+        assert!(
+            contains || parked,
+            "CUR-1: {} passed row {} of {:?} without applying it",
+            device.name,
+            row.seq,
+            row.id
+        );
     }
 }
 
@@ -83,12 +89,14 @@ pub fn cur_1(device: &Device, cloud: &ModelCloud, projects: &[ProjectName]) {
 /// Where the law is broken.
 pub fn conv_1(devices: &[Device], projects: &[ProjectName]) {
     for project in projects {
-        let dumps: Vec<_> = devices.iter().map(|device| device.store.canonical_dump(project).expect("a dump")).collect();
+        let dumps: Vec<_> =
+            devices.iter().map(|device| device.store.canonical_dump(project).expect("a dump")).collect();
         for (device, dump) in devices.iter().zip(&dumps) {
-            let only = |a: &str, b: &str| a.lines().filter(|line| !b.lines().any(|other| other == *line)).fold(
-                String::new(),
-                |all, line| all + "\n  " + line,
-            );
+            let only = |a: &str, b: &str| {
+                a.lines()
+                    .filter(|line| !b.lines().any(|other| other == *line))
+                    .fold(String::new(), |all, line| all + "\n  " + line)
+            };
             assert!(
                 dumps[0] == *dump,
                 "CONV-1: {} and {} differ in {project}\nonly {0}:{}\nonly {1}:{}\n{}{}",
@@ -131,5 +139,6 @@ fn books(device: &Device, difference: &str) -> String {
 pub fn is_drained(device: &Device, cloud: &ModelCloud, projects: &[ProjectName]) -> bool {
     let cursors = device.store.cursors(CLOUD_ID, projects).expect("cursors");
     let pending: u64 = projects.iter().map(|project| device.store.ack2(project).expect("counts").pending).sum();
-    pending == 0 && !cloud.has_news(&projects.iter().map(|p| (p.clone(), cursors.get(p).copied().unwrap_or(0))).collect())
+    pending == 0
+        && !cloud.has_news(&projects.iter().map(|p| (p.clone(), cursors.get(p).copied().unwrap_or(0))).collect())
 }

@@ -1,0 +1,304 @@
+//! Real programs on temporary directories: a server, devices, the client. Each ends with its value, by its pid.
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nothing in a suite takes longer; a hang ends here.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The token of every server here.
+pub const TOKEN: &str = "a-token-for-tests-only";
+
+/// Finds a program beside the running test; `cargo build --bins` puts it there.
+///
+/// # Panics
+/// Where it was not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this test");
+    let path = test.ancestors().nth(2).expect("target/profile/deps/test").join(name);
+    assert!(path.is_file(), "{} is missing: run cargo build --bins first", path.display());
+    path
+}
+
+/// Waits until a condition holds.
+///
+/// # Panics
+/// Where it does not within [`DEADLINE`].
+#[expect(clippy::disallowed_methods, reason = "a deadline for a hang")]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "gave up waiting until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A process that ends with its value.
+pub struct Process(Option<Child>);
+
+impl Process {
+    /// Takes over a process that was started.
+    #[must_use]
+    pub fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    /// Returns its process id.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.as_ref().expect("it runs").id()
+    }
+
+    /// Ends it as a power cut would: `kill -9`.
+    ///
+    /// # Panics
+    /// Where it cannot be ended.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            child.kill().expect("killed");
+            child.wait().expect("ended");
+        }
+    }
+
+    /// Ends it as a service manager would, and returns its exit code.
+    ///
+    /// # Panics
+    /// Where it does not end in time.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let mut child = self.0.take()?;
+        signal(&child, rustix::process::Signal::TERM);
+        let mut code = None;
+        until("a process ends", || match child.try_wait().expect("a status") {
+            Some(status) => {
+                code = Some(status.code());
+                true
+            }
+            None => false,
+        });
+        code.flatten()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub fn signal(&self, what: rustix::process::Signal) {
+        signal(self.0.as_ref().expect("it runs"), what);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // A test that fails must leave nothing behind; one that has ended is no fault.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn signal(child: &Child, what: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), what).expect("a signal");
+}
+
+/// An engram-cloud on the embedded store.
+pub struct Cloud {
+    /// Its process.
+    pub process: Process,
+    /// Where it listens.
+    pub url: String,
+    dir: PathBuf,
+}
+
+impl Cloud {
+    /// Starts one that allows every project.
+    #[must_use]
+    pub fn start(dir: &Path) -> Self {
+        Self::start_at(dir, "0", "*")
+    }
+
+    /// Starts one on a port, for some projects.
+    ///
+    /// # Panics
+    /// Where it does not come to listen.
+    #[must_use]
+    pub fn start_at(dir: &Path, port: &str, projects: &str) -> Self {
+        let mut command = Command::new(program("engram-cloud"));
+        command.arg("serve").env_clear().env("ENGRAM_CLOUD_DATA_DIR", dir).env("ENGRAM_PORT", port);
+        command.env("ENGRAM_CLOUD_TOKEN", TOKEN).env("ENGRAM_CLOUD_ALLOWED_PROJECTS", projects);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let url = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
+        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned() }
+    }
+
+    /// Starts it again where it was, on the same data.
+    #[must_use]
+    pub fn restart(mut self) -> Self {
+        self.process.kill();
+        let port = self.url.rsplit(':').next().unwrap_or("0").to_owned();
+        Self::start_at(&self.dir, &port, "*")
+    }
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Answer {
+    /// Makes one of a finished process.
+    #[must_use]
+    pub fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Reads the one JSON object it printed.
+    ///
+    /// # Panics
+    /// Where it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A device: a data directory, and the daemon on it.
+pub struct Device {
+    /// The daemon.
+    pub daemon: Process,
+    /// Its data directory.
+    pub dir: PathBuf,
+}
+
+impl Device {
+    /// Starts a daemon and waits until it answers.
+    #[must_use]
+    pub fn start(dir: &Path) -> Self {
+        let mut device = Self { daemon: Process(None), dir: dir.to_owned() };
+        device.boot();
+        device
+    }
+
+    /// Starts one that knows the server and has a project enrolled.
+    ///
+    /// # Panics
+    /// Where either is refused.
+    #[must_use]
+    pub fn enrolled(dir: &Path, cloud: &Cloud, project: &str) -> Self {
+        let device = Self::start(dir);
+        let login = device.ctl_with(&["cloud", "login", "--server", &cloud.url, "--token-stdin"], TOKEN);
+        assert_eq!(login.code, 0, "{login:?}");
+        let enroll = device.ctl(&["enroll", project]);
+        assert_eq!(enroll.code, 0, "{enroll:?}");
+        device
+    }
+
+    /// Starts the daemon on its directory.
+    ///
+    /// # Panics
+    /// Where it does not come to answer.
+    pub fn boot(&mut self) {
+        let mut command = daemon(&self.dir);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
+        self.daemon = Process::new(command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+        until("the daemon answers", || self.ctl(&["status"]).code != 4);
+    }
+
+    /// Returns where the daemon logs to.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.dir.with_extension("log")
+    }
+
+    /// Runs a command of the client.
+    #[must_use]
+    pub fn ctl(&self, args: &[&str]) -> Answer {
+        self.ctl_with(args, "")
+    }
+
+    /// Runs a command of the client with something on its standard input.
+    #[must_use]
+    pub fn ctl_with(&self, args: &[&str], input: &str) -> Answer {
+        ctl(&self.dir, args, input)
+    }
+
+    /// Runs a command that must succeed, and reads its JSON.
+    ///
+    /// # Panics
+    /// Where it does not.
+    #[must_use]
+    pub fn json(&self, args: &[&str]) -> Value {
+        let mut args = args.to_vec();
+        args.push("--json");
+        let answer = self.ctl(&args);
+        assert_eq!(answer.code, 0, "{args:?}: {answer:?}");
+        answer.json()
+    }
+
+    /// Reads the report, whatever `status` exits with.
+    #[must_use]
+    pub fn report(&self) -> Value {
+        self.ctl(&["status", "--json"]).json()
+    }
+
+    /// Tells whether a finding of this code shows.
+    #[must_use]
+    pub fn finds_reason(&self, code: &str) -> bool {
+        self.report()["findings"].as_array().is_some_and(|all| all.iter().any(|finding| finding["code"] == code))
+    }
+
+    /// Saves a memory and returns its sync id.
+    #[must_use]
+    pub fn save(&self, project: &str, title: &str, content: &str) -> String {
+        let saved = self.json(&["save", "--project", project, "--title", title, content]);
+        saved["sync_id"].as_str().expect("a sync id").to_owned()
+    }
+
+    /// Returns the titles that a search finds.
+    #[must_use]
+    pub fn titles(&self, query: &str) -> Vec<String> {
+        let found = self.json(&["search", query, "--limit", "100000"]);
+        let all = found["observations"].as_array().expect("a list").iter();
+        all.map(|one| one["title"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+/// Makes the command that runs a daemon, with nothing of the caller's environment.
+#[must_use]
+pub fn daemon(dir: &Path) -> Command {
+    let mut command = Command::new(program("engramd"));
+    command.arg("run").arg("--data-dir").arg(dir).env_clear();
+    command
+}
+
+/// Runs the client against a data directory.
+///
+/// # Panics
+/// Where it cannot be started.
+#[must_use]
+pub fn ctl(dir: &Path, args: &[&str], input: &str) -> Answer {
+    let mut command = Command::new(program("engramctl"));
+    command.env_clear().env("ENGRAM_DATA_DIR", dir).args(args).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    // A command that does not read its input is no fault.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    Answer::of(&child.wait_with_output().expect("it ends"))
+}

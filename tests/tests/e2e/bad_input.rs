@@ -1,0 +1,117 @@
+//! Each mistake ends in one clear line with the next step, the right reason code and exit code, and changes nothing.
+
+use engram_tests::processes::{Answer, Cloud, Device, TOKEN, ctl, daemon};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+fn login(device: &Device, server: &str, token: &str) -> Answer {
+    device.ctl_with(&["cloud", "login", "--server", server, "--token-stdin", "--json"], token)
+}
+
+fn reason(answer: &Answer) -> String {
+    answer.json()["error"]["reason_code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Answers every request with a web page.
+fn web_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let page = "<html><body>Welcome to the hotel's network</body></html>";
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
+                page.len()
+            );
+        }
+    });
+    url
+}
+
+#[test]
+fn a_login_that_cannot_be_right_keeps_nothing() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let cloud = Cloud::start(&temp.path().join("cloud"));
+    let a = Device::start(&temp.path().join("a"));
+    let html = web_server();
+    for (server, token, code, expected) in [
+        ("not a url", TOKEN, 3, "cloud_config_error"),
+        ("ftp://127.0.0.1", TOKEN, 3, "cloud_config_error"),
+        ("http://engram.example.com", TOKEN, 3, "cloud_config_error"),
+        (cloud.url.as_str(), "a-wrong-token-for-sure", 3, "auth_required"),
+        (cloud.url.as_str(), "", 2, "usage"),
+        (html.as_str(), TOKEN, 3, "transport_failed"),
+    ] {
+        let answer = login(&a, server, token);
+        assert_eq!((answer.code, reason(&answer).as_str()), (code, expected), "{server}: {answer:?}");
+        assert_eq!(answer.err.trim().lines().count(), 1, "one line: {answer:?}");
+        assert!(answer.json()["error"]["hint"].is_string(), "a next step: {answer:?}");
+        assert!(!answer.err.contains("wrong-token"), "SECRET-1: {answer:?}");
+        assert!(!a.dir.join("cloud.json").exists(), "{server} was kept");
+    }
+    let nobody = login(&a, "http://127.0.0.1:9", TOKEN);
+    assert_eq!(nobody.code, 5, "stored, not checked: {nobody:?}");
+    assert!(a.dir.join("cloud.json").exists());
+}
+
+/// CUR-3: another data set at another URL is refused, and the old one stays configured.
+#[test]
+fn cur_3_another_cloud_is_detected_and_said() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let first = Cloud::start(&temp.path().join("one"));
+    let second = Cloud::start(&temp.path().join("two"));
+    let a = Device::enrolled(&temp.path().join("a"), &first, "demo");
+    let _ = a.save("demo", "t", "c");
+    assert_eq!(a.json(&["sync"])["outcome"], "drained");
+    let answer = login(&a, &second.url, TOKEN);
+    assert_eq!((answer.code, reason(&answer).as_str()), (3, "cloud_replaced"), "{answer:?}");
+    assert_eq!(a.json(&["sync"])["outcome"], "drained", "still with the first");
+}
+
+#[test]
+fn a_socket_path_too_long_names_the_way_out() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let long = temp.path().join("x".repeat(120));
+    let refused = Answer::of(&daemon(&long).output().expect("it ends"));
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("ENGRAMD_SOCKET") && refused.err.trim().lines().count() == 1, "{refused:?}");
+    assert!(!long.exists(), "nothing was made");
+    let client = ctl(&long, &["status"], "");
+    assert!(client.err.contains("ENGRAMD_SOCKET"), "{client:?}");
+    assert_ne!(client.code, 0);
+}
+
+#[test]
+fn settings_that_cannot_be_right_are_refused() {
+    let temp = tempfile::tempdir().expect("a directory");
+    std::fs::write(temp.path().join("engramd.toml"), "long_pol_seconds = 5\n").expect("a file");
+    let refused = Answer::of(&daemon(temp.path()).output().expect("it ends"));
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("long_poll_seconds"), "{refused:?}");
+}
+
+#[test]
+fn memory_commands_say_what_is_wrong() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let a = Device::start(&temp.path().join("a"));
+    for (args, code, words) in [
+        (&["get", "obs-none"][..], 1, "obs-none"),
+        (&["update", "17", "--title", "x"], 1, "17"),
+        (&["save", "--project", " ", "--title", "t", "c"], 1, "project"),
+        (&["save", "--project", "p", "--title", "t", "  "], 1, "content"),
+        (&["save", "--project", "p", "--session", "none", "--title", "t", "c"], 1, "session start"),
+        (&["relate", "1", "supersedes", "2"], 1, "1"),
+        (&["held", "show", "5"], 1, "held list"),
+        (&["list", "--limit", "many"], 2, "--limit"),
+        (&["frobnicate"], 2, "frobnicate"),
+    ] {
+        let answer = a.ctl(args);
+        assert_eq!(answer.code, code, "{args:?}: {answer:?}");
+        assert!(answer.err.contains(words), "{args:?}: {answer:?}");
+    }
+    assert_eq!(a.json(&["list"])["observations"].as_array().map(Vec::len), Some(0), "nothing was kept");
+    assert_eq!(a.json(&["search", "\"AND ( NEAR *"])["observations"].as_array().map(Vec::len), Some(0));
+}

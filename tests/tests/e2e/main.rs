@@ -1,0 +1,11 @@
+//! Does the product work? Real processes, real sockets, real files.
+
+#![expect(clippy::expect_used, reason = "tests")]
+
+mod bad_input;
+mod crash;
+mod journey;
+mod readme;
+mod socket;
+mod sync;
+mod writers;

@@ -1,0 +1,38 @@
+//! Another process writes to the same file, as the Go program does (local-store.md, "Living beside the peer").
+
+use engram_tests::processes::{Cloud, Device, until};
+
+#[test]
+fn a_write_by_another_process_is_on_its_way_by_itself() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let cloud = Cloud::start(&temp.path().join("cloud"));
+    let a = Device::enrolled(&temp.path().join("a"), &cloud, "demo");
+    let b = Device::enrolled(&temp.path().join("b"), &cloud, "demo");
+    until("it is at rest", || a.report()["sync"]["phase"] == "waiting");
+    let store = rusqlite::Connection::open(a.dir.join("engram.db")).expect("the store");
+    store.busy_timeout(std::time::Duration::from_secs(5)).expect("a timeout");
+    store
+        .execute_batch(
+            r#"BEGIN IMMEDIATE;
+            INSERT INTO sessions (id, project, directory, started_at) VALUES ('s-go', 'demo', '/go', '2026-11-23 10:00:00');
+            INSERT INTO observations (sync_id, session_id, type, title, content, project, scope, created_at, updated_at)
+                VALUES ('obs-go', 's-go', 'note', 'from beside', 'written by another process', 'demo', 'project',
+                    '2026-11-23 10:00:00', '2026-11-23 10:00:00');
+            INSERT INTO sync_mutations (target_key, entity, entity_key, op, payload, source, occurred_at, project) VALUES
+                ('cloud', 'session', 's-go', 'upsert',
+                 '{"id":"s-go","project":"demo","directory":"/go","started_at":"2026-11-23 10:00:00"}',
+                 'local', '2026-11-23 10:00:00', 'demo'),
+                ('cloud', 'observation', 'obs-go', 'upsert',
+                 '{"sync_id":"obs-go","session_id":"s-go","type":"note","title":"from beside","content":"written by another process","project":"demo","scope":"project","revision_count":1,"duplicate_count":1,"created_at":"2026-11-23 10:00:00","updated_at":"2026-11-23 10:00:00"}',
+                 'local', '2026-11-23 10:00:00', 'demo');
+            COMMIT;"#,
+        )
+        .expect("written");
+    until("it arrives, and nobody asked for a sync", || b.titles("another process") == ["from beside"]);
+    // Enrolling by another process counts too.
+    store.execute("INSERT INTO sync_enrolled_projects (project) VALUES ('more')", []).expect("enrolled");
+    let listed = |report: serde_json::Value| {
+        report["projects"].as_array().is_some_and(|all| all.iter().any(|one| one["project"] == "more"))
+    };
+    until("it takes part", || listed(a.report()));
+}
