@@ -1,7 +1,5 @@
 //! Do the laws hold under any schedule? The real machine and the real store under virtual time and every fault.
 
-#![expect(clippy::expect_used, reason = "tests")]
-
 use engram_tests::sim::World;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -30,7 +28,7 @@ fn ack_1_ack_2_cur_1_conv_1_hold_under_any_schedule() {
     }
 }
 
-/// ENGRAM_SIM_SEED runs one seed again; without it, a fresh one per run, which is printed.
+/// `ENGRAM_SIM_SEED` runs one seed again; without it, a fresh one per run, which is printed.
 #[test]
 fn one_more_schedule() {
     let given = std::env::var("ENGRAM_SIM_SEED").ok();

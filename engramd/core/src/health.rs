@@ -154,7 +154,7 @@ impl Machine {
             !explained && self.age_ms(condition.trouble.since) >= entry.delay_ms
         };
         let mut findings: Vec<_> = conditions.iter().filter(shows).map(finding).collect();
-        findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings
     }
 

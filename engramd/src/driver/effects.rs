@@ -36,7 +36,7 @@ impl Driver {
             Effect::AcquireLease => self
                 .on_store(Event::LeaseAnswered, move |store| store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)),
             Effect::RenewLease(fence) => {
-                self.on_store(Event::LeaseRenewed, move |store| store.renew_lease(&fence, clock::now().wall_ms, ttl_ms))
+                self.on_store(Event::LeaseRenewed, move |store| store.renew_lease(&fence, clock::now().wall_ms, ttl_ms));
             }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
             Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),

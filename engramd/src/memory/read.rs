@@ -2,6 +2,7 @@
 
 use super::error::MemoryError;
 use super::text;
+use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{Observation, SessionRow};
 use engram_proto::ipc::request::ListRequest;
 use rusqlite::types::ToSql;
@@ -83,7 +84,7 @@ pub(super) fn find(conn: &Connection, id: &str) -> Result<Option<Observation>, M
 /// [`MemoryError::Invalid`] for a project that is none, [`MemoryError::Store`] where the store cannot be read.
 pub fn list(conn: &Connection, request: &ListRequest) -> Result<Vec<Observation>, MemoryError> {
     let project = text::project_filter(request.project.as_deref())?;
-    let project = project.as_ref().map(|name| name.as_str());
+    let project = project.as_ref().map(ProjectName::as_str);
     let kind = request.kind.as_deref().map(str::trim);
     let limit = limit(request.limit);
     let sql = list_sql(project.is_some(), kind.is_some(), request.deleted);
@@ -115,7 +116,7 @@ fn list_sql(by_project: bool, by_kind: bool, deleted: bool) -> String {
 /// As [`list`].
 pub fn session_list(conn: &Connection, project: Option<&str>, asked: u64) -> Result<Vec<SessionRow>, MemoryError> {
     let project = text::project_filter(project)?;
-    let project = project.as_ref().map(|name| name.as_str());
+    let project = project.as_ref().map(ProjectName::as_str);
     let condition = if project.is_some() { "project = ?1" } else { "?1 IS NULL" };
     let sql = format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE {condition} ORDER BY started_at DESC, id DESC LIMIT ?2");
     let mut statement = conn.prepare_cached(&sql)?;

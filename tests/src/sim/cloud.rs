@@ -90,7 +90,7 @@ impl ModelCloud {
             let news: Vec<_> = rows.into_iter().filter(|row| row.seq > since).collect();
             let room = (request.limit as usize).saturating_sub(page.mutations.len());
             page.mutations.extend(news.iter().take(room).map(|row| served(row)));
-            if let Some(last) = news.iter().take(room).last() {
+            if let Some(last) = news.iter().take(room).next_back() {
                 page.cursors.insert(project.clone(), last.seq);
             }
             page.remaining.insert(project.clone(), news.len().saturating_sub(room) as u64);

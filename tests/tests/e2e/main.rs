@@ -1,7 +1,5 @@
 //! Does the product work? Real processes, real sockets, real files.
 
-#![expect(clippy::expect_used, reason = "tests")]
-
 mod bad_input;
 mod crash;
 mod journey;

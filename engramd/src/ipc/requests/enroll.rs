@@ -13,7 +13,7 @@ use engram_proto::reason::ReasonCode;
 use engramd_core::classify;
 
 pub(super) async fn enroll(cx: &Context, projects: Vec<String>) -> Result<Reply, Failure> {
-    let projects: Vec<_> = projects.iter().map(|text| project_name(text)).collect::<Result<_, _>>()?;
+    let projects: Vec<_> = projects.iter().map(String::as_str).map(project_name).collect::<Result<_, _>>()?;
     let asked = ask_cloud(cx, &projects).await;
     let mut outcomes = Vec::new();
     for project in projects {
@@ -55,23 +55,26 @@ async fn ask_cloud(cx: &Context, projects: &[ProjectName]) -> Result<PullReply, 
 }
 
 /// Returns whether it was checked, why it was refused, and what to say.
-fn verdict(asked: &Result<PullReply, classify::Failure>, project: &ProjectName) -> (bool, Option<ReasonCode>, String) {
-    match asked {
+fn verdict(
+    asked: &Result<PullReply, classify::Failure>,
+    project: &ProjectName,
+) -> (bool, Option<ReasonCode>, String) {
+    let failure = match asked {
         Ok(reply) => match reply.denied.get(project) {
-            Some(denial) => (true, Some(ReasonCode::PolicyForbidden), format!("{project}: {}", denial.message)),
-            None => (true, None, "enrolled; the cloud allows it".to_owned()),
+            Some(denial) => {
+                return (true, Some(ReasonCode::PolicyForbidden), format!("{project}: {}", denial.message));
+            }
+            None => return (true, None, "enrolled; the cloud allows it".to_owned()),
         },
-        Err(classify::Failure::Blocked { code: ReasonCode::CloudNotConfigured, message }) => {
-            (false, None, format!("enrolled, but it could not be checked yet: {message}"))
+        Err(failure) => failure,
+    };
+    let why = match failure {
+        classify::Failure::Blocked { code: ReasonCode::CloudNotConfigured, message }
+        | classify::Failure::Transport { message, .. } => message,
+        classify::Failure::Blocked { code, message } | classify::Failure::Project { code, message } => {
+            return (true, Some(*code), message.clone());
         }
-        Err(classify::Failure::Blocked { code, message } | classify::Failure::Project { code, message }) => {
-            (true, Some(*code), message.clone())
-        }
-        Err(classify::Failure::Transport { message, .. }) => {
-            (false, None, format!("enrolled, but it could not be checked yet: {message}"))
-        }
-        Err(classify::Failure::Rows(fault)) => {
-            (false, None, format!("enrolled, but it could not be checked yet: {}", fault.evidence))
-        }
-    }
+        classify::Failure::Rows(fault) => &fault.evidence,
+    };
+    (false, None, format!("enrolled, but it could not be checked yet: {why}"))
 }
