@@ -24,8 +24,12 @@ use journal::embedded::{Embedded, OpenError};
 use keep::{DataDir, KeepError, Kept};
 use std::future::Future;
 use std::io::Write;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// How long the store may take to finish what was queued, after the requests had their time.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +78,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
         tracing::warn!("no token is asked for: everybody on this machine may read and write");
     }
     server::serve(listener, router::router(app), config.timeouts, config.connections_max, draining, shutdown).await;
-    journal.close().await;
+    // What is still queued then was cut off above and answered to nobody.
+    if tokio::time::timeout(CLOSE_PATIENCE, journal.close()).await.is_err() {
+        tracing::warn!("the store is still busy; what it does not commit was not answered");
+    }
     Ok(())
 }
 

@@ -25,6 +25,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reads a variable. One that is not text is given all the same: it is refused, or it is wrong, but never ignored.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 fn log(config: &LogConfig) {
     // Of other crates only what went wrong: their finer levels print what passes through them.
     let filter = EnvFilter::new(format!("warn,engram_cloud={}", config.level));
@@ -36,7 +41,7 @@ fn log(config: &LogConfig) {
 }
 
 fn serve(args: &ServeArgs) -> Result<(), String> {
-    let config = Config::read(args, |name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
+    let config = Config::read(args, environment).map_err(|error| error.to_string())?;
     log(&LogConfig::read(args).map_err(|error| error.to_string())?);
     limit_process();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build();

@@ -44,7 +44,7 @@ async fn door<J: Journal>(State(app): State<App<J>>, mut request: Request, next:
         }
         Err(error) => {
             tracing::warn!(%from, path = request.uri().path(), %error, "not let in");
-            api::body::discard(request.into_body(), app.limits.push_bytes, app.timeouts.body_idle).await;
+            api::body::discard(request.into_body(), app.limits.push_bytes, app.timeouts).await;
             api::ApiError::from(error).into_response()
         }
     }

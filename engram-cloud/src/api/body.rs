@@ -10,7 +10,6 @@ use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use std::io::Read;
-use std::time::Duration;
 
 /// A refused body is read on up to this many times the limit, so that who writes first and reads later sees the answer.
 const READ_ON_TIMES: u64 = 4;
@@ -31,7 +30,7 @@ pub(crate) async fn read_json<T: DeserializeOwned + Send + 'static>(
     let packed = match encoding(headers) {
         Ok(packed) => packed,
         Err(error) => {
-            discard(body, bytes_max, timeouts.body_idle).await;
+            discard(body, bytes_max, timeouts).await;
             return Err(error);
         }
     };
@@ -48,15 +47,18 @@ pub(crate) async fn read_json<T: DeserializeOwned + Send + 'static>(
     decoded.unwrap_or_else(|_| Err(ApiError::unreadable("the body could not be decoded")))
 }
 
-/// Reads on and throws away up to four times the limit, for as long as something comes.
-pub(crate) async fn discard(mut body: Body, bytes_max: u64, idle: Duration) {
+/// Reads on and throws away up to four times the limit, for as long as something comes and the time for a body lasts.
+pub(crate) async fn discard(mut body: Body, bytes_max: u64, timeouts: Timeouts) {
     let mut left = bytes_max.saturating_mul(READ_ON_TIMES);
-    while left > 0 {
-        match tokio::time::timeout(idle, body.frame()).await {
-            Ok(Some(Ok(frame))) => left = left.saturating_sub(frame.data_ref().map_or(0, bytes_of)),
-            _ => return,
+    let all = async {
+        while left > 0 {
+            match tokio::time::timeout(timeouts.body_idle, body.frame()).await {
+                Ok(Some(Ok(frame))) => left = left.saturating_sub(frame.data_ref().map_or(0, bytes_of)),
+                _ => return,
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(timeouts.body, all).await;
 }
 
 /// Says what is wrong with a JSON text and where, without quoting it (SECRET-1: an error text holds no content).
@@ -91,7 +93,7 @@ fn encoding(headers: &HeaderMap) -> Result<bool, ApiError> {
 }
 
 fn too_large(bytes_max: u64) -> ApiError {
-    let error = format!("the push is larger than the {bytes_max} bytes this server takes at once");
+    let error = format!("the body is larger than the {bytes_max} bytes this route takes at once");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, class::REPAIRABLE, code::PAYLOAD_TOO_LARGE, error)
 }
 
@@ -118,8 +120,7 @@ async fn collect(mut body: Body, bytes_max: u64, timeouts: Timeouts) -> Result<V
         Ok(()) => Ok(raw),
         Err(error) => {
             drop(raw);
-            // The whole of it is bounded as well: by the limit in bytes, and by the time for one body.
-            let _ = tokio::time::timeout(timeouts.body, discard(body, bytes_max, timeouts.body_idle)).await;
+            discard(body, bytes_max, timeouts).await;
             Err(error)
         }
     }

@@ -128,7 +128,7 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(60),
             body_idle: Duration::from_secs(20),
-            body: Duration::from_secs(120),
+            body: Duration::from_secs(300),
             write: Duration::from_secs(30),
             drain: Duration::from_millis(3_500),
         }

@@ -52,12 +52,6 @@ impl Embedded {
         let writer = Writer::start(dir, connection, clock, listeners.clone())?;
         Ok(Self(Arc::new(Shared { cloud_id, listeners, readers, writer })))
     }
-
-    /// Counts who waits for rows.
-    #[must_use]
-    pub fn waiting_count(&self) -> usize {
-        self.0.listeners.count()
-    }
 }
 
 impl Journal for Embedded {

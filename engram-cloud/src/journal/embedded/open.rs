@@ -1,5 +1,6 @@
 //! Opening the file: permissions, pragmas, migrations, identity.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::fs::OpenOptions;
 use std::io;
@@ -11,6 +12,9 @@ const APPLICATION_ID: i64 = 0x4543_4c44;
 
 /// Frozen, in order; `user_version` counts those that were applied.
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/embedded/0001_journal.sql")];
+
+/// A connection is used by one thread at a time, so SQLite need not lock it at every call.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +70,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     // Made by us, so that it and the files SQLite puts beside it are the owner's alone.
     let made = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
     made.map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
-    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let found = version(&connection, path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // What was answered as accepted survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // Pages that many commits touch are copied into the file once per 16 MB instead of once per 4.
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     settle(&connection)?;
     migrate(&mut connection, found)?;
     Ok(connection)
@@ -78,7 +84,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens a connection that only reads.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     settle(&connection)?;
     Ok(connection)
 }
@@ -88,7 +94,7 @@ pub(super) fn open_beside(path: PathBuf) -> Result<Connection, OpenError> {
     if !path.is_file() {
         return Err(OpenError::Missing { path });
     }
-    let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = Connection::open_with_flags(&path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let found = version(&connection, &path)?;
     if found < MIGRATIONS.len() {
         return Err(OpenError::Older { path, found, known: MIGRATIONS.len() });
@@ -102,6 +108,9 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     // Waiting is ours (`patiently`), with a ladder; SQLite's own would hold the thread for one long time.
     connection.busy_timeout(std::time::Duration::ZERO)?;
+    // Without this a statement that names a column of a partial index is planned anew at every call, because what is
+    // bound might match the index: three quarters of the time of a push.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -16_384)
 }
