@@ -53,16 +53,16 @@ mod tests {
     #[test]
     fn logins_say_whether_they_were_checked() {
         let mut outcome = LoginOutcome {
-            server_url: "https://c".to_owned(),
+            server_url: "https://host.example".to_owned(),
             checked: true,
             message: "engram-cloud 0.1.0".to_owned(),
         };
-        assert_eq!(login(&outcome, &VIEW), "Logged in: https://c – engram-cloud 0.1.0.\n");
+        assert_eq!(login(&outcome, &VIEW), "Logged in: https://host.example – engram-cloud 0.1.0.\n");
         outcome.checked = false;
         outcome.message = "connection refused".to_owned();
         assert_eq!(
             login(&outcome, &VIEW),
-            "Stored: https://c and the token; they could not be checked yet: connection\n  refused. Run: engramctl status\n"
+            "Stored: https://host.example and the token; they could not be checked yet:\n  connection refused. Run: engramctl status\n"
         );
     }
 
