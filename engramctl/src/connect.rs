@@ -9,4 +9,5 @@ pub(crate) use error::ConnectError;
 pub(crate) use wire::{Wire, greet};
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;

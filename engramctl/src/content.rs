@@ -75,6 +75,7 @@ fn unreadable(name: &str, error: &io::Error) -> CtlError {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -98,6 +98,7 @@ fn type_line(keys: impl Iterator<Item = io::Result<u8>>) -> io::Result<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
