@@ -127,9 +127,8 @@ impl Applying<'_> {
         let mut orphaned = false;
         for end in [&version.source_id, &version.target_id] {
             match self.end(end)? {
-                End::Row => {}
+                End::Row | End::DeletedElsewhere => {}
                 End::Gone => orphaned = true,
-                End::DeletedElsewhere => {}
                 End::Missing => {
                     let waits_for = waits_for_observation(end);
                     return self.park(name, &Version::Relation(version.clone()), &waits_for);
