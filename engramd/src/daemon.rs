@@ -85,6 +85,9 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     let informing = tokio::spawn(service::keep_informed(handle.clone()));
     let watcher = driver::watch::start(&options.data_dir, handle.clone())
         .inspect_err(|error| tracing::warn!(%error, "writes of other processes are found every 30 s only"));
+    if let Err(error) = driver::network::listen(handle.clone()) {
+        tracing::warn!(%error, "changes of the network are found by the next attempt only");
+    }
     resume_backfills(&context).await;
     drop(context);
     service::ready();
@@ -162,8 +165,8 @@ fn who(options: &Options, device_id: &str) -> Who {
 
 /// Goes on where a crash interrupted the queueing of an enrolled project's history.
 async fn resume_backfills(context: &Context) {
-    let enrolled = context.store.call(|store| store.enrolled().unwrap_or_default()).await.unwrap_or_default();
-    for project in enrolled {
+    let due = context.store.call(|store| store.backfills_due().unwrap_or_default()).await.unwrap_or_default();
+    for project in due {
         tokio::spawn(driver::backfill(context.store.clone(), context.driver.clone(), project));
     }
 }

@@ -48,6 +48,8 @@ pub enum Cloud {
 pub struct Projects {
     /// Enrolled ones.
     pub enrolled: Vec<ProjectName>,
+    /// Those whose history is still being queued: they are not drained before all of it is.
+    pub queueing: Vec<ProjectName>,
     /// Paused ones with the user's reason and Unix milliseconds.
     pub paused: BTreeMap<ProjectName, (Option<String>, i64)>,
     /// Everything paused.

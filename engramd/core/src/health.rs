@@ -184,9 +184,9 @@ impl Machine {
         match &self.cloud {
             Cloud::NotConfigured => {
                 let message = "no cloud server is configured; memories stay on this machine".to_owned();
-                return vec![Condition::new(ReasonCode::CloudNotConfigured, message, self.now)];
+                return vec![Condition::new(ReasonCode::CloudNotConfigured, message, self.cloud_since)];
             }
-            Cloud::Invalid { code, message } => return vec![Condition::new(*code, message.clone(), Now::default())],
+            Cloud::Invalid { code, message } => return vec![Condition::new(*code, message.clone(), self.cloud_since)],
             Cloud::Configured { .. } => {}
         }
         if let Some((reason, since_ms)) = &self.paused_all {
@@ -218,7 +218,7 @@ impl Machine {
         let named = if others.len() == 1 { format!("project {most}") } else { format!("{} projects", others.len()) };
         let message = format!("{rows} changes in {named} stay on this machine: not enrolled");
         let hint = format!("engramctl enroll {most}");
-        let mut condition = Condition::new(ReasonCode::NonEnrolledPendingMutations, message, self.now);
+        let mut condition = Condition::new(ReasonCode::NonEnrolledPendingMutations, message, self.others_since?);
         condition.hint = Some(hint);
         Some(condition)
     }
@@ -257,7 +257,7 @@ impl Machine {
         };
         let reason = findings.iter().find(worst).map(|finding| finding.code);
         let counts = &project.counts;
-        let moving = counts.pending > 0 || project.behind > 0 || cursor < project.head;
+        let moving = counts.pending > 0 || project.queueing || project.behind > 0 || cursor < project.head;
         let state = if self.paused_all.is_some() || project.paused.is_some() {
             ProjectState::Paused
         } else if reason.is_some() {

@@ -48,6 +48,9 @@ pub struct Machine {
     pub(crate) now: Now,
     pub(crate) draw: f64,
     pub(crate) cloud: Cloud,
+    pub(crate) cloud_since: Now,
+    /// Since when local rows of projects that are not enrolled exist.
+    pub(crate) others_since: Option<Now>,
     pub(crate) paused_all: Option<(Option<String>, i64)>,
     pub(crate) projects: BTreeMap<ProjectName, Project>,
     pub(crate) counts: Counts,
@@ -75,6 +78,8 @@ impl Machine {
             now: Now::default(),
             draw: 0.5,
             cloud: Cloud::default(),
+            cloud_since: Now::default(),
+            others_since: None,
             paused_all: None,
             projects: BTreeMap::new(),
             counts: Counts::new(),
@@ -179,13 +184,14 @@ impl Machine {
     }
 
     fn cloud_changed(&mut self, cloud: Cloud) {
-        if cloud != self.cloud {
+        if cloud != self.cloud || self.cloud_since == Now::default() {
             self.server = Server::default();
             for project in self.projects.values_mut() {
                 project.cursor = None;
                 project.drained_generation = 0;
             }
             self.cloud = cloud;
+            self.cloud_since = self.now;
         }
         // A new token looks the same from here, and ends a refusal at once (REC-1).
         self.wake();
@@ -200,10 +206,17 @@ impl Machine {
                 project.drained_generation = 0;
             }
             project.paused = paused;
+            project.queueing = projects.queueing.contains(&name);
             project.count(self.counts.get(&name).cloned().unwrap_or_default(), self.now);
             (name, project)
         });
         self.projects = enrolled.collect();
+        self.look_at_others();
+    }
+
+    fn look_at_others(&mut self) {
+        let any = self.counts.iter().any(|(name, counts)| counts.pending > 0 && !self.projects.contains_key(name));
+        self.others_since = any.then(|| self.others_since.unwrap_or(self.now));
     }
 
     fn counted(&mut self, counts: Counts) {
@@ -211,6 +224,7 @@ impl Machine {
             project.count(counts.get(name).cloned().unwrap_or_default(), self.now);
         }
         self.counts = counts;
+        self.look_at_others();
     }
 
     /// Ends every waiting: the cause may be gone (REC-1).

@@ -10,6 +10,8 @@ use engram_proto::reason::ReasonCode;
 pub(crate) struct Project {
     /// The user's pause: why, and since when in Unix milliseconds.
     pub paused: Option<(Option<String>, i64)>,
+    /// Whether its history is still being queued.
+    pub queueing: bool,
     /// As last counted.
     pub counts: ProjectCounts,
     /// As last read or moved; unknown until it was read for this cloud.

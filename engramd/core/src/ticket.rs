@@ -118,7 +118,7 @@ impl Machine {
             let message = paused_words("the project", reason.as_deref());
             return Standing::Blocked(Trouble { code: ReasonCode::Paused, message, since: self.now });
         }
-        let outward = ticket.direction != Direction::Pull && project.counts.pending > 0;
+        let outward = ticket.direction != Direction::Pull && (project.counts.pending > 0 || project.queueing);
         let inward = ticket.direction != Direction::Push
             && (project.drained_generation < ticket.generation
                 || (project.stand_in_due && project.counts.deferred > 0));

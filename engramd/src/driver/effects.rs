@@ -36,7 +36,9 @@ impl Driver {
             Effect::AcquireLease => self
                 .on_store(Event::LeaseAnswered, move |store| store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)),
             Effect::RenewLease(fence) => {
-                self.on_store(Event::LeaseRenewed, move |store| store.renew_lease(&fence, clock::now().wall_ms, ttl_ms));
+                self.on_store(Event::LeaseRenewed, move |store| {
+                    store.renew_lease(&fence, clock::now().wall_ms, ttl_ms)
+                });
             }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
             Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
@@ -193,7 +195,7 @@ fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
     };
     let paused_all = notes.remove(&None).map(words);
     let paused: BTreeMap<_, _> = notes.into_iter().filter_map(|(name, note)| Some((name?, words(note)))).collect();
-    Ok(Projects { enrolled: store.enrolled()?, paused, paused_all })
+    Ok(Projects { enrolled: store.enrolled()?, queueing: store.backfills_due()?, paused, paused_all })
 }
 
 fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreTrouble> {
@@ -224,7 +226,8 @@ pub async fn backfill(store: StoreHandle, driver: super::DriverHandle, project: 
             Ok((more, counted)) => {
                 driver.tell(super::handle::Command::Counted(counted)).await;
                 if !more {
-                    return;
+                    // Nothing is queueing any more: the loop is told.
+                    return driver.tell(super::handle::Command::Reload).await;
                 }
             }
             Err(error) => {

@@ -117,6 +117,12 @@ impl DriverHandle {
         Arc::new(stalled(&published.report, quiet_ms, ended))
     }
 
+    /// Tells whether the loop has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// Tells whether the loop turns.
     #[must_use]
     pub fn is_alive(&self) -> bool {

@@ -6,6 +6,7 @@
 mod effects;
 pub mod events;
 pub mod handle;
+pub mod network;
 mod publish;
 pub mod watch;
 
@@ -271,11 +272,11 @@ impl Driver {
     fn follower_told(&mut self, ticket: TicketId, update: SyncUpdate) {
         let last = matches!(update, SyncUpdate::Done(_));
         let Some(updates) = self.followers.get(&ticket) else { return };
-        let gone = match updates.try_send(update) {
-            Err(mpsc::error::TrySendError::Closed(_)) => true,
-            // Progress that nobody has read yet needs no second line; a verdict has its place kept free.
-            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => false,
-        };
+        let gone = updates.is_closed();
+        // Progress that nobody reads is left out; the last place is kept free for the verdict.
+        if last || updates.capacity() > 1 {
+            let _ = updates.try_send(update);
+        }
         if last {
             self.followers.remove(&ticket);
         } else if gone {

@@ -53,6 +53,22 @@ pub(super) fn begin(conn: &Connection, project: &ProjectName) -> Result<(), Stor
 }
 
 impl Store {
+    /// Lists the enrolled projects whose history is still being queued.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn backfills_due(&self) -> Result<Vec<ProjectName>, StoreError> {
+        let stages = i64::try_from(STAGES.len()).unwrap_or(i64::MAX);
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT project FROM engramd_backfill WHERE stage < ?1
+                 AND project IN (SELECT project FROM sync_enrolled_projects)",
+            )?;
+            let names = statement.query_map([stages], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+        })
+    }
+
     /// Queues the next rows of an enrolled project's history, looking at `rows_max` of them; tells whether more are
     /// left. Goes on where it was, after a crash too, and does nothing once it is through.
     ///
