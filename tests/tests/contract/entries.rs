@@ -89,7 +89,7 @@ pub(crate) async fn a_paused_project_refuses_pushes_and_serves_pulls<B: Bench>(b
         updated_at_us: 7,
     };
     journal.set_control(pause.clone()).await.expect("set");
-    assert_eq!(journal.controls().await.expect("listed"), [pause.clone()]);
+    assert_eq!(journal.controls().await.expect("listed"), std::slice::from_ref(&pause));
     // Asked before single entries are looked at, and for every project of the batch.
     for entries in [vec![session("beta", "s"), session("alpha", "t")], vec![bad().remove(0).0]] {
         assert_eq!(push(&journal, entries).await, Pushed::Paused(pause.clone()));
