@@ -60,10 +60,7 @@ impl MemoryError {
     }
 
     /// Carries a refusal out of a transaction, which is rolled back on the way.
-    pub(super) fn write<R>(
-        store: &mut Store,
-        f: impl FnOnce(&Transaction<'_>) -> Result<R, Self>,
-    ) -> Result<R, Self> {
+    pub(super) fn write<R>(store: &mut Store, f: impl FnOnce(&Transaction<'_>) -> Result<R, Self>) -> Result<R, Self> {
         let mut refusal = None;
         let done = store.write(|tx| {
             f(tx).map_err(|error| match error {

@@ -4,6 +4,7 @@
 //! arguments; text rules are in [`text`], the keys a version gets in "Writing on a device" of merging.md.
 
 mod delete;
+mod edit;
 mod error;
 mod prompt;
 mod read;
@@ -25,3 +26,16 @@ pub use search::search;
 pub use session::{session_end, session_start};
 pub use update::update;
 pub use write::Now;
+
+/// Explains how SQLite would answer a query.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+fn plan(store: &crate::store::Store, sql: &str) -> String {
+    let explain = |conn: &rusqlite::Connection| -> Result<Vec<String>, crate::store::StoreError> {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        // What is not bound is null, which changes no plan here.
+        let rows = statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>()?;
+        Ok(rows)
+    };
+    store.read(explain).unwrap().join("\n")
+}

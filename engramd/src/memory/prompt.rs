@@ -3,11 +3,10 @@
 use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{session, text};
-use crate::store::{Store, versions};
+use crate::store::Store;
 use engram_proto::ipc::reply::PromptSaved;
 use engram_proto::ipc::request::PromptRequest;
 use engram_proto::merge::{PromptVersion, Version};
-use engram_proto::mutation::Entity;
 use rusqlite::params;
 
 /// Saves a prompt with its search index and its journal row in one transaction (DUR-1).
@@ -19,14 +18,13 @@ pub fn prompt(store: &mut Store, request: &PromptRequest, now: &Now) -> Result<P
     let content = text::clean_required("content", &request.content, "give it as the last argument, --file F or -")?;
     let device_id = store.device_id().to_owned();
     MemoryError::write(store, |tx| {
-        let place = (device_id.as_str(), request.directory.as_str());
-        let session_id = session::resolve(tx, &project, request.session.as_deref(), place, now)?;
-        // A prompt made until its session was deleted counts as deleted with it (merging.md).
-        let deleted_at = match versions::local(tx, &project, Entity::Session, &session_id)? {
-            Some(Version::Session(version)) => version.deleted_at,
-            _ => None,
+        let session_id = match session::named(tx, &project, request.session.as_deref())? {
+            Some(id) => id,
+            None => session::open_or_own(tx, &project, (&device_id, &request.directory), now)?,
         };
-        let (sync_id, at) = (now.new_id("prompt-"), now.strictly_after(deleted_at));
+        // A prompt made until its session was deleted counts as deleted with it (merging.md).
+        let deleted_at = session::held(tx, &project, &session_id)?.and_then(|version| version.deleted_at);
+        let (sync_id, at) = (now.new_id("prompt-"), now.after(deleted_at.map(|at| at.plus_s(1))));
         tx.prepare_cached(
             "INSERT INTO user_prompts (sync_id, session_id, content, project, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?

@@ -62,6 +62,9 @@ pub(super) fn missing(id: &str) -> MemoryError {
 /// Of several rows with one sync id, the live one that was changed last answers.
 pub(super) fn find(conn: &Connection, id: &str) -> Result<Option<Observation>, MemoryError> {
     let id = id.trim();
+    if id.is_empty() {
+        return Ok(None);
+    }
     if id.bytes().all(|byte| byte.is_ascii_digit())
         && let Ok(number) = id.parse::<i64>()
     {
@@ -88,26 +91,33 @@ pub fn list(conn: &Connection, request: &ListRequest) -> Result<Vec<Observation>
     let kind = request.kind.as_deref().map(str::trim);
     let limit = limit(request.limit);
     let sql = list_sql(project.is_some(), kind.is_some(), request.deleted);
-    let filters: Vec<&dyn ToSql> = [project.as_ref().map(|text| text as &dyn ToSql), kind.as_ref().map(|text| text as _)]
-        .into_iter()
-        .flatten()
-        .chain([&limit as &dyn ToSql])
-        .collect();
+    let filters: Vec<&dyn ToSql> =
+        [project.as_ref().map(|text| text as &dyn ToSql), kind.as_ref().map(|text| text as _)]
+            .into_iter()
+            .flatten()
+            .chain([&limit as &dyn ToSql])
+            .collect();
     let mut statement = conn.prepare_cached(&sql)?;
     let listed = statement.query_map(filters.as_slice(), observation)?.collect::<Result<_, _>>()?;
     Ok(listed)
 }
 
-/// Writes the query of [`list`]; conditions that must not choose the index carry a `+`.
+/// Writes the query of [`list`], which reads in the order of an index as many rows as it answers, and those it passes.
 fn list_sql(by_project: bool, by_kind: bool, deleted: bool) -> String {
-    let project = if by_project { " AND o.project = ?" } else { "" };
-    let kind = if by_kind { " AND +o.type = ?" } else { "" };
-    let (life, order) = if deleted {
-        ("o.deleted_at IS NOT NULL", "o.deleted_at")
-    } else {
-        ("+o.deleted_at IS NULL", "o.created_at")
+    // A `+` keeps a condition from choosing the index.
+    let (table, life, order) = match (deleted, by_project) {
+        (true, true) => ("", "+o.project = ? AND o.deleted_at IS NOT NULL", "o.deleted_at"),
+        (true, false) => ("", "o.deleted_at IS NOT NULL", "o.deleted_at"),
+        (false, true) => {
+            ("INDEXED BY engramd_observations_created", "o.project = ? AND o.deleted_at IS NULL", "o.created_at")
+        }
+        (false, false) => ("", "+o.deleted_at IS NULL", "o.created_at"),
     };
-    format!("SELECT {COLUMNS} FROM observations AS o WHERE {life}{project}{kind} ORDER BY {order} DESC, o.id DESC LIMIT ?")
+    let kind = if by_kind { "AND +o.type = ?" } else { "" };
+    format!(
+        "SELECT {COLUMNS} FROM observations AS o {table} WHERE {life} {kind}
+         ORDER BY {order} DESC, o.id DESC LIMIT ?"
+    )
 }
 
 /// Lists sessions, latest first.
@@ -118,7 +128,8 @@ pub fn session_list(conn: &Connection, project: Option<&str>, asked: u64) -> Res
     let project = text::project_filter(project)?;
     let project = project.as_ref().map(ProjectName::as_str);
     let condition = if project.is_some() { "project = ?1" } else { "?1 IS NULL" };
-    let sql = format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE {condition} ORDER BY started_at DESC, id DESC LIMIT ?2");
+    let sql =
+        format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE {condition} ORDER BY started_at DESC, id DESC LIMIT ?2");
     let mut statement = conn.prepare_cached(&sql)?;
     let listed = statement.query_map(params![project, limit(asked)], session)?.collect::<Result<_, _>>()?;
     Ok(listed)
@@ -137,4 +148,29 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         ended_at: row.get(4)?,
         summary: row.get(5)?,
     })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use engram_proto::time::RowTime;
+
+    #[test]
+    fn cost_1_every_list_follows_an_index() {
+        let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
+        for n in 0..8 {
+            let (by_project, by_kind, deleted) = (n & 1 > 0, n & 2 > 0, n & 4 > 0);
+            let index = match (deleted, by_project) {
+                (true, _) => "idx_obs_deleted",
+                (false, true) => "engramd_observations_created",
+                (false, false) => "idx_obs_created",
+            };
+            let plan = super::super::plan(&store, &list_sql(by_project, by_kind, deleted));
+            assert!(plan.contains(index), "{plan}");
+            // Rows of one second are put in order; all of them never are.
+            assert!(!plan.contains("B-TREE FOR ORDER BY"), "{plan}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use engram_proto::ipc::request::RelateRequest;
 use engram_proto::merge::{RelationBody, RelationVersion, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::row_text;
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Transaction, params};
 
 /// Judges a relation; the same two ends judged again are the same relation, judged anew.
 ///
@@ -50,35 +50,56 @@ fn judge(
     body: RelationBody,
     now: &Now,
 ) -> Result<Related, MemoryError> {
-    let mut statement = tx.prepare_cached(
-        "SELECT sync_id FROM memory_relations WHERE source_id = ?1 AND target_id = ?2 ORDER BY id LIMIT 1",
-    )?;
-    let known: Option<String> =
-        statement.query_row([&source.sync_id, &target.sync_id], |row| row.get(0)).optional()?;
-    let before = match &known {
-        Some(sync_id) => versions::row_version(tx, project, Entity::Relation, sync_id)?,
-        None => None,
-    };
-    let before = before.and_then(|version| if let Version::Relation(version) = version { Some(version) } else { None });
-    // A relation that another project judged is not ours to judge again: it gets one of this project beside it.
-    let sync_id = known.filter(|_| before.is_some()).unwrap_or_else(|| now.new_id("rel-"));
-    let at = now.strictly_after(before.as_ref().and_then(|before| before.key.time));
-    let created_at = before.as_ref().and_then(|before| before.created_at).unwrap_or(now.at);
-    write_row(tx, (&sync_id, source, target), &body, (&row_text(Some(created_at)), &at.to_string()))?;
-    let relation = body.relation.clone();
-    let extra = before.as_ref().map(|before| before.key.extra.clone()).unwrap_or_default();
     let ends = (source.sync_id.clone(), target.sync_id.clone());
-    let version = RelationVersion::new(ends.0.clone(), ends.1.clone(), body, Some(at), Some(created_at), extra);
-    let base = before.map(|before| before.key.hash);
-    journal(tx, (project, &sync_id), &Version::Relation(version), base, now.at)?;
+    let before = judged(tx, project, &ends)?;
+    let (sync_id, before) = match before {
+        Some((sync_id, before)) => (sync_id, Some(before)),
+        None => (now.new_id("rel-"), None),
+    };
+    let key = before.as_ref().map(|before| &before.key);
+    let created_at = before.as_ref().and_then(|before| before.created_at).unwrap_or(now.at);
+    let extra = key.map(|key| key.extra.clone()).unwrap_or_default();
+    let make = |at| {
+        let ends = ends.clone();
+        RelationVersion::new(ends.0, ends.1, body.clone(), Some(at), Some(created_at), extra.clone())
+    };
+    let relation = body.relation.clone();
+    if before.as_ref().is_none_or(|before| before.body.0.as_ref() != Some(&body)) {
+        let after = now.growing(key.and_then(|key| key.time), make, |after| key.is_none_or(|key| after.key > *key));
+        write_row(tx, &sync_id, &after, &body)?;
+        journal(tx, (project, &sync_id), &Version::Relation(after), key.map(|key| key.hash), now.at)?;
+    }
     Ok(Related { sync_id, source_id: ends.0, relation, target_id: ends.1, project: project.to_string() })
+}
+
+/// Finds the relation of two ends. One that another project judged is not ours to judge again: this project gets one of
+/// its own beside it.
+fn judged(
+    tx: &Transaction<'_>,
+    project: &ProjectName,
+    (source, target): &(String, String),
+) -> Result<Option<(String, RelationVersion)>, MemoryError> {
+    let mut statement =
+        tx.prepare_cached("SELECT sync_id FROM memory_relations WHERE source_id = ?1 AND target_id = ?2 ORDER BY id")?;
+    let found = statement.query_map([source, target], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    for sync_id in found {
+        let Some(Version::Relation(row)) = versions::row_version(tx, project, Entity::Relation, &sync_id)? else {
+            continue;
+        };
+        let held = versions::local(tx, project, Entity::Relation, &sync_id)?;
+        let Some(Version::Relation(held)) = held else { return Ok(Some((sync_id, row))) };
+        // The row is what was judged; what is known and queued is what has to be beaten (CONV-3).
+        let (key, body) = (held.key.max(row.key), row.body);
+        return Ok(Some((sync_id, RelationVersion { key, body, ..held })));
+    }
+    Ok(None)
 }
 
 fn write_row(
     tx: &Transaction<'_>,
-    (sync_id, source, target): (&str, &Observation, &Observation),
+    sync_id: &str,
+    version: &RelationVersion,
     body: &RelationBody,
-    (created_at, updated_at): (&str, &str),
 ) -> Result<(), MemoryError> {
     tx.prepare_cached(
         "INSERT INTO memory_relations (sync_id, source_id, target_id, relation, reason, confidence, judgment_status,
@@ -90,16 +111,16 @@ fn write_row(
     )?
     .execute(params![
         sync_id,
-        source.sync_id,
-        target.sync_id,
+        version.source_id,
+        version.target_id,
         body.relation,
         body.reason,
         body.confidence,
         body.judgment_status,
         body.marked_by_actor,
         body.marked_by_kind,
-        created_at,
-        updated_at,
+        row_text(version.created_at),
+        row_text(version.key.time),
     ])?;
     Ok(())
 }

@@ -1,22 +1,18 @@
 //! Saving a memory: a new one, a revision of its topic's, or one more of the same.
 
+use super::edit::Edited;
 use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{session, text};
-use crate::store::{Store, normalized_hash, versions};
+use crate::store::{Store, normalized_hash};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{SaveKind, Saved};
 use engram_proto::ipc::request::SaveRequest;
 use engram_proto::merge::{ObservationBody, ObservationVersion, Version};
-use engram_proto::mutation::Entity;
-use engram_proto::time::RowTime;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 /// The same saved again within so many seconds is counted, not kept twice.
 const DUPLICATE_WINDOW_S: i64 = 15 * 60;
-
-/// The type of a memory for which none was given, as the peer's own save has it.
-const DEFAULT_TYPE: &str = "manual";
 
 /// A memory that passed the text rules.
 struct Clean {
@@ -33,14 +29,17 @@ pub fn save(store: &mut Store, request: &SaveRequest, now: &Now) -> Result<Saved
     let clean = clean(request)?;
     let device_id = store.device_id().to_owned();
     MemoryError::write(store, |tx| {
+        let named = session::named(tx, &clean.project, request.session.as_deref())?;
         if let Some((id, sync_id)) = topic_row(tx, &clean)? {
             return revise(tx, (id, &sync_id), &clean, now);
         }
         if let Some((id, sync_id)) = duplicate_row(tx, &clean, now)? {
             return fold(tx, (id, &sync_id), &clean, now);
         }
-        let place = (device_id.as_str(), request.directory.as_str());
-        let session_id = session::resolve(tx, &clean.project, request.session.as_deref(), place, now)?;
+        let session_id = match named {
+            Some(id) => id,
+            None => session::open_or_own(tx, &clean.project, (&device_id, &request.directory), now)?,
+        };
         create(tx, session_id, &clean, now)
     })
 }
@@ -51,7 +50,7 @@ fn clean(request: &SaveRequest) -> Result<Clean, MemoryError> {
         blank if blank.is_empty() => text::derived_title(&content),
         title => title,
     };
-    let kind = text::clean_optional("type", request.kind.as_deref())?.unwrap_or_else(|| DEFAULT_TYPE.to_owned());
+    let kind = text::clean_optional("type", request.kind.as_deref())?.unwrap_or_else(|| text::DEFAULT_KIND.to_owned());
     let body = ObservationBody {
         kind,
         title,
@@ -64,29 +63,28 @@ fn clean(request: &SaveRequest) -> Result<Clean, MemoryError> {
     Ok(Clean { project: text::project(&request.project)?, body, hash })
 }
 
+const TOPIC_SQL: &str = "SELECT id, sync_id FROM observations
+    WHERE topic_key = ?1 AND project = ?2 AND scope = ?3 AND +deleted_at IS NULL AND sync_id <> ''
+    ORDER BY updated_at DESC, id DESC LIMIT 1";
+
+// The index on project and hash, and no other: a save costs the same in any store (performance.md, L8).
+const DUPLICATE_SQL: &str = "SELECT id, sync_id FROM observations INDEXED BY engramd_observations_hash
+    WHERE project = ?1 AND normalized_hash = ?2 AND scope = ?3 AND type = ?4 AND title = ?5
+    AND deleted_at IS NULL AND created_at >= ?6 AND sync_id <> '' ORDER BY id DESC LIMIT 1";
+
 /// Finds the newest live memory of the same topic, project and scope.
 fn topic_row(tx: &Transaction<'_>, clean: &Clean) -> Result<Option<(i64, String)>, MemoryError> {
     let Some(topic) = &clean.body.topic_key else { return Ok(None) };
-    let mut statement = tx.prepare_cached(
-        "SELECT id, sync_id FROM observations WHERE topic_key = ?1 AND project = ?2 AND scope = ?3
-         AND deleted_at IS NULL AND sync_id <> '' ORDER BY updated_at DESC, id DESC LIMIT 1",
-    )?;
     let names = params![topic, clean.project.as_str(), clean.body.scope];
-    Ok(statement.query_row(names, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    Ok(tx.prepare_cached(TOPIC_SQL)?.query_row(names, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
-/// Finds the same text, saved a moment ago; by an index on project and hash, so that a save costs the same in any store.
+/// Finds the same memory, saved a moment ago.
 fn duplicate_row(tx: &Transaction<'_>, clean: &Clean, now: &Now) -> Result<Option<(i64, String)>, MemoryError> {
-    let mut statement = tx.prepare_cached(DUPLICATE_SQL)?;
-    let since = now.at.plus_s(-DUPLICATE_WINDOW_S).to_string();
-    let body = &clean.body;
+    let (since, body) = (now.at.plus_s(-DUPLICATE_WINDOW_S).to_string(), &clean.body);
     let names = params![clean.project.as_str(), clean.hash, body.scope, body.kind, body.title, since];
-    Ok(statement.query_row(names, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    Ok(tx.prepare_cached(DUPLICATE_SQL)?.query_row(names, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
-
-const DUPLICATE_SQL: &str = "SELECT id, sync_id FROM observations
-     WHERE project = ?1 AND normalized_hash = ?2 AND +scope = ?3 AND +type = ?4 AND +title = ?5
-     AND +deleted_at IS NULL AND +created_at >= ?6 AND +sync_id <> '' ORDER BY id DESC LIMIT 1";
 
 fn create(tx: &Transaction<'_>, session_id: String, clean: &Clean, now: &Now) -> Result<Saved, MemoryError> {
     let (sync_id, at, body) = (now.new_id("obs-"), now.at.to_string(), &clean.body);
@@ -123,43 +121,37 @@ fn create(tx: &Transaction<'_>, session_id: String, clean: &Clean, now: &Now) ->
     Ok(Saved { id, sync_id, project, session_id, outcome: SaveKind::Created, revision_count: 1 })
 }
 
-fn revise(
-    tx: &Transaction<'_>,
-    (id, sync_id): (i64, &str),
-    clean: &Clean,
-    now: &Now,
-) -> Result<Saved, MemoryError> {
-    let before = current(tx, &clean.project, sync_id)?;
+fn revise(tx: &Transaction<'_>, (id, sync_id): (i64, &str), clean: &Clean, now: &Now) -> Result<Saved, MemoryError> {
+    let edited = Edited::of(tx, clean.project.clone(), sync_id)?;
     let mut body = clean.body.clone();
-    body.tool_name = body.tool_name.or_else(|| before.body.0.as_ref().and_then(|old| old.tool_name.clone()));
-    let mut after = edited(&before, body, now);
+    body.tool_name = body.tool_name.or_else(|| edited.before.body.0.as_ref().and_then(|old| old.tool_name.clone()));
+    let mut after = edited.with(&body, now);
     after.last_seen_at = after.last_seen_at.max(Some(now.at));
-    write_edit(tx, (&clean.project, sync_id), &before, &after, now.at)?;
-    Ok(saved(id, sync_id, clean, &after, SaveKind::Revised))
+    let saved = saved(id, sync_id, clean, &after, SaveKind::Revised);
+    edited.write(tx, after, now)?;
+    Ok(saved)
 }
 
-fn fold(
-    tx: &Transaction<'_>,
-    (id, sync_id): (i64, &str),
-    clean: &Clean,
-    now: &Now,
-) -> Result<Saved, MemoryError> {
-    let before = current(tx, &clean.project, sync_id)?;
+/// Counts a duplicate: the key stays, only what is joined grows, so no rival loses by it.
+fn fold(tx: &Transaction<'_>, (id, sync_id): (i64, &str), clean: &Clean, now: &Now) -> Result<Saved, MemoryError> {
+    let edited = Edited::of(tx, clean.project.clone(), sync_id)?;
     let after = ObservationVersion {
-        duplicate_count: Some(before.duplicate_count.unwrap_or(1) + 1),
-        last_seen_at: before.last_seen_at.max(Some(now.at)),
-        ..before.clone()
+        duplicate_count: Some(edited.before.duplicate_count.unwrap_or(1) + 1),
+        last_seen_at: edited.before.last_seen_at.max(Some(now.at)),
+        ..edited.before.clone()
     };
-    tx.prepare_cached("UPDATE observations SET duplicate_count = ?3, last_seen_at = ?4 WHERE project = ?1 AND sync_id = ?2")?
-        .execute(params![
-            clean.project.as_str(),
-            sync_id,
-            after.duplicate_count,
-            after.last_seen_at.map(|at| at.to_string())
-        ])?;
-    let base = before.key.hash;
-    journal(tx, (&clean.project, sync_id), &Version::Observation(after.clone()), Some(base), now.at)?;
-    Ok(saved(id, sync_id, clean, &after, SaveKind::Duplicate))
+    tx.prepare_cached(
+        "UPDATE observations SET duplicate_count = ?3, last_seen_at = ?4 WHERE project = ?1 AND sync_id = ?2",
+    )?
+    .execute(params![
+        clean.project.as_str(),
+        sync_id,
+        after.duplicate_count,
+        after.last_seen_at.map(|at| at.to_string())
+    ])?;
+    let saved = saved(id, sync_id, clean, &after, SaveKind::Duplicate);
+    edited.journal(tx, after, now)?;
+    Ok(saved)
 }
 
 fn saved(id: i64, sync_id: &str, clean: &Clean, version: &ObservationVersion, outcome: SaveKind) -> Saved {
@@ -173,58 +165,21 @@ fn saved(id: i64, sync_id: &str, clean: &Clean, version: &ObservationVersion, ou
     }
 }
 
-/// Reads the version that a write is about.
-pub(super) fn current(
-    tx: &Transaction<'_>,
-    project: &ProjectName,
-    sync_id: &str,
-) -> Result<ObservationVersion, MemoryError> {
-    match versions::row_version(tx, project, Entity::Observation, sync_id)? {
-        Some(Version::Observation(version)) => Ok(version),
-        _ => Err(super::read::missing(sync_id)),
-    }
-}
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use engram_proto::time::RowTime;
 
-/// Makes the version that an edit leads to (CONV-3): never an older time, always one revision more.
-pub(super) fn edited(before: &ObservationVersion, body: ObservationBody, now: &Now) -> ObservationVersion {
-    let at: RowTime = now.after(before.key.time);
-    let (session, extra) = (before.session_id.clone(), before.key.extra.clone());
-    ObservationVersion {
-        duplicate_count: before.duplicate_count,
-        last_seen_at: before.last_seen_at,
-        created_at: before.created_at,
-        ..ObservationVersion::upsert(session, body, before.key.revision + 1, Some(at), extra)
+    #[test]
+    fn l8_what_a_save_looks_up_is_found_by_an_index() {
+        let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
+        for (sql, index) in [
+            (TOPIC_SQL, "idx_obs_topic (topic_key=? AND project=? AND scope=?)"),
+            (DUPLICATE_SQL, "engramd_observations_hash (project=? AND normalized_hash=?)"),
+        ] {
+            let plan = super::super::plan(&store, sql);
+            assert!(plan.contains(index) && !plan.contains("SCAN"), "{plan}");
+        }
     }
-}
-
-/// Writes an edit to every copy of the row and to the journal.
-pub(super) fn write_edit(
-    tx: &Transaction<'_>,
-    (project, sync_id): (&ProjectName, &str),
-    before: &ObservationVersion,
-    after: &ObservationVersion,
-    at: RowTime,
-) -> Result<(), MemoryError> {
-    let Some(body) = &after.body.0 else { return Ok(()) };
-    tx.prepare_cached(
-        "UPDATE observations SET type = ?3, title = ?4, content = ?5, tool_name = ?6, scope = ?7, topic_key = ?8,
-             normalized_hash = ?9, revision_count = ?10, last_seen_at = ?11, updated_at = ?12
-         WHERE project = ?1 AND sync_id = ?2",
-    )?
-    .execute(params![
-        project.as_str(),
-        sync_id,
-        body.kind,
-        body.title,
-        body.content,
-        body.tool_name,
-        body.scope,
-        body.topic_key,
-        normalized_hash(&body.content),
-        after.key.revision,
-        after.last_seen_at.map(|at| at.to_string()),
-        after.key.time.map(|at| at.to_string()),
-    ])?;
-    let base = before.key.hash;
-    journal(tx, (project, sync_id), &Version::Observation(after.clone()), Some(base), at)
 }

@@ -56,7 +56,7 @@ struct Filter {
 impl Filter {
     fn of(request: &SearchRequest) -> Result<Self, MemoryError> {
         Ok(Self {
-            project: text::project_filter(request.project.as_deref())?.map(|name| name.as_str().to_owned()),
+            project: text::project_filter(request.project.as_deref())?.map(|name| name.to_string()),
             kind: request.kind.as_deref().map(|kind| kind.trim().to_owned()),
             scope: request.scope.as_deref().map(text::scope),
             limit: limit(request.limit),
@@ -154,4 +154,35 @@ fn questions(words: &[String]) -> Vec<String> {
         questions.push(format!("{} *", words.join(" OR ")));
     }
     questions
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use engram_proto::time::RowTime;
+
+    #[test]
+    fn l9_the_index_of_words_is_asked_once_and_in_order() {
+        let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
+        let plan = super::super::plan(&store, &words_sql());
+        let steps: Vec<&str> = plan.lines().collect();
+        assert_eq!(steps.len(), 2, "no sorting of rows: {plan}");
+        assert!(steps[0].starts_with("SCAN observations_fts VIRTUAL TABLE"), "{plan}");
+        assert!(steps[1].starts_with("SEARCH o USING INTEGER PRIMARY KEY"), "{plan}");
+        for (column, index) in [("sync_id", "idx_obs_sync_id"), ("topic_key", "idx_obs_topic")] {
+            let plan = super::super::plan(&store, &exact_sql(column));
+            assert!(plan.contains(index), "{plan}");
+        }
+    }
+
+    #[test]
+    fn words_are_strings() {
+        assert_eq!(words(" a \"b\" a\0NEAR( "), ["\"a\"", "\"\"\"b\"\"\"", "\"NEAR(\""]);
+        assert_eq!(words(&(0..1_000).map(|n| format!("w{n} ")).collect::<String>()).len(), WORDS_MAX);
+        assert_eq!(questions(&words("a")), ["\"a\"", "\"a\" *"]);
+        assert_eq!(questions(&words("a b")), ["\"a\" \"b\"", "\"a\" \"b\" *", "\"a\" OR \"b\" *"]);
+        assert!(questions(&words(" \t")).is_empty());
+    }
 }

@@ -4,14 +4,16 @@ use super::error::MemoryError;
 use super::read::{SESSION_COLUMNS, session};
 use super::text;
 use super::write::{Now, journal};
-use crate::store::{Store, versions};
+use crate::store::{Store, sessions, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::SessionRow;
 use engram_proto::ipc::request::SessionStart;
 use engram_proto::merge::{EndRegister, RECOVERED_DIRECTORY, SessionVersion, StartRegister, Version};
 use engram_proto::mutation::Entity;
-use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+/// What stands for the directory of a session that had to be made for a client that named none.
+const NO_DIRECTORY: &str = "/";
 
 /// Opens a session; one of that id that is open already is returned as it is.
 ///
@@ -24,12 +26,12 @@ pub fn session_start(store: &mut Store, request: &SessionStart, now: &Now) -> Re
         Some(id) => text::identifier("session", id, "leave --id out to get a new one")?,
         None => now.new_id("session-"),
     };
-    MemoryError::write(store, |tx| {
-        if let Some(found) = find(tx, &id)? {
-            return reopened(found, &project);
+    MemoryError::write(store, |tx| match find(tx, &id)? {
+        Some(found) if !is_stand_in(&found) => reopened(found, &project),
+        _ => {
+            start(tx, (&project, &id), &directory, now)?;
+            find(tx, &id)?.ok_or_else(|| missing(&id))
         }
-        insert(tx, (&project, &id), &directory, now.at)?;
-        find(tx, &id)?.ok_or_else(|| missing(&id))
     })
 }
 
@@ -40,111 +42,160 @@ fn reopened(found: SessionRow, project: &ProjectName) -> Result<SessionRow, Memo
         return Err(MemoryError::invalid("session", &reason, hint));
     }
     match &found.ended_at {
-        Some(ended_at) => {
-            Err(MemoryError::invalid("session", &format!("{:?} ended at {ended_at}", found.id), hint))
-        }
+        Some(ended_at) => Err(MemoryError::invalid("session", &format!("{:?} ended at {ended_at}", found.id), hint)),
         None => Ok(found),
     }
 }
 
-/// Ends a session; what was known of its end and is not given again stays.
+/// Ends a session. What is known of its end and not given again stays; where nothing is new, nothing is written.
 ///
 /// # Errors
-/// [`MemoryError::NotFound`] where there is no such session.
-pub fn session_end(
-    store: &mut Store,
-    id: &str,
-    summary: Option<&str>,
-    now: &Now,
-) -> Result<SessionRow, MemoryError> {
+/// [`MemoryError::NotFound`] where there is no such session, or only memories of it are here.
+pub fn session_end(store: &mut Store, id: &str, summary: Option<&str>, now: &Now) -> Result<SessionRow, MemoryError> {
     let summary = text::clean_optional("summary", summary)?;
     MemoryError::write(store, |tx| {
-        let found = find(tx, id.trim())?.ok_or_else(|| missing(id))?;
+        let found = find(tx, id.trim())?.filter(|found| !is_stand_in(found)).ok_or_else(|| missing(id))?;
         let project = text::project(&found.project)?;
-        let before = session_version(tx, &project, &found)?;
-        let summary = summary.clone().or_else(|| before.end.summary.clone());
-        let ended_at = now.strictly_after(before.end.ended_at);
-        let end = EndRegister::new(summary.as_deref(), Some(ended_at));
+        let before = held(tx, &project, &found.id)?.ok_or_else(|| missing(id))?;
+        let known = before.end.summary.as_deref();
+        if before.end.ended_at.is_some() && (summary.is_none() || summary.as_deref() == known) {
+            return Ok(found);
+        }
+        let summary = summary.as_deref().or(known);
+        let end = now.growing(before.end.ended_at, |at| EndRegister::new(summary, Some(at)), |end| *end > before.end);
         let after = SessionVersion { end, ..before.clone() };
-        tx.prepare_cached("UPDATE sessions SET ended_at = ?2, summary = ?3 WHERE id = ?1")?
-            .execute(params![found.id, ended_at.to_string(), summary])?;
-        let base = Version::Session(before).hash();
-        journal(tx, (&project, &found.id), &Version::Session(after), Some(base), now.at)?;
+        write(tx, (&project, &found.id), Some(before), after, now)?;
         find(tx, &found.id)?.ok_or_else(|| missing(id))
     })
 }
 
-fn session_version(
-    tx: &Transaction<'_>,
-    project: &ProjectName,
-    found: &SessionRow,
-) -> Result<SessionVersion, MemoryError> {
-    if let Some(Version::Session(version)) = versions::local(tx, project, Entity::Session, &found.id)? {
-        return Ok(version);
-    }
-    let start = StartRegister::new(Some(&found.directory), RowTime::parse(&found.started_at), String::new());
-    let end =
-        EndRegister::new(found.summary.as_deref(), found.ended_at.as_deref().and_then(RowTime::parse));
-    Ok(SessionVersion::new(start, end))
-}
-
-/// Finds the session a new memory belongs to: the one named, else the project's open one, else one of this device's own.
-pub(super) fn resolve(
+/// Finds the session that was named; it must be there.
+pub(super) fn named(
     tx: &Transaction<'_>,
     project: &ProjectName,
     named: Option<&str>,
+) -> Result<Option<String>, MemoryError> {
+    let Some(named) = named else { return Ok(None) };
+    let id = text::identifier("session", named, "leave --session out to use the open one")?;
+    match find(tx, &id)? {
+        Some(found) => Ok(Some(found.id)),
+        None => Err(MemoryError::not_found(
+            format!("the session {id:?}"),
+            &format!("engramctl session start --id {id} --project {project}"),
+        )),
+    }
+}
+
+/// Finds the session of a memory for which none was named: the project's open one, else one of this device's own.
+pub(super) fn open_or_own(
+    tx: &Transaction<'_>,
+    project: &ProjectName,
     (device_id, directory): (&str, &str),
     now: &Now,
 ) -> Result<String, MemoryError> {
-    if let Some(named) = named {
-        let id = text::identifier("session", named, "leave --session out to use the open one")?;
-        return match find(tx, &id)? {
-            Some(_) => Ok(id),
-            None => Err(MemoryError::not_found(
-                format!("the session {id:?}"),
-                &format!("engramctl session start --id {id} --project {project}"),
-            )),
-        };
-    }
-    if let Some(open) = open_session(tx, project)? {
+    if let Some(open) = open(tx, project)? {
         return Ok(open);
     }
-    // Never one that two machines share: they would overwrite each other's directory.
+    // Never one that two machines share: they would overwrite each other's directory (D23).
     let own: String = device_id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     let id = format!("manual-{project}-{own}");
-    if find(tx, &id)?.is_none() {
-        let directory = text::clean("directory", directory)?;
-        insert(tx, (project, &id), if directory.is_empty() { "/" } else { &directory }, now.at)?;
+    if find(tx, &id)?.is_none_or(|found| is_stand_in(&found)) {
+        let directory = text::clean_optional("directory", Some(directory))?;
+        start(tx, (project, &id), directory.as_deref().unwrap_or(NO_DIRECTORY), now)?;
     }
     Ok(id)
 }
 
-fn open_session(tx: &Transaction<'_>, project: &ProjectName) -> Result<Option<String>, MemoryError> {
-    let mut statement = tx.prepare_cached(
-        "SELECT id FROM sessions WHERE project = ?1 AND ended_at IS NULL AND directory <> ?2
-         AND id NOT LIKE 'manual-%' ORDER BY started_at DESC, id DESC LIMIT 1",
-    )?;
-    Ok(statement.query_row([project.as_str(), RECOVERED_DIRECTORY], |row| row.get(0)).optional()?)
+// Those made for memories without a session are no one's open session: neither the peer's shared ones nor any device's.
+const OPEN_SQL: &str = "SELECT id FROM sessions
+    WHERE project = ?1 AND ended_at IS NULL AND directory <> ?2 AND id NOT LIKE 'manual-save%'
+    AND id NOT GLOB 'manual-*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
+    ORDER BY started_at DESC, rowid DESC";
+
+fn open(tx: &Transaction<'_>, project: &ProjectName) -> Result<Option<String>, MemoryError> {
+    let mut statement = tx.prepare_cached(OPEN_SQL)?;
+    let mut rows = statement.query([project.as_str(), RECOVERED_DIRECTORY])?;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let deleted = held(tx, project, &id)?.is_some_and(|version| Version::Session(version).is_delete());
+        if !deleted {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
-fn insert(
+/// Writes the beginning of a session; of one that was deleted, later than that (merging.md, "Writing on a device").
+fn start(
+    tx: &Transaction<'_>,
+    names @ (project, id): (&ProjectName, &str),
+    directory: &str,
+    now: &Now,
+) -> Result<(), MemoryError> {
+    if directory == RECOVERED_DIRECTORY {
+        return Err(MemoryError::invalid("directory", "it stands for an unknown one", "give one with --directory DIR"));
+    }
+    let before = held(tx, project, id)?;
+    let known = before.as_ref().map(|before| &before.start);
+    let after_delete = before.as_ref().and_then(|before| before.deleted_at).map(|at| at.plus_s(1));
+    let start = now.growing(
+        after_delete.max(known.and_then(|known| known.started_at)),
+        |at| StartRegister::new(Some(directory), Some(at), known.map(|known| known.extra.clone()).unwrap_or_default()),
+        |start| known.is_none_or(|known| start > known),
+    );
+    let after = match before.clone() {
+        Some(before) => SessionVersion { start, ..before },
+        None => SessionVersion::new(start, EndRegister::new(None, None)),
+    };
+    write(tx, names, before, after, now)
+}
+
+/// Journals a version and makes the row show it, in one transaction (DUR-1).
+fn write(
     tx: &Transaction<'_>,
     (project, id): (&ProjectName, &str),
-    directory: &str,
-    at: RowTime,
+    before: Option<SessionVersion>,
+    after: SessionVersion,
+    now: &Now,
 ) -> Result<(), MemoryError> {
-    let start = StartRegister::new(Some(directory), Some(at), String::new());
-    let version = Version::Session(SessionVersion::new(start, EndRegister::new(None, None)));
-    tx.prepare_cached("INSERT INTO sessions (id, project, directory, started_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![id, project.as_str(), directory, at.to_string()])?;
-    journal(tx, (project, id), &version, None, at)
+    let base = before.map(|before| Version::Session(before).hash());
+    journal(tx, (project, id), &Version::Session(after), base, now.at)?;
+    sessions::show(tx, project, id)?;
+    Ok(())
+}
+
+/// Reads the version of a session that this device holds in a project.
+pub(super) fn held(tx: &Connection, project: &ProjectName, id: &str) -> Result<Option<SessionVersion>, MemoryError> {
+    match versions::local(tx, project, Entity::Session, id)? {
+        Some(Version::Session(version)) => Ok(Some(version)),
+        _ => Ok(None),
+    }
+}
+
+/// Tells whether nothing but its memories told us of a session.
+fn is_stand_in(found: &SessionRow) -> bool {
+    found.directory == RECOVERED_DIRECTORY && found.summary.is_none()
 }
 
 fn find(conn: &Connection, id: &str) -> Result<Option<SessionRow>, MemoryError> {
     let sql = format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([id], session).optional()?)
+    Ok(conn.prepare_cached(&sql)?.query_row(params![id], session).optional()?)
 }
 
 fn missing(id: &str) -> MemoryError {
     MemoryError::not_found(format!("the session {id:?}"), "engramctl session list")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use engram_proto::time::RowTime;
+
+    #[test]
+    fn the_open_session_is_found_by_an_index() {
+        let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
+        let plan = super::super::plan(&store, OPEN_SQL);
+        assert!(plan.contains("USING INDEX engramd_sessions_") && !plan.contains("SCAN"), "{plan}");
+    }
 }

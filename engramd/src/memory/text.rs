@@ -98,7 +98,8 @@ pub fn clean_required(field: &'static str, text: &str, hint: &str) -> Result<Str
 /// [`MemoryError::Invalid`] where it is blank, holds a NUL, or something private that no name could keep.
 pub fn project(name: &str) -> Result<ProjectName, MemoryError> {
     const HINT: &str = "give one with --project NAME";
-    ProjectName::parse(&identifier("project", name, HINT)?).map_err(|_| MemoryError::invalid("project", "it is blank", HINT))
+    ProjectName::parse(&identifier("project", name, HINT)?)
+        .map_err(|_| MemoryError::invalid("project", "it is blank", HINT))
 }
 
 /// Checks a project to filter by, if there is one.
@@ -276,7 +277,8 @@ mod tests {
 
     #[test]
     fn scopes_titles_and_projects() {
-        for (typed, expected) in [("", "project"), ("Personal ", "personal"), ("GLOBAL", "global"), ("team", "project")] {
+        for (typed, expected) in [("", "project"), ("Personal ", "personal"), ("GLOBAL", "global"), ("team", "project")]
+        {
             assert_eq!(scope(typed), expected);
         }
         assert_eq!(derived_title("\n\n  First line \nsecond"), "First line");

@@ -2,11 +2,11 @@
 
 use super::error::MemoryError;
 use super::write::Now;
-use super::{read, save, text};
+use super::{edit, text};
 use crate::store::Store;
 use engram_proto::ipc::reply::{Changed, Observation};
 use engram_proto::ipc::request::UpdateRequest;
-use engram_proto::merge::{Kind, ObservationBody};
+use engram_proto::merge::ObservationBody;
 
 /// Changes a memory; where nothing would change, nothing is written.
 ///
@@ -18,27 +18,25 @@ pub fn update(store: &mut Store, request: &UpdateRequest, now: &Now) -> Result<C
     let content = required("content", request.content.as_deref())?;
     let topic = request.topic.as_deref().map(|topic| text::topic_key(Some(topic))).transpose()?;
     MemoryError::write(store, |tx| {
-        let row = read::find(tx, &request.id)?.ok_or_else(|| read::missing(&request.id))?;
-        let project = text::project(row.project.as_deref().unwrap_or_default())?;
-        let before = save::current(tx, &project, &row.sync_id)?;
-        let Some(old) = before.body.0.as_ref().filter(|_| before.key.kind == Kind::Upsert) else {
+        let (row, edited) = edit::named(tx, &request.id, now)?;
+        let revision = edited.before.key.revision;
+        let Some(old) = edited.before.body.0.as_ref().filter(|_| row.deleted_at.is_none()) else {
             let reason = format!("the memory {:?} was deleted", request.id);
             return Err(MemoryError::invalid("ID", &reason, "engramctl save makes a new one"));
         };
         let body = ObservationBody {
-            title: title.clone().unwrap_or_else(|| old.title.clone()),
-            kind: kind.clone().unwrap_or_else(|| old.kind.clone()),
-            content: content.clone().unwrap_or_else(|| old.content.clone()),
-            topic_key: topic.clone().unwrap_or_else(|| old.topic_key.clone()),
+            title: title.unwrap_or_else(|| old.title.clone()),
+            kind: kind.unwrap_or_else(|| old.kind.clone()),
+            content: content.unwrap_or_else(|| old.content.clone()),
+            topic_key: topic.unwrap_or_else(|| old.topic_key.clone()),
             scope: request.scope.as_deref().map_or_else(|| old.scope.clone(), |scope| text::scope(scope).to_owned()),
             tool_name: old.tool_name.clone(),
         };
         if body == *old {
-            return Ok(changed(&row, "unchanged", before.key.revision));
+            return Ok(changed(&row, "unchanged", revision));
         }
-        let after = save::edited(&before, body, now);
-        save::write_edit(tx, (&project, &row.sync_id), &before, &after, now.at)?;
-        Ok(changed(&row, "updated", after.key.revision))
+        edited.write(tx, edited.with(&body, now), now)?;
+        Ok(changed(&row, "updated", revision + 1))
     })
 }
 

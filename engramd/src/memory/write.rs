@@ -33,9 +33,18 @@ impl Now {
         edited.map_or(self.at, |edited| edited.max(self.at))
     }
 
-    /// Returns the time of a write whose key would not grow by anything else.
-    pub(super) fn strictly_after(&self, edited: Option<RowTime>) -> RowTime {
-        edited.map_or(self.at, |edited| self.at.max(edited.plus_s(1)))
+    /// Makes a version whose key grows: as [`after`](Self::after), and one second later only where that is not enough.
+    ///
+    /// Stamps ahead of the clock make honest peers lose (merging.md, "Writing on a device").
+    pub(super) fn growing<V>(
+        &self,
+        edited: Option<RowTime>,
+        make: impl Fn(RowTime) -> V,
+        grew: impl Fn(&V) -> bool,
+    ) -> V {
+        let at = self.after(edited);
+        let version = make(at);
+        if grew(&version) { version } else { make(at.plus_s(1)) }
     }
 }
 
@@ -47,8 +56,7 @@ pub(super) fn journal(
     base: Option<Hash>,
     at: RowTime,
 ) -> Result<(), MemoryError> {
-    // A version that was just made has its text at hand.
-    let Some((op, payload)) = version.write(project, key) else { return Ok(()) };
+    let Some((op, payload)) = version.write(project, key) else { unreachable!("what was just made has its text") };
     let write = LocalWrite { project, entity: version.entity(), key, op, payload: &payload, base, at };
     journal::append(tx, &write)?;
     Ok(())
