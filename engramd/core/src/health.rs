@@ -255,10 +255,12 @@ impl Machine {
             let of_all = finding.scope != Scope::Project && finding.code != ReasonCode::ClockSkew;
             finding.severity > Severity::Info && (mine || of_all)
         };
-        let reason = findings.iter().find(worst).map(|finding| finding.code);
+        let paused = self.paused_all.is_some() || project.paused.is_some();
+        // What nobody wants to happen now is not degraded.
+        let reason = findings.iter().find(worst).map(|finding| finding.code).filter(|_| !paused);
         let counts = &project.counts;
         let moving = counts.pending > 0 || project.queueing || project.behind > 0 || cursor < project.head;
-        let state = if self.paused_all.is_some() || project.paused.is_some() {
+        let state = if paused {
             ProjectState::Paused
         } else if reason.is_some() {
             ProjectState::Degraded
