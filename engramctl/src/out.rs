@@ -140,7 +140,9 @@ pub(crate) fn print_failure_json(error: &CtlError) {
 /// Makes the one line that says why and what next.
 fn failure_line(view: &View, word: &str, message: &str, hint: Option<&str>) -> String {
     let message = text::clean_line(message);
-    let hint = hint.map_or_else(String::new, |hint| format!(". Run: {}", text::clean_line(hint)));
+    // Most hints are a command; a wrong argument has a remedy in words.
+    let step = |hint: &str| if hint.starts_with("engram") { "Run: " } else { "Hint: " };
+    let hint = hint.map_or_else(String::new, |hint| format!(". {}{}", step(hint), text::clean_line(hint)));
     let message = if hint.is_empty() { message.as_str() } else { message.trim_end_matches('.') };
     format!("{} {message}{hint}", view.paint(&format!("{word}:"), crate::render::Paint::Error))
 }

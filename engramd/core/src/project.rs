@@ -64,7 +64,8 @@ impl Project {
 
     /// Records what applying a page did.
     pub(crate) fn applied(&mut self, applied: Applied, now: Now) {
-        self.totals.pulled += applied.received;
+        // What came back of what went out from here is no news.
+        self.totals.pulled += applied.changed + applied.deferred + applied.dead;
         self.stand_in_due |= applied.deferred > 0;
         self.last_pull_ms = Some(now.wall_ms);
     }

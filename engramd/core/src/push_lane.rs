@@ -47,6 +47,14 @@ impl PushLane {
         !self.is_idle()
     }
 
+    /// Tells whether rows of this project are under way: until they are settled nobody knows what became of them.
+    pub(crate) fn is_about(&self, name: &ProjectName) -> bool {
+        match &self.state {
+            State::Idle => false,
+            State::Loading(project) | State::Sending(project, _) | State::Settling(project, _) => project == name,
+        }
+    }
+
     pub(crate) fn abort(&mut self) {
         self.state = State::Idle;
     }

@@ -63,12 +63,12 @@ impl Machine {
     }
 
     fn verdict(&self, ticket: &Ticket) -> Option<SyncOutcome> {
-        let mut blocked = self.nothing_goes();
+        let mut blocked = self.nothing_goes().map(|trouble| (trouble, None));
         if blocked.is_none() {
             for name in ticket.before.keys() {
-                match self.projects.get(name).map(|project| self.standing(ticket, project)) {
+                match self.projects.get(name).map(|project| self.standing(ticket, name, project)) {
                     Some(Standing::Open) => return None,
-                    Some(Standing::Blocked(trouble)) => blocked = blocked.or(Some(trouble)),
+                    Some(Standing::Blocked(trouble)) => blocked = blocked.or(Some((trouble, Some(name)))),
                     Some(Standing::Done) | None => {}
                 }
             }
@@ -80,11 +80,14 @@ impl Machine {
             None if left => SyncVerdict::Partial,
             None => SyncVerdict::Drained,
         };
-        let hint = blocked.as_ref().and_then(|trouble| reason_catalog::entry(trouble.code).hint).map(str::to_owned);
+        let hint = blocked.as_ref().and_then(|(trouble, project)| {
+            let named = project.map_or("P", |project| project.as_str());
+            reason_catalog::entry(trouble.code).hint.map(|hint| hint.replace("{project}", named))
+        });
         Some(SyncOutcome {
             outcome,
-            reason_code: blocked.as_ref().map(|trouble| trouble.code),
-            message: blocked.map(|trouble| trouble.message),
+            reason_code: blocked.as_ref().map(|(trouble, _)| trouble.code),
+            message: blocked.map(|(trouble, _)| trouble.message),
             hint,
             duration_ms: self.now.mono_ms.saturating_sub(ticket.started.mono_ms),
             projects,
@@ -113,12 +116,13 @@ impl Machine {
             .or_else(|| self.lease.trouble.clone().filter(|_| !self.lease.is_asking()))
     }
 
-    fn standing(&self, ticket: &Ticket, project: &Project) -> Standing {
+    fn standing(&self, ticket: &Ticket, name: &ProjectName, project: &Project) -> Standing {
         if let Some((reason, _)) = &project.paused {
             let message = paused_words("the project", reason.as_deref());
             return Standing::Blocked(Trouble { code: ReasonCode::Paused, message, since: self.now });
         }
-        let outward = ticket.direction != Direction::Pull && (project.counts.pending > 0 || project.queueing);
+        let unsent = project.counts.pending > 0 || project.queueing || self.push.is_about(name);
+        let outward = ticket.direction != Direction::Pull && unsent;
         let inward = ticket.direction != Direction::Push
             && (project.drained_generation < ticket.generation
                 || (project.stand_in_due && project.counts.deferred > 0));
