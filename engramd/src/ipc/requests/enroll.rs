@@ -55,10 +55,7 @@ async fn ask_cloud(cx: &Context, projects: &[ProjectName]) -> Result<PullReply, 
 }
 
 /// Returns whether it was checked, why it was refused, and what to say.
-fn verdict(
-    asked: &Result<PullReply, classify::Failure>,
-    project: &ProjectName,
-) -> (bool, Option<ReasonCode>, String) {
+fn verdict(asked: &Result<PullReply, classify::Failure>, project: &ProjectName) -> (bool, Option<ReasonCode>, String) {
     let failure = match asked {
         Ok(reply) => match reply.denied.get(project) {
             Some(denial) => {
