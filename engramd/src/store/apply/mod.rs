@@ -107,9 +107,12 @@ impl<'c> Applying<'c> {
         self.outcome.applied.entry(project.clone()).or_default()
     }
 
-    /// Takes one pulled row; one whose values SQLite refuses is kept as dead, and its neighbours go on (ISO-3).
-    fn row(&mut self, project: &ProjectName, row: &PulledMutation) -> Result<(), StoreError> {
+    /// Takes one pulled row; carefully, one whose values SQLite refuses is kept as dead, and its neighbours go on (ISO-3).
+    fn row(&mut self, project: &ProjectName, row: &PulledMutation, careful: bool) -> Result<(), StoreError> {
         self.count(project).received += 1;
+        if !careful {
+            return self.read_and_take(project, row);
+        }
         let mark = self.index.mark();
         self.conn.prepare_cached("SAVEPOINT engramd_row")?.execute([])?;
         let taken = self.read_and_take(project, row);
@@ -184,7 +187,7 @@ impl<'c> Applying<'c> {
         row: &PulledMutation,
     ) -> Result<bool, StoreError> {
         self.refused = false;
-        self.row(project, row)?;
+        self.row(project, row, true)?;
         if !self.refused {
             held::release(self.conn, id)?;
             self.held_changes();
@@ -225,7 +228,12 @@ impl Store {
         let quiet = Quiet::new(&self.conn, false)?;
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
-            let (done, outcome) = slice(&self.conn, self.stopwatch, (fence, cloud_id), page, rest, now)?;
+            let slice = Slice { fence, cloud_id, page, rows: rest, now, stopwatch: self.stopwatch };
+            // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
+            let (done, outcome) = match slice.apply(&self.conn, false) {
+                Err(error) if error.is_the_rows_fault() => slice.apply(&self.conn, true)?,
+                result => result?,
+            };
             self.commits += 1;
             for (project, applied) in outcome.tell(&mut self.counts) {
                 all.entry(project).or_default().add(applied);
@@ -262,42 +270,47 @@ impl Outcome {
     }
 }
 
-/// Applies the first rows of a page in one transaction; returns how many.
-fn slice(
-    conn: &Connection,
-    stopwatch: fn() -> u64,
-    (fence, cloud_id): (&Fence, &str),
-    page: &PullReply,
-    rows: &[(ProjectName, &PulledMutation)],
+/// The rest of a page.
+struct Slice<'a> {
+    fence: &'a Fence,
+    cloud_id: &'a str,
+    page: &'a PullReply,
+    rows: &'a [(ProjectName, &'a PulledMutation)],
     now: RowTime,
-) -> Result<(usize, Outcome), StoreError> {
-    Applying::run(conn, now, |applying| {
-        lease::check(conn, fence)?;
-        let began_ms = stopwatch();
-        let mut enrolled = BTreeMap::<&ProjectName, bool>::new();
-        let mut last_seqs = BTreeMap::<&ProjectName, u64>::new();
-        let mut done = 0;
-        for (project, row) in rows.iter().take(SLICE_ROWS_MAX) {
-            if done >= SLICE_ROWS_MIN && stopwatch().saturating_sub(began_ms) > SLICE_MS_MAX {
-                break;
+    stopwatch: fn() -> u64,
+}
+
+impl Slice<'_> {
+    /// Applies the first rows in one transaction; returns how many.
+    fn apply(&self, conn: &Connection, careful: bool) -> Result<(usize, Outcome), StoreError> {
+        Applying::run(conn, self.now, |applying| {
+            lease::check(conn, self.fence)?;
+            let began_ms = (self.stopwatch)();
+            let mut enrolled = BTreeMap::<&ProjectName, bool>::new();
+            let mut last_seqs = BTreeMap::<&ProjectName, u64>::new();
+            let mut done = 0;
+            for (project, row) in self.rows.iter().take(SLICE_ROWS_MAX) {
+                if done >= SLICE_ROWS_MIN && (self.stopwatch)().saturating_sub(began_ms) > SLICE_MS_MAX {
+                    break;
+                }
+                done += 1;
+                let takes_part = match enrolled.get(project) {
+                    Some(&takes_part) => takes_part,
+                    None => *enrolled.entry(project).or_insert(desired::is_enrolled(conn, project)?),
+                };
+                if takes_part {
+                    applying.row(project, row, careful)?;
+                    last_seqs.insert(project, row.seq);
+                }
             }
-            done += 1;
-            let takes_part = match enrolled.get(project) {
-                Some(&takes_part) => takes_part,
-                None => *enrolled.entry(project).or_insert(desired::is_enrolled(conn, project)?),
-            };
-            if takes_part {
-                applying.row(project, row)?;
-                last_seqs.insert(project, row.seq);
+            for (project, seq) in last_seqs {
+                // The page may ask to begin earlier the next time, never later than its last row.
+                let seq = self.page.cursors.get(project).map_or(seq, |&asked| asked.min(seq));
+                cursor::advance(conn, project, self.cloud_id, seq)?;
             }
-        }
-        for (project, seq) in last_seqs {
-            // The page may ask to begin earlier the next time, never later than its last row.
-            let seq = page.cursors.get(project).map_or(seq, |&asked| asked.min(seq));
-            cursor::advance(conn, project, cloud_id, seq)?;
-        }
-        Ok(done)
-    })
+            Ok(done)
+        })
+    }
 }
 
 /// Names what a deferred row waits for.
