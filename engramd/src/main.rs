@@ -61,6 +61,7 @@ enum LogForm {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    forbid_core_dumps();
     match start(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -69,6 +70,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps tokens and memories out of core files (SECRET-1).
+fn forbid_core_dumps() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    // Where even that is refused there is nothing else to try.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
 fn start(cli: &Cli) -> Result<(), String> {

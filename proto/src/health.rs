@@ -153,6 +153,29 @@ pub struct Totals {
     pub not_enrolled_pending: u64,
 }
 
+impl ProjectStatus {
+    /// Makes the status of a project that takes no part in sync and has nothing waiting.
+    #[must_use]
+    pub fn local_only(project: String) -> Self {
+        Self {
+            project,
+            enrolled: false,
+            state: ProjectState::NotEnrolled,
+            reason_code: None,
+            pending: 0,
+            oldest_pending_at: None,
+            deferred: 0,
+            quarantined: 0,
+            dead: 0,
+            cursor: 0,
+            head: 0,
+            behind: 0,
+            last_push_at: None,
+            last_pull_at: None,
+        }
+    }
+}
+
 impl StatusReport {
     /// Tells whether something is shown that needs somebody: `status` then exits 3.
     #[must_use]

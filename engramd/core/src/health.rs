@@ -230,20 +230,12 @@ impl Machine {
                 && counts.pending + counts.deferred + counts.quarantined + counts.dead > 0
         });
         let others = others.map(|(name, counts)| ProjectStatus {
-            project: name.to_string(),
-            enrolled: false,
-            state: ProjectState::NotEnrolled,
-            reason_code: None,
             pending: counts.pending,
             oldest_pending_at: oldest(counts.oldest_pending_at.as_deref()),
             deferred: counts.deferred,
             quarantined: counts.quarantined,
             dead: counts.dead,
-            cursor: 0,
-            head: 0,
-            behind: 0,
-            last_push_at: None,
-            last_pull_at: None,
+            ..ProjectStatus::local_only(name.to_string())
         });
         enrolled.chain(others).collect()
     }

@@ -1,10 +1,10 @@
 //! One connection: Hello, then requests side by side, each answered under its own id.
 
+use super::respond::Responder;
 use super::{Context, requests};
 use engram_proto::ipc::PROTOCOL;
 use engram_proto::ipc::codec::{self, FrameError};
 use engram_proto::ipc::hello::{HEAD_BYTES, Hello, NotHello};
-use engram_proto::ipc::reply::{Failure, Reply, Response};
 use engram_proto::ipc::request::Request;
 use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::traits::StreamCommon as _;
@@ -40,43 +40,6 @@ enum Ended {
     Frame(#[from] FrameError),
     #[error("it belongs to another user")]
     Stranger,
-}
-
-/// Where a handler puts its answer.
-#[derive(Clone)]
-pub(super) struct Responder {
-    id: u64,
-    out: mpsc::Sender<Vec<u8>>,
-}
-
-/// The client has gone away, or does not read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ClientGone;
-
-impl Responder {
-    /// Says something with more to follow.
-    pub(super) async fn more(&self, reply: Reply) -> Result<(), ClientGone> {
-        self.put(reply, false).await
-    }
-
-    /// Says the last thing under this id.
-    pub(super) async fn last(&self, reply: Reply) -> Result<(), ClientGone> {
-        self.put(reply, true).await
-    }
-
-    /// Says the last thing, or why there is none.
-    pub(super) async fn result(&self, result: Result<Reply, Failure>) -> Result<(), ClientGone> {
-        self.last(result.unwrap_or_else(Reply::Failed)).await
-    }
-
-    async fn put(&self, reply: Reply, last: bool) -> Result<(), ClientGone> {
-        let frame = codec::encode(&Response { id: self.id, last, reply }).or_else(|error| {
-            let failure = requests::failed("internal_error", &format!("the answer cannot be sent: {error}"), None);
-            codec::encode(&Response { id: self.id, last: true, reply: Reply::Failed(failure) })
-        });
-        let frame = frame.map_err(|_| ClientGone)?;
-        self.out.send(frame).await.map_err(|_| ClientGone)
-    }
 }
 
 /// Serves one client until it leaves or breaks a rule; neither disturbs anybody else.

@@ -3,6 +3,7 @@
 mod connection;
 mod listen;
 mod requests;
+mod respond;
 
 use crate::config::cloud::Environment;
 use crate::driver::handle::DriverHandle;

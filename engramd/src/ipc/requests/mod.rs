@@ -11,7 +11,7 @@ mod status;
 mod sync;
 
 use super::Context;
-use super::connection::{ClientGone, Responder};
+use super::respond::{ClientGone, Responder};
 use crate::memory::MemoryError;
 use crate::store::{StoreError, StoreGone};
 use engram_proto::id::ProjectName;
@@ -44,7 +44,7 @@ pub(super) async fn handle(context: Arc<Context>, body: RequestBody, to: Respond
 }
 
 /// Makes a failure that exits 1.
-pub(super) fn failed(reason_code: &str, message: &str, hint: Option<&str>) -> Failure {
+fn failed(reason_code: &str, message: &str, hint: Option<&str>) -> Failure {
     Failure {
         exit: Exit::Failed,
         reason_code: reason_code.to_owned(),
