@@ -146,7 +146,8 @@ fn the_same_within_fifteen_minutes_is_counted() {
     assert_eq!(row.last_seen_at.as_deref(), Some("2026-11-22 14:15:00"));
     assert_eq!(row.updated_at, "2026-11-22 14:00:00", "a fold is no change");
     let journal = desk.journal();
-    let versions: Vec<_> = journal.iter().filter(|row| row.entity == "observation").map(|row| row.version()).collect();
+    let versions: Vec<_> =
+        journal.iter().filter(|row| row.entity == "observation").map(memory_support::Written::version).collect();
     let [Version::Observation(one), Version::Observation(two)] = versions.as_slice() else { panic!("two rows") };
     assert_eq!(one.key, two.key, "no rival loses by a fold");
     assert_eq!(two.duplicate_count, Some(2));

@@ -6,7 +6,7 @@ mod store_support;
 use engram_proto::mutation::{Entity, Op};
 use engramd::store::Store;
 use rusqlite::Connection;
-use store_support::{Lab, at, observation, page, project, prompt, relation, row, session, up};
+use store_support::{Lab, at, observation, page, row, session, up};
 
 /// Taken once from a store that the Go program wrote.
 const SHARED: &str = include_str!("../../tests/fixtures/shared-schema.txt");
@@ -234,45 +234,4 @@ fn triggers_and_full_syncing_are_back_after_a_page_and_after_a_failed_one() {
     lab.write(Entity::Observation, Op::Upsert, observation("o1", "s1", "findable", 1));
     assert_eq!(lab.one::<i64>("SELECT count(*) FROM observations_fts WHERE observations_fts MATCH 'findable'"), 1);
     lab.check_index();
-}
-
-/// T1, measured by hand: `cargo test --release -p engramd --test store_schema -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn t1_rows_applied_per_second() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut lab = Lab::on(Store::open(&dir.path().join("engram.db"), at(0)).unwrap());
-    let words = ["sqlite", "lease", "cursor", "journal", "merge", "handler", "retry", "trigger", "deploy", "router"];
-    let content =
-        |n: u64| (0..80).map(|k| words[usize::try_from((n * 7 + k * k) % 10).unwrap()]).collect::<Vec<_>>().join(" ");
-    lab.apply(vec![up(1, "session", session("s1", "/a", 0))]);
-    for round in 0..10_u64 {
-        let rows: Vec<_> = (0..2_000)
-            .map(|n| {
-                let n = round * 2_000 + n + 2;
-                let mut payload = observation(
-                    &format!("obs-{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
-                    "s1",
-                    "a title of words",
-                    1,
-                );
-                payload["content"] = format!("{} {n}", content(n)).into();
-                up(n, "observation", payload)
-            })
-            .collect();
-        let page = page(rows);
-        let began = std::time::Instant::now();
-        lab.store.apply_page(&lab.fence, "c", &page, at(1)).unwrap();
-        let seconds = began.elapsed().as_secs_f64();
-        println!("round {round}: {:.0} rows/s", 2_000.0 / seconds);
-    }
-    let again = page((2..1_002).map(|n| up(n, "prompt", prompt(&format!("p{n}"), "s1", "why", 1))).collect());
-    let began = std::time::Instant::now();
-    lab.store.apply_page(&lab.fence, "c", &again, at(1)).unwrap();
-    println!("prompts: {:.0} rows/s", 1_000.0 / began.elapsed().as_secs_f64());
-    let relations = page((2..1_002).map(|n| up(n, "relation", relation(&format!("r{n}"), "x", "y", 1))).collect());
-    let began = std::time::Instant::now();
-    lab.store.apply_page(&lab.fence, "c", &relations, at(1)).unwrap();
-    println!("deferred: {:.0} rows/s", 1_000.0 / began.elapsed().as_secs_f64());
-    let _ = project("x");
 }

@@ -1,22 +1,24 @@
 //! Finding memories by words (ctl.md, `search`).
 //!
 //! What was typed is words, never syntax: each is handed to FTS5 as a quoted string, so that no input is an error. The
-//! index is asked first and the rows after it; recent SQLite would otherwise ask the index once per row
-//! (performance.md, "Search").
+//! index is asked first and the rows after it, by CROSS JOIN; recent SQLite would otherwise ask the index once per row
+//! (performance.md, "Search"). Ranks are compared before rows are read: the best few in a heap, not all hits in order.
 
 use super::error::MemoryError;
 use super::read::{COLUMNS, limit, observation};
 use super::text;
 use engram_proto::ipc::reply::Found;
 use engram_proto::ipc::request::SearchRequest;
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use std::collections::HashSet;
 
 /// How many different words of a question count; each costs a look into the index.
 const WORDS_MAX: usize = 64;
 /// How many characters of the content stand in for a snippet where no word was looked for.
 const PREVIEW_CHARS_MAX: usize = 160;
 /// What a title, content, tool, type, project and topic key weigh.
-const WEIGHTS: &str = "bm25(10.0, 1.0, 1.0, 2.0, 0.5, 5.0)";
+const SCORE: &str = "bm25(observations_fts, 10.0, 1.0, 1.0, 2.0, 0.5, 5.0)";
 
 /// Finds memories by words, best first; deleted ones are never found.
 ///
@@ -32,17 +34,13 @@ pub fn search(conn: &Connection, request: &SearchRequest) -> Result<Vec<Found>, 
     for question in questions(&words) {
         let more = by_words(conn, &question, &filter)?;
         if !more.is_empty() {
-            let new: Vec<_> = more.into_iter().filter(|one| !found.iter().any(|known| is_same(known, one))).collect();
-            found.extend(new);
+            let named: HashSet<i64> = found.iter().map(|found| found.observation.id).collect();
+            found.extend(more.into_iter().filter(|found| !named.contains(&found.observation.id)));
             break;
         }
     }
     found.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
     Ok(found)
-}
-
-fn is_same(a: &Found, b: &Found) -> bool {
-    a.observation.id == b.observation.id
 }
 
 /// What a memory must be besides holding the words.
@@ -70,17 +68,41 @@ const FILTERS: &str = "+o.deleted_at IS NULL
     AND (:kind IS NULL OR +o.type = :kind)
     AND (:scope IS NULL OR +o.scope = :scope)";
 
-fn words_sql() -> String {
+/// Ranks by the index alone. Far more candidates than are asked for are kept: most pass the filters.
+fn candidates_sql() -> String {
     format!(
-        "SELECT {COLUMNS}, snippet(observations_fts, -1, '', '', '...', 24) AS snippet, rank
+        "SELECT rowid, {SCORE} AS score FROM observations_fts WHERE observations_fts MATCH :question
+         ORDER BY score, rowid DESC LIMIT :limit"
+    )
+}
+
+/// Ranks what passes the filters; this looks at the row of every hit, which costs twice as much.
+fn filtered_sql() -> String {
+    format!(
+        "SELECT o.id, {SCORE} AS score FROM observations_fts CROSS JOIN observations AS o
+         ON o.id = observations_fts.rowid WHERE observations_fts MATCH :question AND {FILTERS}
+         ORDER BY score, o.id DESC LIMIT :limit"
+    )
+}
+
+/// Reads one hit.
+fn hit_sql() -> String {
+    format!(
+        "SELECT {COLUMNS}, snippet(observations_fts, -1, '', '', '...', 24) AS snippet
          FROM observations_fts CROSS JOIN observations AS o ON o.id = observations_fts.rowid
-         WHERE observations_fts MATCH :question AND rank MATCH '{WEIGHTS}' AND {FILTERS}
-         ORDER BY rank LIMIT :limit"
+         WHERE observations_fts MATCH :question AND observations_fts.rowid = :id AND {FILTERS}"
     )
 }
 
 fn by_words(conn: &Connection, question: &str, filter: &Filter) -> Result<Vec<Found>, MemoryError> {
-    let mut statement = conn.prepare_cached(&words_sql())?;
+    let candidates_max = filter.limit.saturating_mul(4).saturating_add(64);
+    let candidates = named_params! { ":question": question, ":limit": candidates_max };
+    let ids = ids(conn, &candidates_sql(), candidates)?;
+    let found = hits(conn, question, &ids, filter)?;
+    let all_seen = i64::try_from(ids.len()).is_ok_and(|seen| seen < candidates_max);
+    if all_seen || i64::try_from(found.len()).is_ok_and(|found| found >= filter.limit) {
+        return Ok(found);
+    }
     let params = named_params! {
         ":question": question,
         ":project": filter.project,
@@ -88,13 +110,36 @@ fn by_words(conn: &Connection, question: &str, filter: &Filter) -> Result<Vec<Fo
         ":scope": filter.scope,
         ":limit": filter.limit,
     };
-    let ranked = |row: &Row<'_>| {
-        Ok((row.get::<_, f64>("rank")?, Found { observation: observation(row)?, snippet: row.get("snippet")? }))
-    };
-    let mut found = statement.query_map(params, ranked)?.collect::<Result<Vec<_>, _>>()?;
-    // Of equally good ones the newest first.
-    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.observation.id.cmp(&a.1.observation.id)));
-    Ok(found.into_iter().map(|(_, found)| found).collect())
+    let ids = self::ids(conn, &filtered_sql(), params)?;
+    hits(conn, question, &ids, filter)
+}
+
+fn ids(conn: &Connection, sql: &str, params: &[(&str, &dyn ToSql)]) -> Result<Vec<i64>, MemoryError> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let ids = statement.query_map(params, |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(ids)
+}
+
+/// Reads hits in their order, as many as are asked for, without those that do not pass the filters.
+fn hits(conn: &Connection, question: &str, ids: &[i64], filter: &Filter) -> Result<Vec<Found>, MemoryError> {
+    let mut statement = conn.prepare_cached(&hit_sql())?;
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    for id in ids {
+        if found.len() == limit {
+            break;
+        }
+        let params = named_params! {
+            ":question": question,
+            ":id": id,
+            ":project": filter.project,
+            ":kind": filter.kind,
+            ":scope": filter.scope,
+        };
+        let read = |row: &Row<'_>| Ok(Found { observation: observation(row)?, snippet: row.get("snippet")? });
+        found.extend(statement.query_row(params, read).optional()?);
+    }
+    Ok(found)
 }
 
 fn exact_sql(column: &str) -> String {
@@ -164,13 +209,16 @@ mod tests {
     use engram_proto::time::RowTime;
 
     #[test]
-    fn l9_the_index_of_words_is_asked_once_and_in_order() {
+    fn l9_the_index_of_words_is_asked_first() {
         let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
-        let plan = super::super::plan(&store, &words_sql());
-        let steps: Vec<&str> = plan.lines().collect();
-        assert_eq!(steps.len(), 2, "no sorting of rows: {plan}");
-        assert!(steps[0].starts_with("SCAN observations_fts VIRTUAL TABLE"), "{plan}");
-        assert!(steps[1].starts_with("SEARCH o USING INTEGER PRIMARY KEY"), "{plan}");
+        for sql in [candidates_sql(), filtered_sql(), hit_sql()] {
+            let plan = super::super::plan(&store, &sql);
+            let steps: Vec<&str> = plan.lines().collect();
+            assert!(steps[0].starts_with("SCAN observations_fts VIRTUAL TABLE"), "the index of words first: {plan}");
+            assert_eq!(plan.matches("SCAN").count(), 1, "and nothing else from end to end: {plan}");
+            let joined = sql.contains("JOIN");
+            assert_eq!(joined, plan.contains("SEARCH o USING INTEGER PRIMARY KEY"), "{plan}");
+        }
         for (column, index) in [("sync_id", "idx_obs_sync_id"), ("topic_key", "idx_obs_topic")] {
             let plan = super::super::plan(&store, &exact_sql(column));
             assert!(plan.contains(index), "{plan}");

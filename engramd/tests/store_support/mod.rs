@@ -183,7 +183,7 @@ pub fn lease(store: &mut Store, owner: &str, now_ms: i64) -> Fence {
     }
 }
 
-fn write(
+pub fn write(
     tx: &rusqlite::Transaction<'_>,
     project: &ProjectName,
     entity: Entity,
