@@ -134,6 +134,7 @@ fn unpack(raw: &[u8], bytes_max: u64) -> Result<Vec<u8>, ApiError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use std::io::Write;

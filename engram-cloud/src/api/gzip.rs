@@ -63,6 +63,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -112,6 +112,7 @@ impl Gate {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use axum::http::header::AUTHORIZATION;

@@ -1,4 +1,5 @@
 //! Tests of what starts and what is refused.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use engram_proto::id::ProjectName;

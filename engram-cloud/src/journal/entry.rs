@@ -168,6 +168,7 @@ fn read_foreign(project: &ProjectName, op: &str, mut payload: Object) -> Foreign
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use serde_json::json;

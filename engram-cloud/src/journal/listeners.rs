@@ -86,6 +86,7 @@ impl Drop for Listener {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

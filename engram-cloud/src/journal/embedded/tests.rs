@@ -1,4 +1,5 @@
 //! What only this store has: its tables, its plans, its file.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use crate::journal::{Entry, Fate};
