@@ -80,7 +80,7 @@ impl Drop for Quiet<'_> {
 impl<'c> Applying<'c> {
     /// Runs one transaction with triggers off, and writes the index before it commits.
     fn run<R>(
-        conn: &'c Connection,
+        &Quiet(conn): &Quiet<'c>,
         now: RowTime,
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
     ) -> Result<(R, Outcome), StoreError> {
@@ -230,8 +230,8 @@ impl Store {
         while !rest.is_empty() {
             let slice = Slice { fence, cloud_id, page, rows: rest, now, stopwatch: self.stopwatch };
             // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
-            let (done, outcome) = match slice.apply(&self.conn, false) {
-                Err(error) if error.is_the_rows_fault() => slice.apply(&self.conn, true)?,
+            let (done, outcome) = match slice.apply(&quiet, false) {
+                Err(error) if error.is_the_rows_fault() => slice.apply(&quiet, true)?,
                 result => result?,
             };
             self.commits += 1;
@@ -252,7 +252,7 @@ impl Store {
         f: impl FnOnce(&mut Applying<'_>) -> Result<R, StoreError>,
     ) -> Result<(R, BTreeMap<ProjectName, Applied>), StoreError> {
         let quiet = Quiet::new(&self.conn, durable)?;
-        let (result, outcome) = Applying::run(&self.conn, now, f)?;
+        let (result, outcome) = Applying::run(&quiet, now, f)?;
         drop(quiet);
         self.commits += 1;
         Ok((result, outcome.tell(&mut self.counts)))
@@ -282,8 +282,9 @@ struct Slice<'a> {
 
 impl Slice<'_> {
     /// Applies the first rows in one transaction; returns how many.
-    fn apply(&self, conn: &Connection, careful: bool) -> Result<(usize, Outcome), StoreError> {
-        Applying::run(conn, self.now, |applying| {
+    fn apply(&self, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
+        Applying::run(quiet, self.now, |applying| {
+            let conn = applying.conn;
             lease::check(conn, self.fence)?;
             let began_ms = (self.stopwatch)();
             let mut enrolled = BTreeMap::<&ProjectName, bool>::new();
