@@ -12,6 +12,7 @@ mod relate;
 mod save;
 mod search;
 mod session;
+mod snippet;
 pub mod text;
 mod update;
 mod write;

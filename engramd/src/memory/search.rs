@@ -6,17 +6,16 @@
 
 use super::error::MemoryError;
 use super::read::{COLUMNS, limit, observation};
+use super::snippet::snippet;
 use super::text;
 use engram_proto::ipc::reply::Found;
 use engram_proto::ipc::request::SearchRequest;
 use rusqlite::types::ToSql;
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, OptionalExtension as _, named_params};
 use std::collections::HashSet;
 
 /// How many different words of a question count; each costs a look into the index.
 const WORDS_MAX: usize = 64;
-/// How many characters of the content stand in for a snippet where no word was looked for.
-const PREVIEW_CHARS_MAX: usize = 160;
 /// What a title, content, tool, type, project and topic key weigh.
 const SCORE: &str = "bm25(observations_fts, 10.0, 1.0, 1.0, 2.0, 0.5, 5.0)";
 
@@ -32,7 +31,7 @@ pub fn search(conn: &Connection, request: &SearchRequest) -> Result<Vec<Found>, 
     let mut found = exact(conn, &request.query, &filter)?;
     let words = words(&request.query);
     for question in questions(&words) {
-        let more = by_words(conn, &question, &filter)?;
+        let more = by_words(conn, &question, &words, &filter)?;
         if !more.is_empty() {
             let named: HashSet<i64> = found.iter().map(|found| found.observation.id).collect();
             found.extend(more.into_iter().filter(|found| !named.contains(&found.observation.id)));
@@ -85,20 +84,15 @@ fn filtered_sql() -> String {
     )
 }
 
-/// Reads one hit.
 fn hit_sql() -> String {
-    format!(
-        "SELECT {COLUMNS}, snippet(observations_fts, -1, '', '', '...', 24) AS snippet
-         FROM observations_fts CROSS JOIN observations AS o ON o.id = observations_fts.rowid
-         WHERE observations_fts MATCH :question AND observations_fts.rowid = :id AND {FILTERS}"
-    )
+    format!("SELECT {COLUMNS} FROM observations AS o WHERE o.id = :id AND {FILTERS}")
 }
 
-fn by_words(conn: &Connection, question: &str, filter: &Filter) -> Result<Vec<Found>, MemoryError> {
+fn by_words(conn: &Connection, question: &str, words: &[String], filter: &Filter) -> Result<Vec<Found>, MemoryError> {
     let candidates_max = filter.limit.saturating_mul(4).saturating_add(64);
     let candidates = named_params! { ":question": question, ":limit": candidates_max };
     let ids = ids(conn, &candidates_sql(), candidates)?;
-    let found = hits(conn, question, &ids, filter)?;
+    let found = hits(conn, &ids, words, filter)?;
     let all_seen = i64::try_from(ids.len()).is_ok_and(|seen| seen < candidates_max);
     if all_seen || i64::try_from(found.len()).is_ok_and(|found| found >= filter.limit) {
         return Ok(found);
@@ -111,7 +105,7 @@ fn by_words(conn: &Connection, question: &str, filter: &Filter) -> Result<Vec<Fo
         ":limit": filter.limit,
     };
     let ids = self::ids(conn, &filtered_sql(), params)?;
-    hits(conn, question, &ids, filter)
+    hits(conn, &ids, words, filter)
 }
 
 fn ids(conn: &Connection, sql: &str, params: &[(&str, &dyn ToSql)]) -> Result<Vec<i64>, MemoryError> {
@@ -121,7 +115,7 @@ fn ids(conn: &Connection, sql: &str, params: &[(&str, &dyn ToSql)]) -> Result<Ve
 }
 
 /// Reads hits in their order, as many as are asked for, without those that do not pass the filters.
-fn hits(conn: &Connection, question: &str, ids: &[i64], filter: &Filter) -> Result<Vec<Found>, MemoryError> {
+fn hits(conn: &Connection, ids: &[i64], words: &[String], filter: &Filter) -> Result<Vec<Found>, MemoryError> {
     let mut statement = conn.prepare_cached(&hit_sql())?;
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let mut found = Vec::new();
@@ -130,14 +124,15 @@ fn hits(conn: &Connection, question: &str, ids: &[i64], filter: &Filter) -> Resu
             break;
         }
         let params = named_params! {
-            ":question": question,
             ":id": id,
             ":project": filter.project,
             ":kind": filter.kind,
             ":scope": filter.scope,
         };
-        let read = |row: &Row<'_>| Ok(Found { observation: observation(row)?, snippet: row.get("snippet")? });
-        found.extend(statement.query_row(params, read).optional()?);
+        found.extend(statement.query_row(params, observation).optional()?.map(|observation| {
+            let snippet = snippet(&observation.content, words);
+            Found { observation, snippet }
+        }));
     }
     Ok(found)
 }
@@ -166,7 +161,7 @@ fn exact(conn: &Connection, query: &str, filter: &Filter) -> Result<Vec<Found>, 
         };
         for observation in statement.query_map(params, observation)? {
             let observation = observation?;
-            let snippet = text::cap(&observation.content, PREVIEW_CHARS_MAX, "...");
+            let snippet = snippet(&observation.content, &[]);
             found.push(Found { observation, snippet });
         }
     }
@@ -211,14 +206,13 @@ mod tests {
     #[test]
     fn l9_the_index_of_words_is_asked_first() {
         let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
-        for sql in [candidates_sql(), filtered_sql(), hit_sql()] {
+        for sql in [candidates_sql(), filtered_sql()] {
             let plan = super::super::plan(&store, &sql);
-            let steps: Vec<&str> = plan.lines().collect();
-            assert!(steps[0].starts_with("SCAN observations_fts VIRTUAL TABLE"), "the index of words first: {plan}");
+            assert!(plan.starts_with("SCAN observations_fts VIRTUAL TABLE"), "{plan}");
             assert_eq!(plan.matches("SCAN").count(), 1, "and nothing else from end to end: {plan}");
-            let joined = sql.contains("JOIN");
-            assert_eq!(joined, plan.contains("SEARCH o USING INTEGER PRIMARY KEY"), "{plan}");
+            assert_eq!(sql.contains("JOIN"), plan.contains("SEARCH o USING INTEGER PRIMARY KEY"), "{plan}");
         }
+        assert_eq!(super::super::plan(&store, &hit_sql()), "SEARCH o USING INTEGER PRIMARY KEY (rowid=?)");
         for (column, index) in [("sync_id", "idx_obs_sync_id"), ("topic_key", "idx_obs_topic")] {
             let plan = super::super::plan(&store, &exact_sql(column));
             assert!(plan.contains(index), "{plan}");
