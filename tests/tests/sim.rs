@@ -4,7 +4,7 @@ use engram_tests::sim::World;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs that every build makes.
-const FIXED_SEEDS: std::ops::Range<u64> = 0..16;
+const FIXED_SEEDS: std::ops::Range<u64> = 0..10;
 
 fn run(seed: u64, steps: usize) -> Vec<String> {
     let mut world = World::new(seed);

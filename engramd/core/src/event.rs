@@ -9,6 +9,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{SyncOutcome, SyncProgress};
 use engram_proto::ipc::request::Direction;
 use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -144,6 +145,8 @@ pub enum Effect {
         project: ProjectName,
         /// How many.
         limits: BatchLimits,
+        /// The cloud's time, where what is pending may be more than a day ahead of it: that is stamped again first.
+        restamp: Option<RowTime>,
     },
     /// Send some rows of a batch in one request.
     Send {
@@ -180,6 +183,8 @@ pub enum Effect {
         cloud_id: String,
         /// The page.
         page: PullReply,
+        /// As in [`Effect::LoadBatch`].
+        restamp: Option<RowTime>,
     },
     /// Apply what still waits for a session under a stand-in.
     StandIns {

@@ -185,7 +185,8 @@ impl Machine {
             return self.page_done(end, generation, &BTreeMap::new());
         }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
-        let effect = Effect::Apply { fence: fence.clone(), cloud_id: info.cloud_id.clone(), page };
+        let restamp = self.restamp();
+        let effect = Effect::Apply { fence: fence.clone(), cloud_id: info.cloud_id.clone(), page, restamp };
         self.out.push(effect);
         self.pull.state = State::Applying { end, generation };
     }

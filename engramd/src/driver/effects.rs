@@ -42,8 +42,11 @@ impl Driver {
             }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
             Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
-            Effect::LoadBatch { fence, project, limits } => {
-                self.on_store_counted(Event::BatchLoaded, move |store| store.pending_batch(&fence, &project, limits));
+            Effect::LoadBatch { fence, project, limits, restamp } => {
+                self.on_store_counted(Event::BatchLoaded, move |store| {
+                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
+                    store.pending_batch(&fence, &project, limits)
+                });
             }
             Effect::Settle { fence, project, settlements } => {
                 self.on_store_counted(Event::Settled, move |store| {
@@ -53,8 +56,9 @@ impl Driver {
             Effect::LoadCursors { cloud_id, projects } => {
                 self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
             }
-            Effect::Apply { fence, cloud_id, page } => {
+            Effect::Apply { fence, cloud_id, page, restamp } => {
                 self.on_store_counted(Event::Applied, move |store| {
+                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
                     store.apply_page(&fence, &cloud_id, &page, clock::row_time())
                 });
             }

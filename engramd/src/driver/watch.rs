@@ -1,8 +1,12 @@
-//! Wakes the loop when another process writes to the store (local-store.md, "Living beside the peer").
+//! Wakes the loop when another process writes to the store, or somebody edits `cloud.json` (local-store.md, "Living
+//! beside the peer"; REC-1).
 
 use super::handle::{Command, DriverHandle};
+use crate::config::cloud;
+use crate::daemon::STORE_NAME;
 use notify::{RecursiveMode, Watcher as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -27,20 +31,27 @@ impl Drop for StoreWatcher {
 /// # Errors
 /// What the system says; the loop then finds foreign writes every 30 s.
 pub fn start(data_dir: &Path, driver: DriverHandle) -> notify::Result<StoreWatcher> {
-    let changed = std::sync::Arc::new(Notify::new());
-    let told = std::sync::Arc::clone(&changed);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let of_store = |event: &notify::Event| {
-            !event.kind.is_access()
-                && event
+    let changed = Arc::new(Notify::new());
+    let (told, reloading) = (Arc::clone(&changed), driver.clone());
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+        Ok(event) if event.kind.is_access() => {}
+        Ok(event) => {
+            let named = |name: &str| {
+                event
                     .paths
                     .iter()
-                    .any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("engram.db")))
-        };
-        // A watcher that lost track says so with an error: look then, too.
-        if event.as_ref().map_or(true, of_store) {
-            told.notify_one();
+                    .any(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)))
+            };
+            if named(STORE_NAME) {
+                told.notify_one();
+            }
+            // A token that somebody mended in the file counts at once (REC-1).
+            if named(cloud::FILE_NAME) {
+                reloading.nudge(Command::Reload);
+            }
         }
+        // A watcher that lost track says so with an error: look then, too.
+        Err(_) => told.notify_one(),
     })?;
     watcher.watch(data_dir, RecursiveMode::NonRecursive)?;
     let task = tokio::spawn(async move {

@@ -20,6 +20,7 @@ mod lease;
 mod meta;
 mod open;
 mod pending;
+mod restamp;
 mod rows;
 mod schema;
 pub mod sessions;

@@ -109,8 +109,9 @@ impl Device {
         let answer = match effect {
             Effect::AcquireLease => Event::LeaseAnswered(told(self.store.acquire_lease(&owner, wall_ms, 120_000))),
             Effect::RenewLease(fence) => Event::LeaseRenewed(told(self.store.renew_lease(&fence, wall_ms, 120_000))),
-            Effect::LoadBatch { fence, project, limits } => {
-                Event::BatchLoaded(told(self.store.pending_batch(&fence, &project, limits)))
+            Effect::LoadBatch { fence, project, limits, restamp } => {
+                let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
+                Event::BatchLoaded(told(stamped.and_then(|_| self.store.pending_batch(&fence, &project, limits))))
             }
             Effect::Settle { fence, project, settlements } => {
                 Event::Settled(told(self.store.settle(&fence, &project, &settlements, now)))
@@ -118,8 +119,9 @@ impl Device {
             Effect::LoadCursors { cloud_id, projects } => {
                 Event::CursorsLoaded(told(self.store.cursors(&cloud_id, &projects)))
             }
-            Effect::Apply { fence, cloud_id, page } => {
-                Event::Applied(told(self.store.apply_page(&fence, &cloud_id, &page, now)))
+            Effect::Apply { fence, cloud_id, page, restamp } => {
+                let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
+                Event::Applied(told(stamped.and_then(|_| self.store.apply_page(&fence, &cloud_id, &page, now))))
             }
             Effect::StandIns { fence, project } => Event::StoodIn(told(self.store.stand_ins(&fence, &project, now))),
             Effect::RememberCloud(id) => {
@@ -150,7 +152,7 @@ fn device_id(name: &str) -> String {
 }
 
 /// Virtual time begins on a day in 2026.
-fn wall_ms(now_ms: u64, skew_ms: i64) -> i64 {
+pub(super) fn wall_ms(now_ms: u64, skew_ms: i64) -> i64 {
     1_790_000_000_000 + i64::try_from(now_ms).unwrap_or(i64::MAX) + skew_ms
 }
 

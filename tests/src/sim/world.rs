@@ -1,7 +1,7 @@
 //! The world of one run: devices, the cloud, the network between them, and everything that can go wrong.
 
 use super::cloud::ModelCloud;
-use super::device::{CLOUD_ID, Coming, Device};
+use super::device::{CLOUD_ID, Coming, Device, wall_ms};
 use super::laws;
 use engram_proto::http::health::{HealthReply, Limits};
 use engram_proto::http::push::{PushEntry, PushReply};
@@ -9,6 +9,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::ipc::request::{ListRequest, PromptRequest, RelateRequest, SaveRequest, UpdateRequest};
 use engram_proto::reason::ReasonCode;
+use engram_proto::time::rfc3339_from_ms;
 use engramd::memory;
 use engramd_core::classify::{Failure, Fault, Refusal, classify};
 use engramd_core::{Effect, Event};
@@ -34,7 +35,7 @@ pub struct World {
 }
 
 impl World {
-    /// Makes a world of three devices, with clocks that are off by up to a day.
+    /// Makes a world of three devices, with clocks that are off by up to three days.
     ///
     /// # Panics
     /// Where a store cannot be made.
@@ -43,7 +44,7 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let projects: Vec<_> = ["alpha", "beta"].iter().map(|name| ProjectName::parse(name).expect("a name")).collect();
         let devices = ["a", "b", "c"].iter().map(|name| {
-            let skew_ms = rng.random_range(-80_000_000..80_000_000);
+            let skew_ms = rng.random_range(-260_000_000..260_000_000);
             Device::new(name, skew_ms, &projects, 0)
         });
         let devices = devices.collect();
@@ -85,11 +86,21 @@ impl World {
             }
             if all && self.devices.iter().all(|device| device.listening.is_some()) {
                 laws::conv_1(&self.devices, &self.projects);
+                self.nothing_is_from_the_future();
                 return;
             }
             self.step();
         }
         panic!("liveness: not drained after {LIVENESS_STEPS} steps without faults\n{}", self.state());
+    }
+
+    /// However far ahead a device's clock was, no version wins for longer than a day (merging.md, "Writing").
+    fn nothing_is_from_the_future(&self) {
+        let limit_s = wall_ms(self.now_ms, 0) / 1_000 + 86_400 + 60;
+        for row in &self.cloud.journal {
+            let at_s = row.version.time().map_or(0, |at| at.unix_s());
+            assert!(at_s <= limit_s, "row {} of {:?} is stamped {:?}", row.seq, row.id, row.version.time());
+        }
     }
 
     /// What a faulty server refused is held until somebody says: try again. Here somebody does.
@@ -184,7 +195,7 @@ impl World {
     fn perform(&mut self, at: usize, effect: Effect) {
         match effect {
             Effect::Probe => {
-                let answer = self.fault(false).map_or_else(|| Ok(introduction()), Err);
+                let answer = self.fault(false).map_or_else(|| Ok(introduction(self.now_ms)), Err);
                 self.later(at, Event::Probed(answer), false);
             }
             Effect::Send { project, rows } => self.send(at, &project, &rows),
@@ -325,7 +336,7 @@ fn entry(project: &ProjectName, row: &engramd_core::rows::PendingRow) -> PushEnt
     }
 }
 
-fn introduction() -> HealthReply {
+fn introduction(now_ms: u64) -> HealthReply {
     HealthReply {
         status: "ok".to_owned(),
         service: "engram-cloud".to_owned(),
@@ -333,7 +344,7 @@ fn introduction() -> HealthReply {
         cloud_id: Some(CLOUD_ID.to_owned()),
         capabilities: ["mutation_ids", "project_pull", "long_poll", "large_batch"].map(str::to_owned).to_vec(),
         limits: Some(Limits { push_bytes: 100_000, push_entries: 7, pull_entries: 5 }),
-        time: None,
+        time: Some(rfc3339_from_ms(wall_ms(now_ms, 0))),
     }
 }
 

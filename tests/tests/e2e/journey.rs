@@ -93,3 +93,19 @@ fn conv_5_concurrent_edit_and_delete_agree() {
     assert_eq!(all(&a), all(&b));
     assert_eq!(all(&a).len(), 2);
 }
+
+/// REC-1: a token that was mended in the file counts at once, without a command.
+#[test]
+fn rec_1_a_mended_token_counts_at_once() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let cloud = Cloud::start(&temp.path().join("cloud"));
+    let a = Device::enrolled(&temp.path().join("a"), &cloud, "demo");
+    let file = a.dir.join("cloud.json");
+    let good = std::fs::read_to_string(&file).expect("it");
+    std::fs::write(&file, good.replace("a-token", "no-token")).expect("written");
+    until("the refusal shows", || a.finds_reason("auth_required"));
+    let status = a.ctl(&["status"]);
+    assert!(status.code == 3 && !status.out.contains("no-token"), "SECRET-1: {status:?}");
+    std::fs::write(&file, good).expect("written");
+    until("it is over", || a.ctl(&["status"]).code == 0);
+}
