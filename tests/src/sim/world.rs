@@ -9,7 +9,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::ipc::request::{ListRequest, PromptRequest, RelateRequest, SaveRequest, UpdateRequest};
 use engram_proto::reason::ReasonCode;
-use engram_proto::time::rfc3339_from_ms;
+use engram_proto::time::{RowTime, rfc3339_from_ms};
 use engramd::memory;
 use engramd_core::classify::{Failure, Fault, Refusal, classify};
 use engramd_core::{Effect, Event};
@@ -98,7 +98,7 @@ impl World {
     fn nothing_is_from_the_future(&self) {
         let limit_s = wall_ms(self.now_ms, 0) / 1_000 + 86_400 + 60;
         for row in &self.cloud.journal {
-            let at_s = row.version.time().map_or(0, |at| at.unix_s());
+            let at_s = row.version.time().map_or(0, RowTime::unix_s);
             assert!(at_s <= limit_s, "row {} of {:?} is stamped {:?}", row.seq, row.id, row.version.time());
         }
     }

@@ -114,6 +114,7 @@ CREATE TABLE engramd_conflict (
 CREATE INDEX engramd_mutations_pending ON sync_mutations(project, seq) WHERE acked_at IS NULL;
 CREATE INDEX engramd_mutations_entity ON sync_mutations(project, entity, entity_key, seq);
 CREATE INDEX engramd_sessions_project ON sessions(project, started_at DESC);
+CREATE INDEX engramd_sessions_open ON sessions(project, started_at DESC) WHERE ended_at IS NULL;
 CREATE INDEX engramd_backfill_sessions ON sessions(project);
 CREATE INDEX engramd_observations_hash ON observations(project, normalized_hash) WHERE deleted_at IS NULL;
 CREATE INDEX engramd_observations_created ON observations(project, created_at DESC) WHERE deleted_at IS NULL;
