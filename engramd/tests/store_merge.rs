@@ -223,3 +223,24 @@ fn conv_6_the_loser_of_a_real_conflict_is_kept_once() {
     assert_eq!(lab.one::<i64>(losers), 1);
     assert!(lab.one::<String>("SELECT payload FROM engramd_conflict").contains("mine"));
 }
+
+#[test]
+fn conv_5_a_delete_of_ours_that_was_acknowledged_keeps_older_versions_out() {
+    let mut lab = Lab::new();
+    lab.apply(vec![up(1, "session", session("s1", "/a", 0)), up(2, "observation", observation("o1", "s1", "one", 1))]);
+    let seq = lab.write(Entity::Observation, Op::Delete, gone("o1", "s1", 10, true));
+    lab.ack(seq, 3);
+    assert_eq!(lab.apply(vec![up(4, "observation", observation("o1", "s1", "theirs", 5))]).changed, 0);
+    assert_eq!(lab.title("o1"), None);
+}
+
+#[test]
+fn iso_3_what_waits_keeps_its_text_when_an_older_version_comes_after_its_parent() {
+    let mut lab = Lab::new();
+    lab.apply(vec![up(1, "observation", observation("o1", "s1", "newer", 9))]);
+    // Nobody told the store that this session is what it waits for.
+    lab.write(Entity::Session, Op::Upsert, session("s1", "/a", 0));
+    lab.apply(vec![up(2, "observation", observation("o1", "s1", "older", 3))]);
+    assert_eq!(lab.title("o1").as_deref(), Some("newer"));
+    assert!(lab.store.held().unwrap().is_empty());
+}
