@@ -1,7 +1,7 @@
 //! The thread that writes.
 //!
-//! It takes what waits (group commit), admits batch after batch in one transaction, commits, and only then answers all
-//! of them and wakes who waits for rows. A batch never fails half-way: what can be wrong with it is looked at before
+//! It takes what waits (group commit), admits batch after batch in one transaction, commits, and only then wakes
+//! who waits for rows and answers all of them. A batch never fails half-way: what can be wrong with it is looked at before
 //! its first row, and what the store refuses takes the whole transaction back.
 
 use super::admit::Admission;
@@ -115,10 +115,11 @@ impl Work {
         let (batches, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         match patiently(|| self.commit(&batches)) {
             Ok((outcomes, touched)) => {
+                // First, so that who hears the answer and listens then is not woken for what it knows.
+                self.listeners.wake(&touched);
                 for (answer, outcome) in answers.into_iter().zip(outcomes) {
                     let _ = answer.send(Ok(outcome));
                 }
-                self.listeners.wake(&touched);
             }
             Err(error) => {
                 let error = failed(&error);
