@@ -199,7 +199,10 @@ fn read_file(path: &Path) -> Result<File, String> {
     }
     // The parser's words name line and column and nothing of the content.
     serde_json::from_str(&text)
-        .map_err(|error| format!("{} is not usable (line {}, column {})", path.display(), error.line(), error.column()))
+        .map_err(|error| {
+            let (path, line, column) = (path.display(), error.line(), error.column());
+        format!("{path} is not usable (line {line}, column {column}): mend it, or write it anew with `engramctl cloud login`")
+        })
 }
 
 /// Keeps server and token: written beside the file, flushed, renamed (DUR-1).

@@ -13,7 +13,7 @@ pub enum StoreError {
     #[error("the disk that holds the store is full")]
     Full,
     /// SQLite says that the file is damaged.
-    #[error("the store is damaged: {0}")]
+    #[error("the store is damaged: {0}; restore a backup of the file, or move it away to start anew")]
     Corrupt(String),
     /// A newer program wrote the file.
     #[error("the store has format {found}, this engramd knows up to {known}; upgrade engramd")]
