@@ -3,6 +3,7 @@
 //! [`Journal`] is what a store must do; the contract suite runs against every implementation. The rules that all of
 //! them share stand beside it as plain functions: reading an entry, numbering a row, waking who waits.
 
+pub mod admit;
 pub mod embedded;
 mod entry;
 mod listeners;

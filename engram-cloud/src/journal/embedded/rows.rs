@@ -1,40 +1,12 @@
 //! The statements of the journal's tables, each a function.
 
-use super::super::Told;
+use crate::journal::Told;
+use crate::journal::admit::{Head, Loser, Name, NewHead, NewRow, Taken};
+use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::Version;
-use engram_proto::mutation::{Entity, Op, payload_text};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// A row on its way in.
-pub(super) struct NewRow<'a> {
-    pub(super) seq: i64,
-    pub(super) project: &'a ProjectName,
-    pub(super) entity: &'a str,
-    pub(super) key: &'a str,
-    pub(super) op: &'a str,
-    pub(super) payload: &'a str,
-    pub(super) occurred_at_us: i64,
-    pub(super) hash: &'a str,
-    pub(super) pushed_by: &'a str,
-}
-
-/// The current version of an entity, with the row it stands in.
-pub(super) struct Head {
-    pub(super) told: Told,
-    pub(super) op: String,
-    pub(super) payload: String,
-}
-
-impl Head {
-    /// Reads the version; `None` for a row that makes none, and so merges with nothing.
-    pub(super) fn version(&self, entity: Entity, key: &str) -> Option<Version> {
-        let payload = payload_text(&self.payload).ok()?;
-        Version::read(entity, key, Op::parse(&self.op)?, &payload).ok()
-    }
-}
-
-pub(super) fn told(seq: i64, occurred_at_us: i64) -> Told {
+fn told(seq: i64, occurred_at_us: i64) -> Told {
     Told { seq: seq.unsigned_abs(), occurred_at_us }
 }
 
@@ -43,15 +15,15 @@ pub(super) fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM cloud_mutations")?.query_row([], |row| row.get(0))
 }
 
-pub(super) fn append(connection: &Connection, row: &NewRow<'_>) -> rusqlite::Result<()> {
+pub(super) fn append(connection: &Connection, row: &NewRow) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_mutations
                (seq, project, entity, entity_key, op, payload, occurred_at, version_hash, pushed_by)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     connection.prepare_cached(sql)?.execute(params![
         row.seq,
-        row.project.as_str(),
-        row.entity,
-        row.key,
+        row.name.project.as_str(),
+        row.name.entity,
+        row.name.key,
         row.op,
         row.payload,
         row.occurred_at_us,
@@ -61,121 +33,89 @@ pub(super) fn append(connection: &Connection, row: &NewRow<'_>) -> rusqlite::Res
     Ok(())
 }
 
-pub(super) fn head(
-    connection: &Connection,
-    project: &ProjectName,
-    entity: &str,
-    key: &str,
-) -> rusqlite::Result<Option<Head>> {
+pub(super) fn head(connection: &Connection, name: &Name) -> rusqlite::Result<Option<Head>> {
     let sql = "SELECT m.seq, m.occurred_at, m.op, m.payload FROM cloud_heads h JOIN cloud_mutations m ON m.seq = h.seq
                WHERE h.project = ?1 AND h.entity = ?2 AND h.entity_key = ?3";
     let read = |row: &rusqlite::Row<'_>| {
-        Ok(Head { told: told(row.get(0)?, row.get(1)?), op: row.get(2)?, payload: row.get(3)? })
+        let op: String = row.get(2)?;
+        Ok(Head::read(name, told(row.get(0)?, row.get(1)?), &op, row.get(3)?))
     };
-    connection.prepare_cached(sql)?.query_row(params![project.as_str(), entity, key], read).optional()
+    let params = params![name.project.as_str(), name.entity, name.key];
+    Ok(connection.prepare_cached(sql)?.query_row(params, read).optional()?.flatten())
 }
 
-pub(super) fn set_head(
-    connection: &Connection,
-    project: &ProjectName,
-    key: &str,
-    version: &Version,
-    seq: i64,
-) -> rusqlite::Result<()> {
+pub(super) fn set_head(connection: &Connection, name: &Name, head: &NewHead) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_heads (project, entity, entity_key, seq, session_id, is_deleted)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (project, entity, entity_key)
                DO UPDATE SET seq = ?4, session_id = ?5, is_deleted = ?6";
-    let (entity, session_id) = (version.entity().as_str(), version.session_id());
-    let params = params![project.as_str(), entity, key, seq, session_id, version.is_delete()];
+    let params = params![name.project.as_str(), name.entity, name.key, head.seq, head.session_id, head.is_deleted];
     connection.prepare_cached(sql)?.execute(params)?;
     Ok(())
 }
 
-/// Looks a mutation id up; `true` says that its version lost.
+/// Looks a mutation id up.
 pub(super) fn by_id(
     connection: &Connection,
-    project: &ProjectName,
-    mutation_id: &str,
-) -> rusqlite::Result<Option<(Told, bool)>> {
+    (project, mutation_id): &(ProjectName, String),
+) -> rusqlite::Result<Option<Taken>> {
     let sql = "SELECT m.seq, m.occurred_at, i.is_superseded
                FROM cloud_mutation_ids i JOIN cloud_mutations m ON m.seq = i.seq
                WHERE i.project = ?1 AND i.mutation_id = ?2";
-    let read = |row: &rusqlite::Row<'_>| Ok((told(row.get(0)?, row.get(1)?), row.get(2)?));
+    let read = |row: &rusqlite::Row<'_>| Ok(Taken { told: told(row.get(0)?, row.get(1)?), is_superseded: row.get(2)? });
     connection.prepare_cached(sql)?.query_row(params![project.as_str(), mutation_id], read).optional()
 }
 
 pub(super) fn keep_id(
     connection: &Connection,
-    project: &ProjectName,
-    mutation_id: &str,
-    told: Told,
-    is_superseded: bool,
+    (project, mutation_id): &(ProjectName, String),
+    taken: &Taken,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_mutation_ids (project, mutation_id, seq, is_superseded) VALUES (?1, ?2, ?3, ?4)";
-    let seq = told.seq.cast_signed();
-    connection.prepare_cached(sql)?.execute(params![project.as_str(), mutation_id, seq, is_superseded])?;
+    let seq = taken.told.seq.cast_signed();
+    connection.prepare_cached(sql)?.execute(params![project.as_str(), mutation_id, seq, taken.is_superseded])?;
     Ok(())
 }
 
 /// Finds the last row of an entity of a newer program, and the hash of its content.
-pub(super) fn last_foreign(
-    connection: &Connection,
-    project: &ProjectName,
-    entity: &str,
-    key: &str,
-) -> rusqlite::Result<Option<(Told, String)>> {
+pub(super) fn last_foreign(connection: &Connection, name: &Name) -> rusqlite::Result<Option<(Told, Hash)>> {
     // Named, because the planner takes an index of another order where it knows no statistics.
     let sql = "SELECT seq, occurred_at, version_hash FROM cloud_mutations INDEXED BY cloud_mutations_foreign
                WHERE project = ?1 AND entity = ?2 AND entity_key = ?3
                AND entity NOT IN ('session', 'observation', 'prompt', 'relation')
                ORDER BY seq DESC LIMIT 1";
-    let read = |row: &rusqlite::Row<'_>| Ok((told(row.get(0)?, row.get(1)?), row.get(2)?));
-    connection.prepare_cached(sql)?.query_row(params![project.as_str(), entity, key], read).optional()
+    let read = |row: &rusqlite::Row<'_>| {
+        let hash: String = row.get(2)?;
+        let told = told(row.get(0)?, row.get(1)?);
+        Ok(Hash::from_hex(&hash).map(|hash| (told, hash)))
+    };
+    let params = params![name.project.as_str(), name.entity, name.key];
+    Ok(connection.prepare_cached(sql)?.query_row(params, read).optional()?.flatten())
 }
 
 /// Finds a row of an entity of a newer program that has just this content.
-pub(super) fn seen_foreign(
-    connection: &Connection,
-    project: &ProjectName,
-    entity: &str,
-    key: &str,
-    hash: &str,
-) -> rusqlite::Result<Option<Told>> {
+pub(super) fn seen_foreign(connection: &Connection, (name, hash): &(Name, Hash)) -> rusqlite::Result<Option<Told>> {
     let sql = "SELECT seq, occurred_at FROM cloud_mutations INDEXED BY cloud_mutations_foreign_hash
                WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND version_hash = ?4
                AND entity NOT IN ('session', 'observation', 'prompt', 'relation')
                ORDER BY seq DESC LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| Ok(told(row.get(0)?, row.get(1)?));
-    connection.prepare_cached(sql)?.query_row(params![project.as_str(), entity, key, hash], read).optional()
-}
-
-/// A version that lost, as it is kept.
-pub(super) struct Loser<'a> {
-    pub(super) project: &'a ProjectName,
-    pub(super) entity: &'a str,
-    pub(super) key: &'a str,
-    pub(super) digest: &'a str,
-    pub(super) op: &'a str,
-    pub(super) payload: &'a str,
-    pub(super) base: Option<&'a str>,
-    pub(super) winner_seq: i64,
-    pub(super) occurred_at_us: i64,
-    pub(super) pushed_by: &'a str,
+    let params = params![name.project.as_str(), name.entity, name.key, hash.to_string()];
+    connection.prepare_cached(sql)?.query_row(params, read).optional()
 }
 
 /// Records a version that lost on arrival, once.
-pub(super) fn keep_superseded(connection: &Connection, loser: &Loser<'_>, has_text: bool) -> rusqlite::Result<()> {
+pub(super) fn keep_superseded(connection: &Connection, loser: &Loser) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_superseded
                (project, entity, entity_key, digest, op, payload, base, lost_to_seq, occurred_at, pushed_by)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute(params![
-        loser.project.as_str(),
-        loser.entity,
-        loser.key,
+        loser.name.project.as_str(),
+        loser.name.entity,
+        loser.name.key,
         loser.digest,
         loser.op,
-        has_text.then_some(loser.payload),
+        loser.payload,
         loser.base,
         loser.winner_seq,
         loser.occurred_at_us,
@@ -185,14 +125,14 @@ pub(super) fn keep_superseded(connection: &Connection, loser: &Loser<'_>, has_te
 }
 
 /// Records the loser of a conflict with its text, once.
-pub(super) fn keep_conflict(connection: &Connection, loser: &Loser<'_>) -> rusqlite::Result<()> {
+pub(super) fn keep_conflict(connection: &Connection, loser: &Loser) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_conflicts
                (project, entity, entity_key, digest, op, payload, base, winner_seq, occurred_at, pushed_by)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, ''), ?8, ?9, ?10) ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute(params![
-        loser.project.as_str(),
-        loser.entity,
-        loser.key,
+        loser.name.project.as_str(),
+        loser.name.entity,
+        loser.name.key,
         loser.digest,
         loser.op,
         loser.payload,
@@ -207,8 +147,7 @@ pub(super) fn keep_conflict(connection: &Connection, loser: &Loser<'_>) -> rusql
 /// Lists the live prompts of a session.
 pub(super) fn live_prompts(
     connection: &Connection,
-    project: &ProjectName,
-    session_id: &str,
+    (project, session_id): &(ProjectName, String),
 ) -> rusqlite::Result<Vec<String>> {
     let sql = "SELECT entity_key FROM cloud_heads
                WHERE project = ?1 AND session_id = ?2 AND entity = 'prompt' AND is_deleted = 0 ORDER BY entity_key";

@@ -4,10 +4,10 @@
 //! who waits for rows and answers all of them. A batch never fails half-way: what can be wrong with it is looked at before
 //! its first row, and what the store refuses takes the whole transaction back.
 
-use super::admit::Admission;
-use super::controls;
 use super::open::OpenError;
+use super::{controls, facts};
 use crate::clock::Clock;
+use crate::journal::admit::Admission;
 use crate::journal::{Batch, Control, JournalError, Listeners, Pushed};
 use crate::keep::DataDir;
 use engram_proto::id::ProjectName;
@@ -132,11 +132,12 @@ impl Work {
 
     fn commit(&mut self, batches: &[Batch]) -> rusqlite::Result<(Vec<Pushed>, BTreeSet<ProjectName>)> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut admission = Admission::begin(&transaction, self.clock.now_us())?;
-        let outcomes = batches.iter().map(|batch| admission.batch(batch)).collect::<rusqlite::Result<_>>()?;
-        let touched = admission.touched();
+        let mut admission = Admission::new(facts::load(&transaction, batches)?, self.clock.now_us());
+        let outcomes = batches.iter().map(|batch| admission.batch(batch)).collect();
+        let changes = admission.changes();
+        facts::write(&transaction, &changes)?;
         transaction.commit()?;
-        Ok((outcomes, touched))
+        Ok((outcomes, changes.touched()))
     }
 }
 

@@ -1,0 +1,59 @@
+//! The two ends of a transaction: what admission has to know, and what it decided.
+
+use super::{controls, rows};
+use crate::journal::Batch;
+use crate::journal::admit::{Changes, Facts, Name};
+use engram_proto::mutation::Entity;
+use rusqlite::Connection;
+
+/// Answers what these batches need to know.
+pub(super) fn load(connection: &Connection, batches: &[Batch]) -> rusqlite::Result<Facts> {
+    let mut facts = Facts::asked_by(batches);
+    facts.last_seq = rows::last_seq(connection)?;
+    for (project, control) in &mut facts.paused {
+        *control = controls::paused(connection, project)?;
+    }
+    for (id, taken) in &mut facts.ids {
+        *taken = rows::by_id(connection, id)?;
+    }
+    for (name, head) in &mut facts.heads {
+        *head = rows::head(connection, name)?;
+    }
+    for (name, last) in &mut facts.last_foreign {
+        *last = rows::last_foreign(connection, name)?;
+    }
+    for (question, told) in &mut facts.seen_foreign {
+        *told = rows::seen_foreign(connection, question)?;
+    }
+    facts.ask_live_prompts(batches);
+    let sessions: Vec<_> = facts.live_prompts.keys().cloned().collect();
+    for session in sessions {
+        for key in rows::live_prompts(connection, &session)? {
+            let name = Name::known(&session.0, Entity::Prompt, &key);
+            if let Some(head) = rows::head(connection, &name)? {
+                facts.add_live_prompt(&session.1, name, head);
+            }
+        }
+    }
+    Ok(facts)
+}
+
+/// Writes what was decided.
+pub(super) fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    for row in &changes.rows {
+        rows::append(connection, row)?;
+    }
+    for (name, head) in &changes.heads {
+        rows::set_head(connection, name, head)?;
+    }
+    for (id, taken) in &changes.ids {
+        rows::keep_id(connection, id, taken)?;
+    }
+    for loser in &changes.superseded {
+        rows::keep_superseded(connection, loser)?;
+    }
+    for loser in &changes.conflicts {
+        rows::keep_conflict(connection, loser)?;
+    }
+    Ok(())
+}
