@@ -15,7 +15,7 @@ use engram_proto::ipc::PROTOCOL;
 use engram_proto::time::rfc3339_from_ms;
 use engramd_core::health::Who;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,7 +74,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         tracing::warn!(path = %options.data_dir.display(), "the data directory was open to others; it is 0700 now");
     }
     let _lock = DataDirLock::take(&options.data_dir)?;
-    let (store, thread) = open_store(&options).await?;
+    let (store, thread, backup) = open_store(&options).await?;
     let listener = match service::handed_socket() {
         Some(fd) => ipc::from_fd(fd, &options.socket)?,
         None => ipc::bind(&options.socket)?,
@@ -87,6 +87,11 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         .inspect_err(|error| tracing::warn!(%error, "writes of other processes are found every 30 s only"));
     if let Err(error) = driver::network::listen(handle.clone()) {
         tracing::warn!(%error, "changes of the network are found by the next attempt only");
+    }
+    if let Some(backup) = backup {
+        let message =
+            format!("the store was brought forward from an older age; a copy from before is {}", backup.display());
+        handle.tell(Command::Note("store_brought_forward", None, message)).await;
     }
     resume_backfills(&context).await;
     drop(context);
@@ -111,13 +116,16 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     Ok(())
 }
 
-async fn open_store(options: &Options) -> Result<(StoreHandle, JoinHandle<()>), DaemonError> {
+/// Opens the store; tells too where a copy went, if it had to be brought forward.
+async fn open_store(options: &Options) -> Result<(StoreHandle, JoinHandle<()>, Option<PathBuf>), DaemonError> {
     let path = options.data_dir.join(STORE_NAME);
     let opening = path.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let mut store = Store::open(&opening, clock::row_time())?;
         store.set_stopwatch(clock::mono_ms);
-        StoreHandle::spawn(store, Some(&opening))
+        let backup = store.backup().map(Path::to_owned);
+        let (handle, thread) = StoreHandle::spawn(store, Some(&opening))?;
+        Ok((handle, thread, backup))
     });
     let opened = opened.await.unwrap_or_else(|error| Err(StoreError::Invalid(error.to_string())));
     opened.map_err(|source| DaemonError::Store { path, source })

@@ -133,6 +133,9 @@ const GROWING: [&str; 8] = [
 /// one page, and steps of a walk that is bounded by its own limit.
 const ON_PURPOSE: [&str; 1] = ["count(*) FROM sync_mutations INDEXED BY engramd_mutations_pending"];
 
+/// What no loop runs: dumps for tests, and the one walk through a store of an older age.
+const ONCE: [&str; 2] = ["dump.rs", "schema/older.rs"];
+
 #[test]
 fn cost_1_no_statement_of_the_loop_scans_a_table_that_grows() {
     let statements = statements();
@@ -180,7 +183,7 @@ fn statements() -> Vec<String> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.extension().is_some_and(|ext| ext == "rs") && path.file_name().unwrap() != "dump.rs" {
+            } else if path.extension().is_some_and(|ext| ext == "rs") && !ONCE.iter().any(|name| path.ends_with(name)) {
                 found.extend(literals(&std::fs::read_to_string(path).unwrap()));
             }
         }

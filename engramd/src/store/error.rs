@@ -23,6 +23,14 @@ pub enum StoreError {
         /// The newest major that this program knows.
         known: u32,
     },
+    /// Another program made the file.
+    #[error("it is an SQLite file of another program (its tables: {0}); move it away, or name another --data-dir")]
+    Foreign(String),
+    /// The copy that is made before a store is brought forward could not be made.
+    #[error(
+        "no backup could be made before bringing it forward: {0}; nothing was changed: make room, then start again"
+    )]
+    Backup(String),
     /// The fence that was presented is no longer the last one granted (OWN-2).
     #[error("the sync lease was lost to another process")]
     LeaseLost,
@@ -36,7 +44,7 @@ pub enum StoreError {
     #[error("the store is closed")]
     Gone,
     /// The file could not be created or opened.
-    #[error("the store's file cannot be opened")]
+    #[error("the file cannot be created or opened: {0}; check who owns it and its directory")]
     File(#[source] std::io::Error),
     /// Anything else that SQLite says.
     #[error("SQLite: {0}")]
@@ -53,7 +61,13 @@ impl StoreError {
             Self::Corrupt(_) => Some(ReasonCode::StoreCorrupt),
             Self::Newer { .. } => Some(ReasonCode::StoreNewer),
             Self::LeaseLost => Some(ReasonCode::LeaseHeldElsewhere),
-            Self::NotFound(_) | Self::Invalid(_) | Self::Gone | Self::File(_) | Self::Sqlite(_) => None,
+            Self::NotFound(_)
+            | Self::Invalid(_)
+            | Self::Gone
+            | Self::File(_)
+            | Self::Foreign(_)
+            | Self::Backup(_)
+            | Self::Sqlite(_) => None,
         }
     }
 

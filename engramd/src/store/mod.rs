@@ -5,6 +5,7 @@
 
 mod apply;
 mod backfill;
+mod backup;
 mod conflict;
 mod counts;
 mod cursor;
@@ -35,6 +36,7 @@ pub use error::StoreError;
 pub use open::open_reader;
 pub use rows::observation::normalized_hash;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::path::{Path, PathBuf};
 pub use thread::{StoreGone, StoreHandle};
 
 /// The writing connection to `engram.db`.
@@ -46,6 +48,7 @@ pub struct Store {
     counts: counts::Cache,
     commits: u64,
     stopwatch: fn() -> u64,
+    backup: Option<PathBuf>,
 }
 
 impl Store {
@@ -53,6 +56,12 @@ impl Store {
     #[must_use]
     pub fn device_id(&self) -> &str {
         &self.device_id
+    }
+
+    /// Returns where a store of an older age was copied to before it was brought forward, if that was at this opening.
+    #[must_use]
+    pub fn backup(&self) -> Option<&Path> {
+        self.backup.as_deref()
     }
 
     /// Runs a closure in one transaction that has the write lock from its start, and commits what returns `Ok`.

@@ -23,7 +23,8 @@ impl Store {
     /// Nothing is scanned: a file that is up to date costs a few pages, however large it is.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] for a file of a newer program, and whatever the file system or SQLite says.
+    /// [`StoreError::Newer`] for a file of a newer program, [`StoreError::Foreign`] for one of another program, neither
+    /// of which is touched, and whatever the file system or SQLite says.
     pub fn open(path: &Path, now: RowTime) -> Result<Self, StoreError> {
         create_private(path).map_err(StoreError::File)?;
         let conn = Connection::open_with_flags(
@@ -31,8 +32,9 @@ impl Store {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_CREATE,
         )?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
+        schema::check(&conn)?;
         switch_to_wal(&conn)?;
-        Self::set_up(conn, now)
+        Self::set_up(conn, Some(path), now)
     }
 
     /// Opens a store that lives as long as the value.
@@ -40,7 +42,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn open_in_memory(now: RowTime) -> Result<Self, StoreError> {
-        Self::set_up(Connection::open_in_memory()?, now)
+        Self::set_up(Connection::open_in_memory()?, None, now)
     }
 
     /// Opens a store that lives as long as the value, under a device id of the caller's: a simulation draws none.
@@ -54,7 +56,7 @@ impl Store {
         Ok(store)
     }
 
-    fn set_up(mut conn: Connection, now: RowTime) -> Result<Self, StoreError> {
+    fn set_up(mut conn: Connection, path: Option<&Path>, now: RowTime) -> Result<Self, StoreError> {
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -62,12 +64,12 @@ impl Store {
         // Without this, statements are planned anew whenever a value is bound, which costs more than running them.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        schema::bring_forward(&mut conn, now)?;
+        let backup = schema::bring_forward(&mut conn, path, now)?;
         let device_id =
             meta::get(&conn, meta::DEVICE_ID)?.ok_or_else(|| StoreError::Corrupt("it has no device id".to_owned()))?;
         let data_version = data_version(&conn)?;
         let counts = counts::Cache::default();
-        Ok(Self { conn, device_id, data_version, counts, commits: 0, stopwatch: || 0 })
+        Ok(Self { conn, device_id, data_version, counts, commits: 0, stopwatch: || 0, backup })
     }
 }
 

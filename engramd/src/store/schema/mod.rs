@@ -3,10 +3,13 @@
 //! A major that this program does not know is refused; a minor only adds, so a newer one is no obstacle. Each step runs
 //! once, in one transaction; a file that has them all is opened without touching a table.
 
+mod older;
+
 use super::error::StoreError;
-use super::meta;
+use super::{backup, meta};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use std::path::{Path, PathBuf};
 
 /// The newest major this program knows.
 const MAJOR: u32 = 1;
@@ -17,26 +20,50 @@ const STEPS: &[(u32, u32, &[&str])] = &[(1, 0, &[include_str!("v1_shared.sql"), 
 /// Where the version stands in `engramd_meta`, as `major.minor`.
 const KEY: &str = "schema";
 
+/// Refuses a file of a newer program, or of another one, by reading alone.
+pub(super) fn check(conn: &Connection) -> Result<(), StoreError> {
+    match found(conn)? {
+        None => older::refuse_foreign(conn),
+        found => is_current(found).map(drop),
+    }
+}
+
 /// Brings a file forward to the newest version; does nothing to one that is there.
-pub(super) fn bring_forward(conn: &mut Connection, now: RowTime) -> Result<(), StoreError> {
+///
+/// A store of an older age of the Go program is copied first; returns where to. All of the rest is one transaction.
+pub(super) fn bring_forward(
+    conn: &mut Connection,
+    path: Option<&Path>,
+    now: RowTime,
+) -> Result<Option<PathBuf>, StoreError> {
     if is_current(found(conn)?)? {
-        return Ok(());
+        return Ok(None);
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read again under the lock: another process may have done it meanwhile.
     let before = found(&tx)?;
+    let older = before.is_none() && older::is_older(&tx)?;
+    // Nobody else can write now, so the copy is what the rest of the transaction begins with.
+    let copy = path.filter(|_| older).map(|path| backup::make(path, now)).transpose()?;
+    if older {
+        older::add_columns(&tx)?;
+    }
     for &(major, minor, statements) in STEPS.iter().filter(|&&(major, minor, _)| before < Some((major, minor))) {
         for sql in statements {
             tx.execute_batch(sql)?;
         }
         meta::set(&tx, KEY, Some(&format!("{major}.{minor}")))?;
     }
+    if older {
+        older::fill(&tx)?;
+    }
     tx.prepare_cached("INSERT OR IGNORE INTO sync_state (target_key, updated_at) VALUES ('cloud', ?1)")?
         .execute([now.to_string()])?;
     if meta::get(&tx, meta::DEVICE_ID)?.is_none() {
         meta::set(&tx, meta::DEVICE_ID, Some(&uuid::Uuid::new_v4().to_string()))?;
     }
-    Ok(tx.commit()?)
+    tx.commit()?;
+    Ok(copy)
 }
 
 /// Reads the version a file has; `None` where we were never here.
