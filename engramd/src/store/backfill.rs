@@ -121,7 +121,8 @@ fn queue(
 ) -> Result<(), StoreError> {
     let told: bool = tx
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM sync_mutations WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)
+            "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+                     WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark')
                  OR EXISTS (SELECT 1 FROM engramd_version WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
         )?
         .query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?;

@@ -58,7 +58,7 @@ fn journal(conn: &Connection, project: &ProjectName, remote: &Version, key: &str
     let mut statement = conn.prepare_cached(
         "SELECT m.op, m.payload, j.base, j.cloud_seq
          FROM sync_mutations AS m INDEXED BY engramd_mutations_entity LEFT JOIN engramd_journal AS j ON j.seq = m.seq
-         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3",
+         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark'",
     )?;
     let mut rows = statement.query(params![project.as_str(), entity.as_str(), key])?;
     let mut entries = Vec::new();

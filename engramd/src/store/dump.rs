@@ -40,7 +40,7 @@ const KEYS: [(Entity, &str); 5] = [
 ];
 
 impl Store {
-    /// Counts a project's journal by state, row by row: for tests and the simulator, which compare the sum.
+    /// Counts a project's journal by state, row by row, without marks: for tests and the simulator, which compare the sum.
     ///
     /// # Errors
     /// What SQLite says.
@@ -49,7 +49,7 @@ impl Store {
             "SELECT m.acked_at IS NOT NULL, j.void IS NOT NULL, h.id IS NOT NULL
              FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
                  LEFT JOIN engramd_held AS h ON h.journal_seq = m.seq
-             WHERE m.project = ?1",
+             WHERE m.project = ?1 AND j.void IS NOT 'mark'",
         )?;
         let mut rows = statement.query([project.as_str()])?;
         let mut books = Ack2::default();

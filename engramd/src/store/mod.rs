@@ -18,6 +18,7 @@ mod held;
 mod held_release;
 pub mod journal;
 mod lease;
+mod mark;
 mod meta;
 mod open;
 mod pending;

@@ -4,7 +4,7 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{conflict, versions};
+use super::super::{conflict, mark, versions};
 use super::Applying;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
@@ -70,8 +70,21 @@ impl Applying<'_> {
         }
         if let Some(after) = &after {
             versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+            self.mark((project, key), known.as_ref(), after)?;
         }
         self.place((project, key), &merged, found.as_ref(), row)
+    }
+
+    /// Leaves the mark of what is known now and was not before, and of what a row of ours only says that it was written.
+    fn mark(&self, name: (&ProjectName, &str), before: Option<&Version>, after: &Version) -> Result<(), StoreError> {
+        let entity = after.entity();
+        match before {
+            // A stand-in left one already, and one id may occur in several projects.
+            None if entity == Entity::Session => mark::ensure(self.conn, name, entity, self.now),
+            None => mark::leave(self.conn, name, entity, self.now),
+            Some(before) if after.is_delete() && !before.is_delete() => mark::ensure(self.conn, name, entity, self.now),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Settles the entity's open rows against a version that the cloud holds: equal ones are acknowledged, those that

@@ -166,8 +166,9 @@ impl Applying<'_> {
             None => {}
         }
         let mut journal = self.conn.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM sync_mutations WHERE target_key = 'cloud' AND entity = 'observation'
-             AND entity_key = ?1 AND op = 'delete')",
+            "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+             WHERE m.target_key = 'cloud' AND m.entity = 'observation' AND m.entity_key = ?1 AND m.op = 'delete'
+                 AND j.void IS NOT 'mark')",
         )?;
         let gone = journal.query_row([sync_id], |row| row.get(0))?;
         Ok(if gone { End::Gone } else { End::Missing })

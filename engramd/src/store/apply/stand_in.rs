@@ -2,11 +2,11 @@
 
 use super::super::error::StoreError;
 use super::super::rows::session;
-use super::super::{Store, held, lease};
+use super::super::{Store, held, lease, mark};
 use super::{Applying, waits_for_session};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::RECOVERED_DIRECTORY;
-use engram_proto::mutation::{payload_text, text_of};
+use engram_proto::mutation::{Entity, payload_text, text_of};
 use engram_proto::time::{RowTime, row_text};
 use engramd_core::rows::{Applied, Fence};
 use rusqlite::{Connection, params};
@@ -43,6 +43,7 @@ impl Applying<'_> {
     fn stand_in(&mut self, project: &ProjectName, id: &str, payload: &str) -> Result<(), StoreError> {
         if !session::exists(self.conn, id)? {
             insert(self.conn, project, id, time_of(payload))?;
+            mark::ensure(self.conn, (project, id), Entity::Session, self.now)?;
         }
         self.replay(&waits_for_session(id))
     }
