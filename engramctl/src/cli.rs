@@ -120,6 +120,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Held(cmd::held::HeldCommand),
     #[command(subcommand)]
+    Conflicts(cmd::conflicts::ConflictsCommand),
+    #[command(subcommand)]
     Session(cmd::session::SessionCommand),
     #[command(after_help = cmd::save::SAVE_EXAMPLES)]
     Save(cmd::save::SaveArgs),

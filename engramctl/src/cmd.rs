@@ -4,6 +4,7 @@
 
 pub(crate) mod change;
 pub(crate) mod cloud;
+pub(crate) mod conflicts;
 pub(crate) mod events;
 pub(crate) mod find;
 pub(crate) mod held;
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CtlError> {
         Command::Unenroll(args) => projects::unenroll(globals, args, out).await,
         Command::Projects => projects::list(globals, out).await,
         Command::Held(command) => held::run(globals, command, out).await,
+        Command::Conflicts(command) => conflicts::run(globals, command, out).await,
         Command::Session(command) => session::run(globals, command, out).await,
         Command::Save(args) => save::save(globals, args, out).await,
         Command::Prompt(args) => save::prompt(globals, args, out).await,

@@ -1,6 +1,7 @@
 //! Values in, text out. Nothing here reads a clock, a terminal or the environment: it is all in [`View`].
 
 pub(crate) mod cloud;
+pub(crate) mod conflicts;
 pub(crate) mod events;
 pub(crate) mod held;
 pub(crate) mod memory;

@@ -61,17 +61,25 @@ impl MemoryError {
 
     /// Carries a refusal out of a transaction, which is rolled back on the way.
     pub(super) fn write<R>(store: &mut Store, f: impl FnOnce(&Transaction<'_>) -> Result<R, Self>) -> Result<R, Self> {
+        Self::carried(|refusal| store.write(|tx| f(tx).map_err(|error| error.aside(refusal))))
+    }
+
+    /// Runs what ends with a refusal that was laid [`aside`](Self::aside).
+    pub(super) fn carried<R>(run: impl FnOnce(&mut Option<Self>) -> Result<R, StoreError>) -> Result<R, Self> {
         let mut refusal = None;
-        let done = store.write(|tx| {
-            f(tx).map_err(|error| match error {
-                Self::Store(error) => error,
-                error => {
-                    refusal = Some(error);
-                    StoreError::Invalid(String::new())
-                }
-            })
-        });
+        let done = run(&mut refusal);
         done.map_err(|error| refusal.unwrap_or(Self::Store(error)))
+    }
+
+    /// Lays a refusal aside and returns the error that rolls the transaction back.
+    pub(super) fn aside(self, refusal: &mut Option<Self>) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            error => {
+                *refusal = Some(error);
+                StoreError::Invalid(String::new())
+            }
+        }
     }
 
     pub(super) fn invalid(field: &'static str, reason: &str, hint: &str) -> Self {

@@ -15,9 +15,9 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 const DUPLICATE_WINDOW_S: i64 = 15 * 60;
 
 /// A memory that passed the text rules.
-struct Clean {
+pub(super) struct Clean {
     project: ProjectName,
-    body: ObservationBody,
+    pub(super) body: ObservationBody,
     hash: String,
 }
 
@@ -44,7 +44,8 @@ pub fn save(store: &mut Store, request: &SaveRequest, now: &Now) -> Result<Saved
     })
 }
 
-fn clean(request: &SaveRequest) -> Result<Clean, MemoryError> {
+/// Applies the text rules to a memory as it was typed.
+pub(super) fn clean(request: &SaveRequest) -> Result<Clean, MemoryError> {
     let content = text::clean_required("content", &request.content, "give it as the last argument, --file F or -")?;
     let title = match text::clean("title", &request.title)? {
         blank if blank.is_empty() => text::derived_title(&content),

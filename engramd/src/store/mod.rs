@@ -7,6 +7,7 @@ mod apply;
 mod backfill;
 mod backup;
 mod conflict;
+mod conflict_list;
 mod counts;
 mod cursor;
 mod desired;
@@ -31,6 +32,7 @@ mod state;
 mod thread;
 pub mod versions;
 
+pub use conflict_list::{Lost, conflict, conflicts};
 pub use desired::PauseNote;
 pub use dump::Ack2;
 pub use error::StoreError;

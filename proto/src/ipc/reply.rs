@@ -1,5 +1,6 @@
 //! What the daemon answers.
 
+use super::conflict::{ConflictDetail, ConflictRow, Restored};
 use crate::health::{ProjectStatus, StatusReport};
 use crate::reason::{Exit, ReasonCode};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,12 @@ pub enum Reply {
     Held(Vec<HeldRow>),
     /// One held row with its payload.
     HeldRow(Box<HeldDetail>),
+    /// Lost versions; an answer longer than a frame comes in several.
+    Conflicts(Vec<ConflictRow>),
+    /// One of them in full.
+    Conflict(Box<ConflictDetail>),
+    /// One that was brought back.
+    Restored(Restored),
     /// A session.
     Session(SessionRow),
     /// Sessions.

@@ -72,6 +72,18 @@ pub enum RequestBody {
         /// Its number.
         id: i64,
     },
+    /// Versions that lost a conflict.
+    ConflictList,
+    /// One of them in full.
+    ConflictShow {
+        /// Its number.
+        id: i64,
+    },
+    /// Write one of them again, as a new edit.
+    ConflictRestore {
+        /// Its number.
+        id: i64,
+    },
     /// Open a session.
     SessionStart(SessionStart),
     /// End a session.

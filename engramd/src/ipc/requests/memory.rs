@@ -6,7 +6,8 @@ use crate::clock;
 use crate::driver;
 use crate::driver::handle::Command;
 use crate::memory::{self, MemoryError, Now};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
+use engram_proto::ipc::conflict::ConflictRow;
 use engram_proto::ipc::reply::{Failure, Found, Observation, Reply};
 use engram_proto::ipc::request::RequestBody;
 use rusqlite::Connection;
@@ -29,6 +30,14 @@ pub(super) async fn answer(cx: &Context, body: RequestBody, to: &Responder) -> R
         RequestBody::Relate(request) => {
             write(cx, move |s, now| memory::relate(s, &request, now).map(Reply::Related)).await
         }
+        RequestBody::ConflictRestore { id } => {
+            write(cx, move |s, now| memory::restore(s, id, now).map(Reply::Restored)).await
+        }
+        RequestBody::ConflictShow { id } => read(cx, move |conn| conflict(conn, id)).await,
+        RequestBody::ConflictList => match read(cx, |conn| Ok(store::conflicts(conn)?)).await {
+            Ok(lost) => return in_frames(to, lost, conflict_bytes, Reply::Conflicts).await,
+            Err(failure) => Err(failure),
+        },
         RequestBody::SessionStart(request) => {
             write(cx, move |s, now| memory::session_start(s, &request, now).map(Reply::Session)).await
         }
@@ -78,6 +87,11 @@ async fn read<R: Send + 'static>(
     result.map_err(|error: StoreError| MemoryError::Store(error)).flatten().map_err(|error| error.failure())
 }
 
+fn conflict(conn: &Connection, id: i64) -> Result<Reply, MemoryError> {
+    let detail = store::conflict(conn, id)?.ok_or_else(|| memory::missing_conflict(id))?;
+    Ok(Reply::Conflict(Box::new(detail)))
+}
+
 /// Sends a list in as many frames as it needs (ctl.md).
 async fn in_frames<T>(
     to: &Responder,
@@ -99,6 +113,10 @@ async fn in_frames<T>(
 
 fn observation_bytes(one: &Observation) -> usize {
     one.content.len() + one.title.len() + 512
+}
+
+fn conflict_bytes(one: &ConflictRow) -> usize {
+    one.title.len() + 512
 }
 
 fn found_bytes(one: &Found) -> usize {
