@@ -139,6 +139,10 @@ pub(crate) enum Command {
     Search(cmd::find::SearchArgs),
     #[command(after_help = cmd::change::RELATE_EXAMPLES)]
     Relate(cmd::change::RelateArgs),
+    #[command(after_help = cmd::pages::COMPLETIONS_EXAMPLES)]
+    Completions(cmd::pages::CompletionsArgs),
+    #[command(after_help = cmd::pages::MAN_EXAMPLES)]
+    Man(cmd::pages::ManArgs),
     /// Show the version of this program and of the daemon
     #[command(after_help = cmd::version::EXAMPLES)]
     Version,

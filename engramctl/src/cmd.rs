@@ -8,6 +8,7 @@ pub(crate) mod conflicts;
 pub(crate) mod events;
 pub(crate) mod find;
 pub(crate) mod held;
+pub(crate) mod pages;
 pub(crate) mod pause;
 pub(crate) mod projects;
 pub(crate) mod save;
@@ -48,6 +49,8 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CtlError> {
         Command::List(args) => find::list(globals, args, out).await,
         Command::Search(args) => find::search(globals, args, out).await,
         Command::Relate(args) => change::relate(globals, args, out).await,
+        Command::Completions(args) => pages::completions(&args, out),
+        Command::Man(args) => pages::man(args, out),
         Command::Version => version::run(globals, out).await,
     }
 }

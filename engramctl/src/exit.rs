@@ -25,6 +25,14 @@ pub(crate) enum CtlError {
     /// A file or standard input could not be used.
     #[error("{0}")]
     Input(String),
+    /// Files that were asked for could not be written.
+    #[error("{message}")]
+    Pages {
+        /// Where, and why.
+        message: String,
+        /// What would be right.
+        hint: String,
+    },
     /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
@@ -56,9 +64,12 @@ impl CtlError {
             Self::Told(failure) => failure.exit,
             Self::Connect(error) => error.exit(),
             Self::Usage { .. } => Exit::Usage,
-            Self::Input(_) | Self::Output(_) | Self::Runtime(_) | Self::Unexpected(_) | Self::NoProgress { .. } => {
-                Exit::Failed
-            }
+            Self::Input(_)
+            | Self::Pages { .. }
+            | Self::Output(_)
+            | Self::Runtime(_)
+            | Self::Unexpected(_)
+            | Self::NoProgress { .. } => Exit::Failed,
         }
     }
 
@@ -69,7 +80,7 @@ impl CtlError {
             Self::Connect(error) => error.reason_code(),
             Self::Usage { .. } => "usage",
             Self::Input(_) => "input_unreadable",
-            Self::Output(_) => "output_unwritable",
+            Self::Pages { .. } | Self::Output(_) => "output_unwritable",
             Self::Runtime(_) => "internal_error",
             Self::Unexpected(_) => "unexpected_answer",
             Self::NoProgress { .. } => "no_progress",
@@ -81,7 +92,7 @@ impl CtlError {
         match self {
             Self::Told(failure) => failure.hint.clone(),
             Self::Connect(error) => error.hint(),
-            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Usage { hint, .. } | Self::Pages { hint, .. } => Some(hint.clone()),
             Self::NoProgress { .. } => Some("engramctl status".to_owned()),
             Self::Unexpected(_) => Some("engramctl version".to_owned()),
             Self::Input(_) | Self::Output(_) | Self::Runtime(_) => None,

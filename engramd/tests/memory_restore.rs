@@ -9,7 +9,7 @@ use engram_proto::merge::{Version, merge};
 use engram_proto::mutation::{Entity, Op};
 use engramd::memory::{self, MemoryError};
 use engramd::store;
-use memory_support::{Desk, a_save};
+use memory_support::Desk;
 use serde_json::{Value, json};
 use store_support::{at, gone, observation, prompt, relation, row, session, up};
 
@@ -84,8 +84,7 @@ fn conv_6_a_text_that_lost_to_a_delete_comes_back() {
     for hard in [false, true] {
         let common = observation("o1", "s1", "common", 1);
         let mine = observation("o1", "s1", "mine", 10);
-        let mut desk =
-            rivals(Entity::Observation, common, (Op::Upsert, mine), ("delete", gone("o1", "s1", 20, hard)));
+        let mut desk = rivals(Entity::Observation, common, (Op::Upsert, mine), ("delete", gone("o1", "s1", 20, hard)));
         let (id, over) = (conflicts(&desk)[0].id, desk.lab.version(Entity::Observation, "o1"));
         assert_eq!(restore(&mut desk, id).unwrap(), "restored", "hard: {hard}");
         let row = desk.get("o1").unwrap();
@@ -172,8 +171,7 @@ fn what_cannot_come_back_is_refused_and_stays_listed() {
     assert!(failure.hint.unwrap().starts_with("engramctl prompt"));
     assert_eq!((desk.everything(), conflicts(&desk).len()), (before, 1));
 
-    let mut desk =
-        rivals(Entity::Prompt, common, (Op::Upsert, mine), ("upsert", prompt("p1", "s1", "theirs", 20)));
+    let mut desk = rivals(Entity::Prompt, common, (Op::Upsert, mine), ("upsert", prompt("p1", "s1", "theirs", 20)));
     let (id, over) = (conflicts(&desk)[0].id, desk.lab.version(Entity::Prompt, "p1").unwrap());
     assert_eq!(restore(&mut desk, id).unwrap(), "restored", "a prompt that is there can be written again");
     last_wins(&desk, &over);
@@ -186,15 +184,8 @@ fn a_restored_text_goes_through_the_text_rules() {
     let common = observation("o1", "s1", "common", 1);
     let mut theirs = field(observation("o1", "s1", "", 10), "content", "said <private>secret</private> aloud");
     theirs["revision_count"] = 1.into();
-    let mut desk = Desk::new();
-    let saved = desk.save(&a_save("x", "y"));
-    assert!(!saved.sync_id.is_empty());
-    desk = rivals(
-        Entity::Observation,
-        common,
-        (Op::Upsert, observation("o1", "s1", "mine", 30)),
-        ("upsert", theirs),
-    );
+    let mut desk =
+        rivals(Entity::Observation, common, (Op::Upsert, observation("o1", "s1", "mine", 30)), ("upsert", theirs));
     desk.clock = 1_000;
     let id = conflicts(&desk)[0].id;
     assert_eq!(restore(&mut desk, id).unwrap(), "restored");

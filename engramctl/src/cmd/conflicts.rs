@@ -30,8 +30,8 @@ Examples:
   engramctl conflicts restore 3
 
 The lost text becomes a new edit over the current one and travels like any
-other; a lost delete deletes. The conflict is not listed any more. What cannot be
-written again (a prompt that was deleted, the start of a session) is refused.";
+other; a lost delete deletes. The conflict is not listed any more. What cannot
+be written again (a deleted prompt, the start of a session) is refused.";
 
 /// See the versions that lost a conflict, and bring one back
 #[derive(Debug, Subcommand)]

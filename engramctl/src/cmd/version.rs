@@ -60,7 +60,7 @@ mod tests {
     fn it_says_who_is_there_and_who_is_not() {
         assert!(lines(Err("no daemon answers at /s")).contains("engramd   no answer: no daemon answers at /s\n"));
         let hello = Hello { protocol: PROTOCOL, pid: 7, build: "0.1.0".to_owned() };
-        assert!(lines(Ok(&hello)).ends_with("engramd   0.1.0 (protocol 1, pid 7)\n"));
+        assert!(lines(Ok(&hello)).ends_with(&format!("engramd   0.1.0 (protocol {PROTOCOL}, pid 7)\n")));
         assert!(lines(Ok(&Hello { protocol: 99, ..hello })).contains("restart engramd"));
     }
 }

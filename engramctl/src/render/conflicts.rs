@@ -10,8 +10,18 @@ const INDENT: usize = 4;
 
 /// Fields that tell nothing about what was written: names that both versions share, times and counts.
 const BESIDE_THE_POINT: [&str; 12] = [
-    "sync_id", "id", "project", "session_id", "source_id", "target_id", "created_at", "last_seen_at", "duplicate_count",
-    "revision_count", "started_at", "hard_delete",
+    "sync_id",
+    "id",
+    "project",
+    "session_id",
+    "source_id",
+    "target_id",
+    "created_at",
+    "last_seen_at",
+    "duplicate_count",
+    "revision_count",
+    "started_at",
+    "hard_delete",
 ];
 
 /// Renders the lost versions, each with its line below it.

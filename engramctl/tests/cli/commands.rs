@@ -1,6 +1,7 @@
 //! Every command against a daemon that answers as it is told: what is asked, the JSON shapes, the exit codes.
 
 use crate::fake::{Fake, Ran};
+use engram_proto::ipc::conflict::{ConflictDetail, ConflictRow, CurrentVersion, Restored};
 use engram_proto::ipc::reply::{
     Changed, EnrollOutcome, EventLine, Failure, Found, HeldDetail, HeldKind, HeldRow, LoginOutcome, Observation,
     PromptSaved, Related, Reply, SaveKind, Saved, SessionRow, SyncOutcome, SyncProgress, SyncVerdict, SyncedProject,
@@ -175,6 +176,50 @@ fn held_rows() {
     let detail = HeldDetail { row: held(), seq: 8, payload: r#"{"a":1}"#.to_owned() };
     let fake = Fake::new(vec![Reply::HeldRow(Box::new(detail))]);
     assert_eq!(done(&fake, &["held", "show", "3", "--json"]).json()["held"][0]["payload"]["a"], 1);
+}
+
+#[test]
+fn conflicts_are_objects_with_both_versions() {
+    let row = ConflictRow {
+        id: 3,
+        project: "app".to_owned(),
+        entity: "observation".to_owned(),
+        entity_key: "obs-1".to_owned(),
+        op: "upsert".to_owned(),
+        title: "mine".to_owned(),
+        since: "2026-11-22T12:00:00Z".to_owned(),
+    };
+    let line = json!({"id": 3, "project": "app", "entity": "observation", "entity_key": "obs-1", "op": "upsert",
+        "title": "mine", "since": "2026-11-22T12:00:00Z"});
+    let fake = Fake::new(vec![Reply::Conflicts(vec![row.clone()]), Reply::Conflicts(vec![row.clone()])]);
+    let ran = done(&fake, &["conflicts", "list", "--json"]);
+    assert_eq!(ran.json(), json!({ "conflicts": [line, line] }));
+    let empty = Fake::new(vec![Reply::Conflicts(vec![])]);
+    assert_eq!(done(&empty, &["conflicts", "list"]).stdout, "No conflicts.\n");
+
+    let current = Some(CurrentVersion { op: "delete".to_owned(), payload: r#"{"deleted":true}"#.to_owned() });
+    let detail = ConflictDetail { row, payload: r#"{"title":"mine"}"#.to_owned(), current };
+    let fake = Fake::new(vec![Reply::Conflict(Box::new(detail))]);
+    let shown = &done(&fake, &["conflicts", "show", "3", "--json"]).json()["conflicts"][0];
+    assert_eq!((&shown["id"], &shown["payload"]), (&json!(3), &json!({"title": "mine"})));
+    assert_eq!(shown["current"], json!({"op": "delete", "payload": {"deleted": true}}));
+
+    let restored = Restored {
+        id: 3,
+        project: "app".to_owned(),
+        entity: "observation".to_owned(),
+        entity_key: "obs-1".to_owned(),
+        outcome: "restored".to_owned(),
+    };
+    let fake = Fake::new(vec![Reply::Restored(restored)]);
+    let said =
+        json!({"id": 3, "project": "app", "entity": "observation", "entity_key": "obs-1", "outcome": "restored"});
+    assert_eq!(done(&fake, &["conflicts", "restore", "3", "--json"]).json(), said);
+    assert!(matches!(fake.asked(), RequestBody::ConflictRestore { id: 3 }));
+    assert_eq!(
+        done(&fake, &["conflicts", "restore", "3"]).stdout,
+        "Restored observation obs-1 in app from conflict 3\n"
+    );
 }
 
 #[test]

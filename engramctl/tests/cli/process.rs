@@ -64,6 +64,27 @@ fn help_is_help() {
 }
 
 #[test]
+fn completions_and_the_manual_need_no_daemon() {
+    for (shell, words) in [("bash", "complete -F"), ("zsh", "#compdef engramctl"), ("fish", "complete -c engramctl")] {
+        let ran = run(&["completions", shell, "--data-dir", "/nowhere"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        assert!(ran.stdout.contains(words) && ran.stdout.contains("conflicts"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "cmd.exe"]).code, 2);
+    let ran = run(&["man"]);
+    assert!(ran.code == 0 && ran.stdout.contains(".TH engramctl 1"), "{}", ran.stderr);
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("man1");
+    let ran = run(&["man", "--dir", dir.to_str().unwrap(), "--json"]);
+    assert_eq!((ran.code, &ran.json()["dir"]), (0, &json!(dir)));
+    assert!(dir.join("engramctl.1").is_file() && dir.join("engramctl-held-list.1").is_file());
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let ran = run(&["man", "--dir", directory.path().join("file/man1").to_str().unwrap()]);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (1, 1));
+    assert!(ran.stderr.contains("man --dir DIR"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_reader_that_went_away_is_no_panic() {
     let many = vec![Observation { content: "x".repeat(500), ..Observation::default() }; 2_000];
     let fake = Fake::new(vec![Reply::Observations(many)]);

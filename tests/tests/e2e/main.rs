@@ -1,6 +1,7 @@
 //! Does the product work? Real processes, real sockets, real files.
 
 mod bad_input;
+mod conflicts;
 mod crash;
 mod journey;
 mod readme;
