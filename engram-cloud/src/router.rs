@@ -18,7 +18,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) fn router<J: Journal>(app: App<J>) -> Router {
     let sync = Router::new()
         .route(path::PUSH, post(api::push::push::<J>))
-        .route(path::PULL, get(api::grant::pull::<J>).post(api::pull::pull::<J>))
+        .route(path::PULL, get(api::peers::get::pull::<J>).post(api::pull::pull::<J>))
         .route_layer(middleware::from_fn_with_state(app.clone(), door::<J>));
     Router::new()
         .route(path::HEALTH, get(api::health::health::<J>))

@@ -12,6 +12,7 @@ pub mod merge;
 pub mod mutation;
 pub mod reason;
 pub mod reason_catalog;
+pub mod stand_in;
 pub mod time;
 
 /// The version all programs of this workspace report (`version`, `/health`, the socket's Hello).

@@ -2,9 +2,9 @@
 
 pub(crate) mod body;
 mod error;
-pub(crate) mod grant;
 pub(crate) mod gzip;
 pub(crate) mod health;
+pub(crate) mod peers;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod ready;

@@ -14,7 +14,7 @@ use engram_proto::id::ProjectName;
 pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent};
 pub use listeners::{Listener, Listeners};
 pub use number::{NUMBER_STEP, number_after};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 /// Why a journal did not do what it was asked.
@@ -50,6 +50,14 @@ pub trait Journal: Clone + Send + Sync + 'static {
 
     /// Reads a page of a whole grant in one order, unknown entities left out.
     fn grant_page(&self, ask: GrantAsk) -> impl Future<Output = Result<GrantRows, JournalError>> + Send;
+
+    /// Tells how sessions stand now; one without a row is left out of the answer.
+    ///
+    /// Asked after [`grant_page`](Self::grant_page): what it tells may be newer than that page, never older.
+    fn sessions(
+        &self,
+        asked: BTreeSet<SessionKey>,
+    ) -> impl Future<Output = Result<BTreeMap<SessionKey, SessionNow>, JournalError>> + Send;
 
     /// Listens for rows of these projects from now on.
     fn listen(&self, projects: Vec<ProjectName>) -> Listener;
@@ -143,6 +151,19 @@ pub struct GrantRows {
     pub rows: Vec<PulledMutation>,
     /// Whether more follow.
     pub has_more: bool,
+}
+
+/// A session's project and id.
+pub type SessionKey = (String, String);
+
+/// A session as it stands now in one project.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionNow {
+    /// Its current row.
+    pub row: PulledMutation,
+    /// Whether a live or softly deleted observation or a live prompt of it is known in the project, which keeps it
+    /// alive whatever its `deleted_at` says (merging.md).
+    pub has_children: bool,
 }
 
 /// What an administrator decided about a project.

@@ -9,16 +9,19 @@ mod open;
 mod page;
 mod reader;
 mod rows;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use super::{Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed};
+use super::{SessionKey, SessionNow};
 use crate::clock::Clock;
 use crate::keep::DataDir;
 use engram_proto::id::ProjectName;
 pub use open::OpenError;
 use reader::Readers;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use writer::{Job, Writer};
@@ -77,6 +80,10 @@ impl Journal for Embedded {
 
     async fn grant_page(&self, ask: GrantAsk) -> Result<GrantRows, JournalError> {
         self.0.readers.read(move |connection| page::grant_page(connection, &ask)).await
+    }
+
+    async fn sessions(&self, asked: BTreeSet<SessionKey>) -> Result<BTreeMap<SessionKey, SessionNow>, JournalError> {
+        self.0.readers.read(move |connection| sessions::now(connection, &asked)).await
     }
 
     fn listen(&self, projects: Vec<ProjectName>) -> Listener {

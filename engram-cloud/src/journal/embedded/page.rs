@@ -10,7 +10,7 @@ use engram_proto::id::ProjectName;
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
-const COLUMNS: &str = "SELECT seq, project, entity, entity_key, op, payload, occurred_at FROM cloud_mutations";
+pub(super) const COLUMNS: &str = "SELECT seq, project, entity, entity_key, op, payload, occurred_at FROM cloud_mutations";
 
 /// What is left of a page.
 struct Room {
@@ -114,7 +114,8 @@ fn take(
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(PulledMutation, usize)> {
+/// Reads a row of [`COLUMNS`], and the bytes of its payload.
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(PulledMutation, usize)> {
     let text: String = row.get(5)?;
     let payload = serde_json::from_str(&text).unwrap_or(Value::Null);
     let pulled = PulledMutation {

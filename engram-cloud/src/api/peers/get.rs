@@ -1,10 +1,11 @@
 //! `GET /sync/mutations/pull`: the form that a Go client speaks, for the whole grant in one order.
 
-use super::ApiError;
-use super::pull::PAGE_BYTES_MAX;
+use super::page::{self, Page};
+use crate::api::ApiError;
+use crate::api::pull::PAGE_BYTES_MAX;
 use crate::app::App;
 use crate::auth::{Grant, Principal};
-use crate::journal::{GrantAsk, Journal};
+use crate::journal::{GrantAsk, GrantRows, Journal, JournalError};
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
 use engram_proto::http::pull::GrantPage;
@@ -29,19 +30,40 @@ pub(crate) async fn pull<J: Journal>(
         rows_max: number(&query, "limit").and_then(limit).unwrap_or(ROWS_MAX),
         bytes_max: PAGE_BYTES_MAX,
     };
-    let page = app.journal.grant_page(ask).await?;
+    let GrantRows { rows, has_more } = look(&app.journal, ask).await?;
     let project = match &principal.grant {
         Grant::Only(names) => names.first().map(ToString::to_string),
-        Grant::Every => page.rows.first().map(|row| row.project.clone()),
+        Grant::Every => rows.first().map(|row| row.project.clone()),
     };
     Ok(Json(GrantPage {
-        latest_seq: page.rows.last().map_or(0, |row| row.seq),
-        mutations: page.rows,
-        has_more: page.has_more,
+        latest_seq: rows.last().map_or(0, |row| row.seq),
+        mutations: rows,
+        has_more,
         project: project.unwrap_or_default(),
         project_source: "request_body".to_owned(),
         project_path: String::new(),
     }))
+}
+
+/// Reads on until there is a row to serve or none is left: a client asks again from the last row it was shown, so an
+/// empty page that says "more" would be asked for without end.
+async fn look<J: Journal>(journal: &J, mut ask: GrantAsk) -> Result<GrantRows, JournalError> {
+    let mut page = Page::new(ask.since_seq, ask.rows_max);
+    loop {
+        let GrantRows { rows, has_more } = journal.grant_page(ask.clone()).await?;
+        let last_seq = rows.last().map(|row| row.seq);
+        let rows = page::read(rows);
+        let sessions = journal.sessions(page::named(&rows)).await?;
+        for row in rows {
+            if !page.take(row, &sessions) {
+                return Ok(GrantRows { rows: page.into_rows(), has_more: true });
+            }
+        }
+        match last_seq {
+            Some(last_seq) if has_more && page.is_empty() => ask.since_seq = last_seq,
+            _ => return Ok(GrantRows { rows: page.into_rows(), has_more }),
+        }
+    }
 }
 
 fn limit(asked: u64) -> Option<usize> {
