@@ -10,7 +10,8 @@ use engram_proto::id::ProjectName;
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
-pub(super) const COLUMNS: &str = "SELECT seq, project, entity, entity_key, op, payload, occurred_at FROM cloud_mutations";
+pub(super) const COLUMNS: &str =
+    "SELECT seq, project, entity, entity_key, op, payload, occurred_at FROM cloud_mutations";
 
 /// What is left of a page.
 struct Room {
