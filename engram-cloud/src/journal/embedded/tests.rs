@@ -108,6 +108,7 @@ fn cost_1_questions_walk_an_index() {
              AND is_deleted = 0 ORDER BY entity_key",
             "cloud_heads_live_prompts",
         ),
+        (sessions::HAS_CHILDREN, "cloud_heads_children"),
     ];
     for (sql, uses) in questions {
         let mut statement = beside.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
