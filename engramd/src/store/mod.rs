@@ -14,6 +14,7 @@ mod desired;
 mod dump;
 mod enroll;
 mod error;
+mod foreign;
 mod fts;
 mod held;
 mod held_release;
@@ -73,7 +74,9 @@ impl Store {
     /// Those of the closure, after everything was rolled back, and what SQLite says.
     pub fn write<R>(&mut self, f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        foreign::take_up(&tx)?;
         let result = f(&tx)?;
+        foreign::ours_to_here(&tx)?;
         tx.commit()?;
         self.commits += 1;
         Ok(result)

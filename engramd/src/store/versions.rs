@@ -123,6 +123,27 @@ fn pending(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) 
     read_all(&mut statement, project, entity, key)
 }
 
+/// Reads the versions of the entity's pending rows that were written before this one.
+pub(super) fn pending_until(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    seq: i64,
+) -> Result<Vec<Version>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT op, payload FROM sync_mutations INDEXED BY engramd_mutations_entity
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND seq < ?4 AND acked_at IS NULL",
+    )?;
+    let mut rows = statement.query(params![project.as_str(), entity.as_str(), key, seq])?;
+    let mut versions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (op, payload): (String, String) = (row.get(0)?, row.get(1)?);
+        versions.extend(read(entity, key, &op, &payload));
+    }
+    Ok(versions)
+}
+
 /// Reads the versions of received rows that wait or can never apply.
 pub(super) fn held(
     conn: &Connection,

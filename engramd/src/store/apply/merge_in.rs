@@ -4,12 +4,13 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{conflict, mark, versions};
+use super::super::{conflict, foreign, mark, versions};
 use super::Applying;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
-use engram_proto::mutation::Entity;
+use engram_proto::mutation::{Entity, payload_text};
+use engram_proto::time::row_text;
 use rusqlite::params;
 
 /// A journal row of the entity that no reply named yet.
@@ -18,6 +19,8 @@ struct Open {
     version: Version,
     op: String,
     payload: String,
+    /// Whether it takes the time of a version that comes in with its winner's fields.
+    takes_time: bool,
     /// The held row that keeps it from being sent.
     quarantine: Option<i64>,
 }
@@ -33,7 +36,10 @@ impl Applying<'_> {
         row: Option<&PulledMutation>,
     ) -> Result<(), StoreError> {
         let known = versions::known(self.conn, project, entity, key)?;
-        let open = if self.has_open(project)? { self.open_rows(project, entity, key)? } else { Vec::new() };
+        let mut open = if self.has_open(project)? { self.open_rows(project, entity, key)? } else { Vec::new() };
+        for own in open.iter_mut().filter(|own| own.takes_time) {
+            self.take_time(own, &remote)?;
+        }
         let mut local = known.clone();
         for own in &open {
             local = versions::join(local, own.version.clone());
@@ -47,7 +53,10 @@ impl Applying<'_> {
         // Nothing known and nothing queued: what the row says is a version of its own.
         let unknown = local.is_none();
         if unknown && let Some(found) = &found {
+            // A Go process may have given it another time without a journal row: it says nothing else then.
+            let same = |row: &Version| row.hash() == remote.hash() && !row.is_delete() && !remote.is_delete();
             local = found.version(self.conn, project, key)?;
+            local = local.map(|row| if same(&row) { foreign::with_time(&row, remote.time()) } else { row });
         }
         let mut merged = match local.clone() {
             Some(local) => merge(local, remote.clone()),
@@ -73,6 +82,22 @@ impl Applying<'_> {
             self.mark((project, key), known.as_ref(), after)?;
         }
         self.place((project, key), &merged, found.as_ref(), row)
+    }
+
+    /// Gives a row that was written over nothing known the time of a version with its winner's fields: they are one.
+    fn take_time(&self, own: &mut Open, remote: &Version) -> Result<(), StoreError> {
+        let same = own.version.hash() == remote.hash() && !own.version.is_delete() && !remote.is_delete();
+        let (true, Some(field)) = (same && own.version.time() != remote.time(), foreign::time_field(remote)) else {
+            return Ok(());
+        };
+        let Ok(mut payload) = payload_text(&own.payload) else { return Ok(()) };
+        payload.insert(field.to_owned(), row_text(remote.time()).into());
+        own.payload = serde_json::Value::Object(payload).to_string();
+        own.version = foreign::with_time(&own.version, remote.time());
+        self.conn
+            .prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
+            .execute(params![own.seq, own.payload])?;
+        Ok(())
     }
 
     /// Leaves the mark of what is known now and was not before, and of what a row of ours only says that it was written.
@@ -161,9 +186,9 @@ impl Applying<'_> {
 
     fn open_rows(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Open>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT m.seq, m.op, m.payload, h.id
+            "SELECT m.seq, m.op, m.payload, h.id, coalesce(j.takes_time, 0)
              FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
-                 LEFT JOIN engramd_held AS h ON h.journal_seq = m.seq
+                 LEFT JOIN engramd_journal AS j ON j.seq = m.seq LEFT JOIN engramd_held AS h ON h.journal_seq = m.seq
              WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.acked_at IS NULL ORDER BY m.seq",
         )?;
         let mut rows = statement.query(params![project.as_str(), entity.as_str(), key])?;
@@ -172,7 +197,8 @@ impl Applying<'_> {
             let (op, payload): (String, String) = (row.get(1)?, row.get(2)?);
             // What cannot be read is no version; pushing it sets it aside.
             let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
-            open.push(Open { seq: row.get(0)?, version, op, payload, quarantine: row.get(3)? });
+            let (seq, quarantine, takes_time) = (row.get(0)?, row.get(3)?, row.get(4)?);
+            open.push(Open { seq, version, op, payload, takes_time, quarantine });
         }
         Ok(open)
     }

@@ -10,7 +10,7 @@ mod stand_in;
 use super::error::StoreError;
 use super::fts::Index;
 use super::held::{self, SetAside};
-use super::{Store, versions};
+use super::{Store, foreign, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -79,6 +79,7 @@ impl<'c> Applying<'c> {
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
     ) -> Result<(R, Outcome), StoreError> {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        foreign::take_up(conn)?;
         let any_held =
             conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_held)")?.query_row([], |row| row.get(0))?;
         let mut applying = Self {
@@ -93,6 +94,7 @@ impl<'c> Applying<'c> {
         };
         let result = f(&mut applying)?;
         applying.index.write(conn)?;
+        foreign::ours_to_here(conn)?;
         tx.commit()?;
         Ok((result, applying.outcome))
     }

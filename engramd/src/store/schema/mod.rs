@@ -15,8 +15,11 @@ use std::path::{Path, PathBuf};
 const MAJOR: u32 = 1;
 
 /// Steps in the order in which they were released: major, minor, statements.
-const STEPS: &[(u32, u32, &[&str])] =
-    &[(1, 0, &[include_str!("v1_shared.sql"), include_str!("v1_ours.sql")]), (1, 1, &[include_str!("v1_1_marks.sql")])];
+const STEPS: &[(u32, u32, &[&str])] = &[
+    (1, 0, &[include_str!("v1_shared.sql"), include_str!("v1_ours.sql")]),
+    (1, 1, &[include_str!("v1_1_marks.sql")]),
+    (1, 2, &[include_str!("v1_2_foreign.sql")]),
+];
 
 /// Where the version stands in `engramd_meta`, as `major.minor`.
 const KEY: &str = "schema";
