@@ -2,30 +2,33 @@
 
 use crate::clock::{Clock, rfc3339_us};
 use crate::config::cli::{AdminArgs, AdminCommand};
-use crate::config::{ConfigError, store_dir};
-use crate::journal::Control;
-use crate::journal::embedded::{Beside, FILE_NAME, OpenError};
+use crate::config::{ConfigError, Store};
+use crate::journal::{Control, embedded, postgres};
 use engram_proto::id::{BlankProject, ProjectName};
 use std::io::{self, Write};
+use tokio::runtime::{Builder, Runtime};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// No data directory.
+    /// Which store is meant.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The store.
+    /// The embedded store.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Embedded(#[from] embedded::OpenError),
+    /// The database.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// The name.
     #[error("the project name is blank")]
     Name(#[from] BlankProject),
     /// The reason.
     #[error("the reason is blank; say in words why the devices have to wait")]
     Reason,
-    /// Nobody reads what is printed.
-    #[error("cannot print: {0}")]
-    Print(#[from] io::Error),
+    /// The system: nobody reads what is printed, or there is no room to work.
+    #[error("the system refused: {0}")]
+    Io(#[from] io::Error),
 }
 
 /// Does one command.
@@ -33,8 +36,8 @@ pub enum AdminError {
 /// # Errors
 /// [`AdminError`], with nothing changed.
 pub fn run(args: &AdminArgs, out: &mut impl Write) -> Result<(), AdminError> {
-    let dir = store_dir(args.data_dir.as_deref(), |name| std::env::var(name).ok())?;
-    let store = Beside::open(dir.join(FILE_NAME))?;
+    let env = |name: &str| std::env::var(name).ok();
+    let mut store = Beside::open(Store::read(args.database_url.as_deref(), args.data_dir.as_deref(), env)?)?;
     let now_us = Clock::system().now_us();
     match &args.command {
         AdminCommand::Pause { project, reason } => {
@@ -58,6 +61,39 @@ pub fn run(args: &AdminArgs, out: &mut impl Write) -> Result<(), AdminError> {
         }
     }
     Ok(())
+}
+
+/// Either store, beside its running servers.
+enum Beside {
+    Embedded(embedded::Beside),
+    Postgres(Box<postgres::Beside>, Runtime),
+}
+
+impl Beside {
+    fn open(store: Store) -> Result<Self, AdminError> {
+        match store {
+            Store::Embedded(dir) => Ok(Self::Embedded(embedded::Beside::open(dir.join(embedded::FILE_NAME))?)),
+            Store::Postgres(url) => {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                let store = runtime.block_on(postgres::Beside::open(url.options()))?;
+                Ok(Self::Postgres(Box::new(store), runtime))
+            }
+        }
+    }
+
+    fn controls(&mut self) -> Result<Vec<Control>, AdminError> {
+        match self {
+            Self::Embedded(store) => Ok(store.controls()?),
+            Self::Postgres(store, runtime) => Ok(runtime.block_on(store.controls())?),
+        }
+    }
+
+    fn set_control(&mut self, control: &Control) -> Result<(), AdminError> {
+        match self {
+            Self::Embedded(store) => Ok(store.set_control(control)?),
+            Self::Postgres(store, runtime) => Ok(runtime.block_on(store.set_control(control))?),
+        }
+    }
 }
 
 fn control(project: &str, reason: Option<String>, now_us: i64) -> Result<Control, AdminError> {

@@ -180,9 +180,10 @@ mod tests {
     #[test]
     fn secret_1_the_token_is_made_and_told_once() {
         let temp = tempfile::tempdir().unwrap();
-        let config = Config::local(temp.path().join("cloud"));
+        let path = temp.path().join("cloud");
+        let config = Config::local(path.clone());
         let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
-        let dir = DataDir::claim(&config.data_dir).unwrap();
+        let dir = DataDir::claim(&path).unwrap();
         let first = Kept::complete(&config, &dir).unwrap();
         let token = first.token.clone().unwrap();
         assert!(first.welcome(addr).contains(token.expose()));

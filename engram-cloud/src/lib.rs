@@ -1,6 +1,6 @@
 //! The server that several machines and people share.
 //!
-//! [`run`] is the whole of it: it claims the data directory, opens the journal, serves, and ends in order. The layers
+//! [`run`] is the whole of it: it opens the journal that the settings name, serves, and ends in order. The layers
 //! are `router` over `api` over the [`journal`]'s trait; `auth` decides who may do what.
 
 pub mod admin;
@@ -18,9 +18,10 @@ mod timed;
 use app::{App, Parts};
 use auth::{Gate, Grant};
 use clock::Clock;
-use config::Config;
+use config::{Config, Secret, Store};
 use journal::Journal;
-use journal::embedded::{Embedded, OpenError};
+use journal::embedded::{self, Embedded};
+use journal::postgres::{self, Postgres};
 use keep::{DataDir, KeepError, Kept};
 use std::future::Future;
 use std::io::Write;
@@ -37,9 +38,12 @@ pub enum RunError {
     /// The data directory or a secret in it.
     #[error(transparent)]
     Keep(#[from] KeepError),
-    /// The store.
+    /// The embedded store.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Embedded(#[from] embedded::OpenError),
+    /// The database.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// The socket.
     #[error("the listening socket does not tell its address: {0}")]
     Listener(#[source] std::io::Error),
@@ -54,11 +58,33 @@ pub enum RunError {
 pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let addr = listener.local_addr().map_err(RunError::Listener)?;
     let clock = Clock::system();
-    let dir = DataDir::claim(&config.data_dir)?;
-    let kept = Kept::complete(&config, &dir)?;
-    let journal = Embedded::open(dir, clock.clone())?;
+    match &config.store {
+        Store::Embedded(path) => {
+            let dir = DataDir::claim(path)?;
+            let kept = Kept::complete(&config, &dir)?;
+            let journal = Embedded::open(dir, clock.clone())?;
+            say(&kept.welcome(addr));
+            serve(&config, kept.token, journal, clock, listener, shutdown).await;
+        }
+        Store::Postgres(url) => {
+            let journal = Postgres::open(url.options(), clock.clone()).await?;
+            // Every secret was given: the settings were refused otherwise.
+            serve(&config, config.token.clone(), journal, clock, listener, shutdown).await;
+        }
+    }
+    Ok(())
+}
+
+async fn serve<J: Journal>(
+    config: &Config,
+    token: Option<Secret>,
+    journal: J,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) {
     let grant = config.projects.clone().unwrap_or(Grant::Every);
-    let gate = match &kept.token {
+    let gate = match &token {
         Some(token) => Gate::with_token(token, grant),
         None => Gate::open(grant),
     };
@@ -71,8 +97,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
         timeouts: config.timeouts,
         draining: drained,
     });
+    let addr = listener.local_addr().unwrap_or(config.addr);
     tracing::info!(%addr, cloud_id = journal.cloud_id(), version = engram_proto::VERSION, "serving");
-    say(&kept.welcome(addr));
     say(&format!("engram-cloud listening on http://{addr}\n"));
     if config.insecure {
         tracing::warn!("no token is asked for: everybody on this machine may read and write");
@@ -82,7 +108,6 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
     if tokio::time::timeout(CLOSE_PATIENCE, journal.close()).await.is_err() {
         tracing::warn!("the store is still busy; what it does not commit was not answered");
     }
-    Ok(())
 }
 
 /// Writes to stdout, and does not mind when nobody reads it.

@@ -1,5 +1,6 @@
 //! What the suites share: the simulator, and real processes in temporary directories.
 
 pub mod go;
+pub mod postgres;
 pub mod processes;
 pub mod sim;

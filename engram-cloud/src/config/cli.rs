@@ -30,6 +30,7 @@ Secrets are read from the environment only, never from arguments:
   ENGRAM_CLOUD_ADMIN         the dashboard administrator's token; at least 16 bytes
 One that is not given is made once and kept in the data directory (0600). The first start without
 ENGRAM_CLOUD_TOKEN makes a token, prints it once with the line for the devices, and allows every project.
+With ENGRAM_DATABASE_URL no folder is used: ENGRAM_CLOUD_TOKEN and ENGRAM_JWT_SECRET have to be given.
 
 Once ready, one line on stdout says where: engram-cloud listening on http://ADDRESS:PORT
 GET /health says who answers, GET /ready whether the store does. SIGTERM ends it within five seconds.";
@@ -61,7 +62,7 @@ pub struct ServeArgs {
     /// How much is logged: error, warn, info, debug or trace [default: info].
     #[arg(long, value_name = "LEVEL", env = setting::LOG_LEVEL)]
     pub log_level: Option<String>,
-    /// Postgres; comes with the next release.
+    /// Postgres database to use instead of a folder; may hold a password, so better given by the environment.
     #[arg(long, value_name = "URL", env = setting::DATABASE_URL, hide_env_values = true)]
     pub database_url: Option<String>,
 }
@@ -75,6 +76,9 @@ pub struct AdminArgs {
     /// Folder of the embedded store [default: ~/.engram-cloud].
     #[arg(long, global = true, value_name = "DIR", env = setting::DATA_DIR)]
     pub data_dir: Option<String>,
+    /// Postgres database to use instead of a folder; may hold a password, so better given by the environment.
+    #[arg(long, global = true, value_name = "URL", env = setting::DATABASE_URL, hide_env_values = true)]
+    pub database_url: Option<String>,
 }
 
 /// What an administrator can do.

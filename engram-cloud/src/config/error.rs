@@ -63,13 +63,21 @@ pub enum ConfigError {
         /// The address.
         host: IpAddr,
     },
-    /// A store that is not built yet.
+    /// No address of a database; what was given is not shown.
     #[error(
-        "{} is given, but Postgres comes with the next release; unset it to use the embedded store under {}",
-        setting::DATABASE_URL,
-        setting::DATA_DIR
+        "{} (--database-url) is no address of Postgres; valid is postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+        setting::DATABASE_URL
     )]
-    Postgres,
+    DatabaseUrl,
+    /// A secret that has no place to be kept.
+    #[error(
+        "{} is given without {name}; with Postgres it has to be given, for every server the same",
+        setting::DATABASE_URL
+    )]
+    PostgresWithout {
+        /// The setting that is missing.
+        name: &'static str,
+    },
     /// Nowhere to put the store.
     #[error("neither {} nor HOME is set; give --data-dir DIR", setting::DATA_DIR)]
     NoDataDir,

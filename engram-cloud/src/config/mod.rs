@@ -4,14 +4,15 @@
 //! setting and what would be valid, and never the value of a secret (SECRET-1).
 
 pub mod cli;
+mod database;
 mod error;
 mod parse;
 mod secret;
 
 use crate::auth::Grant;
 use cli::ServeArgs;
+pub use database::DatabaseUrl;
 pub use error::ConfigError;
-pub use parse::store_dir;
 pub use secret::Secret;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub mod setting {
     pub const HOST: &str = "ENGRAM_CLOUD_HOST";
     /// Folder of the embedded store.
     pub const DATA_DIR: &str = "ENGRAM_CLOUD_DATA_DIR";
-    /// Postgres, from the next release on.
+    /// The Postgres database; without it the embedded store is used.
     pub const DATABASE_URL: &str = "ENGRAM_DATABASE_URL";
     /// The token devices present.
     pub const TOKEN: &str = "ENGRAM_CLOUD_TOKEN";
@@ -50,13 +51,39 @@ pub mod setting {
 /// The default of [`setting::MAX_PUSH_BYTES`].
 pub const PUSH_BYTES_DEFAULT: u64 = 8 * 1024 * 1024;
 
+/// Where a server keeps everything.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In this folder, with the secrets that were not given.
+    Embedded(PathBuf),
+    /// In this database; every secret is given.
+    Postgres(DatabaseUrl),
+}
+
+impl Store {
+    /// Reads which store `serve` and `admin` use.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a URL that is none, or without a setting and without a home.
+    pub fn read(
+        database_url: Option<&str>,
+        data_dir: Option<&str>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        match parse::given(database_url) {
+            Some(url) => DatabaseUrl::parse(url).map(Self::Postgres),
+            None => parse::data_dir(data_dir, env).map(Self::Embedded),
+        }
+    }
+}
+
 /// What `serve` was told, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
-    /// Folder of the embedded store and of the secrets that were not given.
-    pub data_dir: PathBuf,
+    /// Where everything is kept.
+    pub store: Store,
     /// The token devices present; `None` takes the kept one, or makes it.
     pub token: Option<Secret>,
     /// The projects the token may touch; `None` is every project.
@@ -141,7 +168,7 @@ impl Config {
     pub fn local(data_dir: PathBuf) -> Self {
         Self {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            data_dir,
+            store: Store::Embedded(data_dir),
             token: None,
             projects: None,
             insecure: false,
@@ -159,9 +186,6 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for the first thing that does not parse, is weak, or contradicts another.
     pub fn read(args: &ServeArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        if parse::given(args.database_url.as_deref()).is_some() {
-            return Err(ConfigError::Postgres);
-        }
         let secret = |name: &'static str, bytes_min| secret::given(name, env(name), bytes_min);
         let host = parse::host(parse::given(args.host.as_deref()).unwrap_or("127.0.0.1"))?;
         let config = Self {
@@ -176,7 +200,8 @@ impl Config {
                 Some(text) => parse::push_bytes(text)?,
                 None => PUSH_BYTES_DEFAULT,
             },
-            ..Self::local(parse::data_dir(args.data_dir.as_deref(), &env)?)
+            store: Store::read(args.database_url.as_deref(), args.data_dir.as_deref(), &env)?,
+            ..Self::local(PathBuf::new())
         };
         config.contradictions()?;
         Ok(config)
@@ -196,7 +221,15 @@ impl Config {
         if self.token.is_some() && self.projects.is_none() {
             return Err(ConfigError::TokenWithoutProjects);
         }
-        Ok(())
+        match &self.store {
+            Store::Postgres(_) if self.token.is_none() && !self.insecure => {
+                Err(ConfigError::PostgresWithout { name: setting::TOKEN })
+            }
+            Store::Postgres(_) if self.jwt_secret.is_none() => {
+                Err(ConfigError::PostgresWithout { name: setting::JWT_SECRET })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -80,11 +80,3 @@ pub(super) fn data_dir(text: Option<&str>, env: impl Fn(&str) -> Option<String>)
         },
     }
 }
-
-/// Finds where `serve` and `admin` keep the embedded store.
-///
-/// # Errors
-/// [`ConfigError::NoDataDir`] without a setting and without a home.
-pub fn store_dir(text: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<PathBuf, ConfigError> {
-    data_dir(text, env)
-}

@@ -23,7 +23,7 @@ fn args(change: impl FnOnce(&mut ServeArgs)) -> ServeArgs {
 fn nothing_given_is_a_server_for_this_machine() {
     let config = read(&ServeArgs::default(), &[]).unwrap();
     assert_eq!(config.addr.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.data_dir, PathBuf::from("/home/me/.engram-cloud"));
+    assert!(matches!(&config.store, Store::Embedded(dir) if dir.ends_with("me/.engram-cloud")));
     assert_eq!(config.push_bytes_max, 8_388_608);
     assert!(config.token.is_none() && config.projects.is_none() && !config.insecure);
 }
@@ -48,7 +48,9 @@ fn weak_and_contradictory_settings_are_refused_without_showing_a_secret() {
     let all = args(|a| a.allowed_projects = Some("*".into()));
     let insecure = args(|a| a.insecure_no_auth = Some("1".into()));
     type Case<'a> = (&'a ServeArgs, &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 9] = [
+    let postgres = |url: &str| args(|a| (a.database_url, a.allowed_projects) = (Some(url.into()), Some("*".into())));
+    let (database, odd) = (postgres("postgres://x:password-of-it@z/db"), postgres("mysql://x:password-of-it@z/db"));
+    let cases: [Case<'_>; 11] = [
         (&all, &[(setting::TOKEN, "short")], "5 bytes"),
         (&all, &[(setting::JWT_SECRET, "only-thirty-one-bytes-of-secret")], "31 bytes"),
         (&all, &[(setting::PEPPER, "short")], "ENGRAM_CLOUD_TOKEN_PEPPER"),
@@ -57,13 +59,32 @@ fn weak_and_contradictory_settings_are_refused_without_showing_a_secret() {
         (&ServeArgs::default(), &[(setting::TOKEN, TOKEN)], "ENGRAM_CLOUD_ALLOWED_PROJECTS"),
         (&insecure, &[(setting::TOKEN, TOKEN)], "contradicts ENGRAM_CLOUD_TOKEN"),
         (&insecure, &[(setting::ADMIN, TOKEN)], "contradicts ENGRAM_CLOUD_ADMIN"),
-        (&args(|a| a.database_url = Some("postgres://x:y@z/db".into())), &[], "Postgres comes with the next release"),
+        (&odd, &[(setting::TOKEN, TOKEN), (setting::JWT_SECRET, KEY)], "is no address of Postgres"),
+        (&database, &[(setting::JWT_SECRET, KEY)], "without ENGRAM_CLOUD_TOKEN"),
+        (&database, &[(setting::TOKEN, TOKEN)], "without ENGRAM_JWT_SECRET"),
     ];
     for (args, env, says) in cases {
         let said = read(args, env).unwrap_err().to_string();
         assert!(said.contains(says) && !said.contains('\n'), "{said}");
-        assert!(env.iter().all(|(_, value)| !said.contains(value)), "{said}");
+        assert!(env.iter().all(|(_, value)| !said.contains(value)) && !said.contains("password-of-it"), "{said}");
     }
+}
+
+/// SECRET-1: the address of a database is a secret as a whole; with one, no folder is needed.
+#[test]
+fn secret_1_a_database_is_used_and_not_shown() {
+    let args = args(|a| {
+        a.database_url = Some("postgres://me:password-of-it@db.example:5433/engram?sslmode=require".into());
+        a.allowed_projects = Some("*".into());
+    });
+    let config = Config::read(&args, |name| match name {
+        setting::TOKEN => Some(TOKEN.to_owned()),
+        setting::JWT_SECRET => Some(KEY.to_owned()),
+        _ => None,
+    });
+    let config = config.unwrap();
+    assert!(matches!(&config.store, Store::Postgres(url) if url.options().get_port() == 5433));
+    assert!(!format!("{config:?}").contains("password-of-it"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! an upsert's required fields not blank. A bad entry travels on as its [`Fault`], so that the store can answer for it
 //! in its place.
 
+use super::storable;
 use engram_proto::canonical::{Hash, Object, canonical_object};
 use engram_proto::http::push::PushEntry;
 use engram_proto::id::ProjectName;
@@ -96,7 +97,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn new(field: &str, message: impl Into<String>) -> Self {
+    pub(super) fn new(field: &str, message: impl Into<String>) -> Self {
         Self { field: field.to_owned(), message: message.into() }
     }
 }
@@ -119,8 +120,13 @@ impl Entry {
     pub fn read(project: ProjectName, entry: PushEntry) -> Self {
         let named = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         let (entity, mut key) = (entry.entity.trim().to_owned(), entry.entity_key.trim().to_owned());
-        let content = read_content(&project, &entity, &mut key, entry.op.trim(), entry.payload);
-        Self { project, entity, key, mutation_id: named(entry.mutation_id), base: named(entry.base), content }
+        let op = entry.op.trim();
+        let content = storable::payload(&entry.payload)
+            .and_then(|()| read_content(&project, &entity, &mut key, op, entry.payload));
+        let mut entry =
+            Self { project, entity, key, mutation_id: named(entry.mutation_id), base: named(entry.base), content };
+        entry.content = storable::names(&entry, op).and(entry.content);
+        entry
     }
 }
 
@@ -165,6 +171,12 @@ fn read_foreign(project: &ProjectName, op: &str, mut payload: Object) -> Foreign
     payload.insert("project".to_owned(), project.as_str().into());
     let hash = Hash::of_bytes(format!("{op}\n{}", canonical_object(&payload)).as_bytes());
     ForeignContent { op: op.to_owned(), payload: Value::Object(payload).to_string(), hash }
+}
+
+/// Returns the digest by which something of a newer program is known again.
+#[must_use]
+pub fn foreign_hash(project: &ProjectName, op: &str, payload: Object) -> Hash {
+    read_foreign(project, op, payload).hash
 }
 
 #[cfg(test)]

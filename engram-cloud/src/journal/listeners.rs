@@ -55,6 +55,13 @@ impl Listeners {
         }
     }
 
+    /// Wakes everybody, for the case that it is not known what was missed.
+    pub fn wake_all(&self) {
+        for bell in self.waiting().by_project.values().flat_map(BTreeMap::values) {
+            bell.notify_one();
+        }
+    }
+
     /// Counts who waits.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -8,10 +8,13 @@ pub mod embedded;
 mod entry;
 mod listeners;
 mod number;
+pub mod postgres;
+mod room;
+mod storable;
 
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
-pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent};
+pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent, foreign_hash};
 pub use listeners::{Listener, Listeners};
 pub use number::{NUMBER_STEP, number_after};
 use std::collections::{BTreeMap, BTreeSet};

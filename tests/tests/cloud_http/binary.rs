@@ -81,7 +81,10 @@ fn weak_and_contradictory_settings_are_one_line_and_no_start() {
         (&[("ENGRAM_CLOUD_TOKEN", long), ("ENGRAM_CLOUD_INSECURE_NO_AUTH", "1")], "contradicts ENGRAM_CLOUD_TOKEN"),
         (&[("ENGRAM_CLOUD_HOST", "0.0.0.0"), ("ENGRAM_CLOUD_INSECURE_NO_AUTH", "1")], "loopback"),
         (&[("ENGRAM_PORT", "80a")], "ENGRAM_PORT (--port) is \"80a\"; valid is a number from 1 to 65535"),
-        (&[("ENGRAM_DATABASE_URL", "postgres://u:pw@h/db")], "Postgres comes with the next release"),
+        (
+            &[("ENGRAM_DATABASE_URL", "mysql://u:pw@h/db")],
+            "ENGRAM_DATABASE_URL (--database-url) is no address of Postgres",
+        ),
     ];
     for (env, says) in cases {
         let out = output(&["serve"], dir.path(), env);

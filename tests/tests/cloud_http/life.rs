@@ -1,6 +1,7 @@
 //! The end in order.
 
 use crate::harness::*;
+use engram_cloud::config::Store;
 use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;
@@ -59,7 +60,7 @@ async fn dur_1_the_next_start_has_what_was_answered() {
     let dir = server.dir.path().join("cloud");
     let kept = std::mem::replace(&mut server.dir, tempfile::tempdir().expect("a temporary directory"));
     server.gone().await;
-    let again = Server::with(|config| config.data_dir = dir).await;
+    let again = Server::with(|config| config.store = Store::Embedded(dir)).await;
     assert_eq!(again.get("/health").await.body["cloud_id"], id);
     let page = again.get(PULL).await.body;
     assert_eq!(page["mutations"][0]["seq"], pushed["accepted_seqs"][0]);

@@ -2,12 +2,15 @@
 
 use engram_cloud::auth::Grant;
 use engram_cloud::clock::Clock;
+use engram_cloud::config::DatabaseUrl;
 use engram_cloud::journal::embedded::Embedded;
+use engram_cloud::journal::postgres::Postgres;
 use engram_cloud::journal::{Batch, Entry, Fate, GrantAsk, Journal, Page, PageAsk, Pushed, Told};
 use engram_cloud::keep::DataDir;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::push::PushEntry;
 use engram_proto::id::ProjectName;
+use engram_tests::postgres::Database;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -38,6 +41,23 @@ impl Bench for EmbeddedBench {
     async fn open(&self, clock: Clock) -> Embedded {
         let dir = DataDir::claim(&self.0.path().join("cloud")).expect("the directory is free");
         Embedded::open(dir, clock).expect("the store opens")
+    }
+}
+
+pub(crate) struct PostgresBench(pub(crate) Database);
+
+impl PostgresBench {
+    pub(crate) fn new() -> Option<Self> {
+        Database::new().map(Self)
+    }
+}
+
+impl Bench for PostgresBench {
+    type Journal = Postgres;
+
+    async fn open(&self, clock: Clock) -> Postgres {
+        let url = DatabaseUrl::parse(&self.0.url()).expect("an address");
+        Postgres::open(url.options(), clock).await.expect("the store opens")
     }
 }
 

@@ -19,11 +19,24 @@ const PROJECTS: [&str; 3] = ["alpha", "beta", "gamma"];
 /// order of the whole grant, see every row once and in the order of its number.
 pub(crate) async fn cur_2_a_tailing_reader_misses_nothing_of_concurrent_pushers<B: Bench>(bench: B) {
     let journal = bench.open(Clock::system()).await;
-    let by_project = tokio::spawn(tail_projects(journal.clone()));
-    let by_grant = tokio::spawn(tail_grant(journal.clone()));
+    tail_concurrent_pushers(&[journal.clone()]).await;
+    journal.close().await;
+}
+
+/// CUR-2: the same where every other pusher, and the two readers, are at another server of the same data set.
+pub(crate) async fn cur_2_two_servers_of_one_database_show_one_order(bench: PostgresBench) {
+    let journals = [bench.open(Clock::system()).await, bench.open(Clock::system()).await];
+    assert_eq!(journals[0].cloud_id(), journals[1].cloud_id());
+    tail_concurrent_pushers(&journals).await;
+}
+
+async fn tail_concurrent_pushers<J: Journal>(journals: &[J]) {
+    let at = |place: usize| journals[place % journals.len()].clone();
+    let by_project = tokio::spawn(tail_projects(at(0)));
+    let by_grant = tokio::spawn(tail_grant(at(1)));
     let pushers: Vec<_> = (0..PUSHERS)
         .map(|pusher| {
-            let (journal, runtime) = (journal.clone(), tokio::runtime::Handle::current());
+            let (journal, runtime) = (at(pusher), tokio::runtime::Handle::current());
             std::thread::spawn(move || runtime.block_on(push_all(journal, pusher)))
         })
         .collect();
@@ -34,7 +47,6 @@ pub(crate) async fn cur_2_a_tailing_reader_misses_nothing_of_concurrent_pushers<
     assert_eq!(told.len(), ROWS, "every row has a number of its own");
     assert_eq!(in_time(by_project).await.expect("the reader"), told, "lost by cursors per project");
     assert_eq!(in_time(by_grant).await.expect("the reader"), told, "lost by the order of the grant");
-    journal.close().await;
 }
 
 async fn push_all<J: Journal>(journal: J, pusher: usize) -> Vec<u64> {

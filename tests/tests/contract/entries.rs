@@ -22,6 +22,49 @@ fn bad() -> Vec<(PushEntry, &'static str)> {
     ]
 }
 
+/// A row that one store could not keep is refused by every one, and names its field: a NUL, and names without end.
+pub(crate) async fn what_no_database_can_keep_is_the_fault_of_its_row<B: Bench>(bench: B) {
+    let journal = bench.open(Clock::system()).await;
+    let mut content = memory("alpha", "a", "title", 1);
+    content.payload["content"] = json!("before\0after");
+    let mut deep = memory("alpha", "a", "title", 1);
+    deep.payload["later"] = json!({"list": ["a", {"b\0": 1}]});
+    let stringified = entry("alpha", "prompt", "p", "upsert", json!("{\"sync_id\":\"p\",\"content\":\"\\u0000\"}"));
+    let mut foreign = entry("alpha", "mood", "m", "upsert", json!({"how": "\0"}));
+    foreign.base = None;
+    let long = "k".repeat(1025);
+    let mut child = memory("alpha", "a", "title", 1);
+    child.payload["session_id"] = json!(long);
+    let cases = [
+        (content, "content"),
+        (deep, "later"),
+        (stringified, "content"),
+        (foreign, "how"),
+        (entry("alpha", "mood", "m\0", "upsert", json!({})), "entity_key"),
+        (entry("alpha", "mo\0od", "m", "upsert", json!({})), "entity"),
+        (entry("alpha", "mood", "m", "up\0sert", json!({})), "op"),
+        (entry("alpha", "mood", &long, "upsert", json!({})), "entity_key"),
+        (child, "session_id"),
+    ];
+    let (mut entries, fields): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
+    entries.push(memory("alpha", "m", "\\u0000 is six characters", 1));
+    let named = entries.into_iter().enumerate().map(|(at, entry)| with_id(format!("d:{at}"), entry)).collect();
+    let mut told = fates(&journal, named).await;
+    assert!(matches!(told.pop(), Some(Fate::Accepted(_))), "a good neighbour");
+    let refused = told.iter().map(|fate| match fate {
+        Fate::Rejected(fault) => fault.field.as_str(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(refused.collect::<Vec<_>>(), fields);
+    for odd in ["nul\0", &"p".repeat(600)] {
+        let refused = fates(&journal, vec![with_id("d:x", memory(odd, "m", "title", 1))]).await;
+        assert!(matches!(refused.as_slice(), [Fate::Rejected(fault)] if fault.field == "project"), "{refused:?}");
+        assert_eq!(page(&journal, &[(odd, 0)], 10).await.heads[&name(odd)], 0);
+    }
+    let rows = read_all(&journal, &["alpha"]).await;
+    assert_eq!((rows.len(), &rows[0].payload["title"]), (1, &json!("\\u0000 is six characters")));
+}
+
 /// ISO-1: with ids, a bad entry is answered for itself and its neighbours are stored.
 pub(crate) async fn receipts_come_one_per_entry_and_a_bad_one_stands_alone<B: Bench>(bench: B) {
     let journal = bench.open(Clock::system()).await;

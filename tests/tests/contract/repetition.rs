@@ -51,12 +51,20 @@ pub(crate) async fn idem_1_the_same_push_twice_changes_nothing<B: Bench>(bench: 
 
 /// IDEM-1: eight threads push the same batch at once, with ids and without; it is stored once and all are told the same.
 pub(crate) async fn idem_1_the_same_push_from_many_at_once_is_stored_once<B: Bench>(bench: B) {
-    let journal = bench.open(Clock::system()).await;
+    push_one_batch_from_many(&[bench.open(Clock::system()).await]).await;
+}
+
+/// IDEM-1: the same where every other one is at another server of the same data set.
+pub(crate) async fn idem_1_the_same_push_at_two_servers_is_stored_once(bench: PostgresBench) {
+    push_one_batch_from_many(&[bench.open(Clock::system()).await, bench.open(Clock::system()).await]).await;
+}
+
+async fn push_one_batch_from_many<J: Journal>(journals: &[J]) {
     for has_ids in [true, false] {
         let project = if has_ids { "with-ids" } else { "without" };
         let pushers: Vec<_> = (0..8)
-            .map(|_| {
-                let (journal, runtime) = (journal.clone(), tokio::runtime::Handle::current());
+            .map(|pusher| {
+                let (journal, runtime) = (journals[pusher % journals.len()].clone(), tokio::runtime::Handle::current());
                 let entries = (0..20).map(|i| memory(project, &format!("m{i}"), "title", 1)).collect();
                 let entries = if has_ids { named(entries) } else { entries };
                 std::thread::spawn(move || runtime.block_on(fates(&journal, entries)))
@@ -65,7 +73,7 @@ pub(crate) async fn idem_1_the_same_push_from_many_at_once_is_stored_once<B: Ben
         let answers: Vec<_> = tokio::task::block_in_place(|| {
             pushers.into_iter().map(|pusher| pusher.join().expect("a pusher")).collect()
         });
-        let rows = read_all(&journal, &[project]).await;
+        let rows = read_all(&journals[0], &[project]).await;
         assert_eq!(rows.len(), 20, "{project}");
         let seqs: Vec<u64> = rows.iter().map(|row| row.seq).collect();
         for fates in &answers {

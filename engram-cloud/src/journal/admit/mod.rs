@@ -9,6 +9,7 @@
 mod changes;
 mod facts;
 mod prompts;
+mod take_over;
 
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
 pub use changes::{Changes, Loser, NewHead, NewRow};
@@ -17,6 +18,7 @@ use engram_proto::merge::{Standing, Version, merge};
 use engram_proto::mutation::Op;
 pub use facts::{Facts, Head, Name, Taken};
 use serde_json::Value;
+pub use take_over::PeerRow;
 
 /// One transaction's work. Numbers are drawn here, while the lock is held that the commit gives back (CUR-2).
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 
 use crate::auth::Grant;
 use crate::clock::rfc3339_us;
+use crate::journal::room::Room;
 use crate::journal::{GrantAsk, GrantRows, Page, PageAsk};
 use engram_proto::http::pull::{PulledMutation, REMAINING_MAX};
 use engram_proto::id::ProjectName;
@@ -12,12 +13,6 @@ use serde_json::Value;
 
 pub(super) const COLUMNS: &str =
     "SELECT seq, project, entity, entity_key, op, payload, occurred_at FROM cloud_mutations";
-
-/// What is left of a page.
-struct Room {
-    rows: usize,
-    bytes: usize,
-}
 
 /// A project on its way through a page.
 struct Track {
@@ -74,7 +69,7 @@ fn fill(
     loop {
         let open = tracks.iter().filter(|track| track.cursor < track.head).count();
         let before = rows.len();
-        let share = Room { rows: (room.rows / open.max(1)).max(1), bytes: room.bytes / open.max(1) };
+        let share = room.share(open);
         for track in tracks.iter_mut().filter(|track| track.cursor < track.head) {
             take(connection, rows, track, &share, &mut room)?;
         }
@@ -86,8 +81,7 @@ fn fill(
     Ok(())
 }
 
-/// Takes one project's share. A first row that is larger than the share may have all the room there is, and the first
-/// row of a page more than that: it would never fit.
+/// Takes one project's share.
 fn take(
     connection: &Connection,
     rows: &mut Vec<PulledMutation>,
@@ -102,13 +96,10 @@ fn take(
     let mut taken = 0;
     while let Some(row) = found.next()? {
         let (row, bytes) = read(row)?;
-        let fits = taken + bytes <= share.bytes || (taken == 0 && bytes <= room.bytes) || rows.is_empty();
-        if !fits {
+        if !room.take(share, taken, bytes, rows.is_empty()) {
             break;
         }
         taken += bytes;
-        room.rows -= 1;
-        room.bytes = room.bytes.saturating_sub(bytes);
         track.cursor = signed(row.seq);
         rows.push(row);
     }
