@@ -11,6 +11,7 @@ demo:                     ## Build, then watch a memory travel between two machi
 	@bash scripts/demo.sh target/debug
 
 test:                     ## Run every suite
+	@sh scripts/postgres.sh
 	$(CARGO) build --locked --bins
 	$(CARGO) test --locked --workspace --no-fail-fast
 

@@ -19,7 +19,7 @@ const PROJECTS: [&str; 3] = ["alpha", "beta", "gamma"];
 /// order of the whole grant, see every row once and in the order of its number.
 pub(crate) async fn cur_2_a_tailing_reader_misses_nothing_of_concurrent_pushers<B: Bench>(bench: B) {
     let journal = bench.open(Clock::system()).await;
-    tail_concurrent_pushers(&[journal.clone()]).await;
+    tail_concurrent_pushers(std::slice::from_ref(&journal)).await;
     journal.close().await;
 }
 
