@@ -1,8 +1,11 @@
 //! engramd: parse, log, run, exit code.
 
-use clap::{Parser, Subcommand, ValueEnum};
-use engramd::config::cloud::{self, Environment, Loaded};
+use clap::builder::PossibleValue;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use engramd::config::cloud::Environment;
 use engramd::config::paths;
+use engramd::config::report::{self, Origins};
 use engramd::config::settings::{self, Settings};
 use engramd::daemon::{self, Options};
 use std::io::Write as _;
@@ -60,9 +63,10 @@ enum LogForm {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     forbid_core_dumps();
-    match start(&cli) {
+    match start(&cli, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             // Standard error may be closed; there is nobody else to tell.
@@ -79,7 +83,7 @@ fn forbid_core_dumps() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
-fn start(cli: &Cli) -> Result<(), String> {
+fn start(cli: &Cli, matches: &ArgMatches) -> Result<(), String> {
     let home = std::env::home_dir();
     let data_dir = paths::data_dir(cli.data_dir.as_deref(), home.as_deref()).map_err(|error| error.to_string())?;
     let settings = settings::load(&data_dir.join(settings::FILE_NAME)).map_err(|error| error.to_string())?;
@@ -87,9 +91,10 @@ fn start(cli: &Cli) -> Result<(), String> {
     let socket = socket.unwrap_or_else(|| data_dir.join(engram_proto::ipc::SOCKET_NAME));
     paths::check_socket(&socket).map_err(|error| error.to_string())?;
     log(cli, &settings)?;
+    let origins = origins(matches, &settings);
     let options = Options { data_dir, socket, settings, environment: Environment::read() };
     match cli.command {
-        Some(Verb::CheckConfig) => check_config(&options),
+        Some(Verb::CheckConfig) => check_config(cli, &options, &origins),
         Some(Verb::Run) | None => run(options),
     }
 }
@@ -133,29 +138,36 @@ fn run(options: Options) -> Result<(), String> {
     result
 }
 
-fn check_config(options: &Options) -> Result<(), String> {
+/// Says what the daemon would run with; touches no store.
+fn check_config(cli: &Cli, options: &Options, origins: &Origins) -> Result<(), String> {
+    let form = cli.log.and_then(|form| form.to_possible_value());
+    let log = form.as_ref().map_or(options.settings.log.as_str(), PossibleValue::get_name);
+    let log_level = cli.log_level.as_ref().unwrap_or(&options.settings.log_level);
+    let (lines, verdict) = report::lines(options, (log, log_level), origins);
     let mut out = std::io::stdout().lock();
-    let settings = &options.settings;
-    let lines = [
-        format!("data directory     {}", options.data_dir.display()),
-        format!("socket             {}", options.socket.display()),
-        format!("log                {} ({})", settings.log, settings.log_level),
-        format!("long_poll_seconds  {}", settings.long_poll_seconds),
-        format!("request_bytes_max  {}", settings.request_bytes_max),
-    ];
-    let cloud = match cloud::load(&options.data_dir, &options.environment) {
-        Loaded::NotConfigured => {
-            Ok("cloud              not configured (engramctl cloud login --server URL)".to_owned())
-        }
-        Loaded::Invalid { message, .. } => Err(message),
-        Loaded::Configured(config) => {
-            Ok(format!("cloud              {} ({}), token from {}", config.url, config.url_origin, config.token_origin))
-        }
-    };
-    for line in lines.into_iter().chain(cloud.clone().ok()) {
+    for line in lines {
         if writeln!(out, "{line}").is_err() {
             break;
         }
     }
-    cloud.map(drop)
+    verdict
+}
+
+/// Says where each value that a flag can give comes from: the flag, its variable, the file, or nowhere.
+fn origins(matches: &ArgMatches, settings: &Settings) -> Origins {
+    let of = |flag: &str, variable: &str, otherwise: String| match matches.value_source(flag) {
+        Some(ValueSource::CommandLine) => format!("--{}", flag.replace('_', "-")),
+        Some(ValueSource::EnvVariable) => variable.to_owned(),
+        _ => otherwise,
+    };
+    let socket = match report::origin_of(settings, "socket") {
+        origin if origin == "default" => "in the data directory".to_owned(),
+        origin => origin,
+    };
+    Origins {
+        data_dir: of("data_dir", "ENGRAM_DATA_DIR", "default".to_owned()),
+        socket: of("socket", "ENGRAMD_SOCKET", socket),
+        log: of("log", "", report::origin_of(settings, "log")),
+        log_level: of("log_level", "", report::origin_of(settings, "log_level")),
+    }
 }

@@ -2,4 +2,5 @@
 
 pub mod cloud;
 pub mod paths;
+pub mod report;
 pub mod settings;

@@ -1,10 +1,15 @@
 //! `<data-dir>/engramd.toml`: every key has a default, and a key we do not know is refused with the nearest that we do.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The file's name inside the data directory.
 pub const FILE_NAME: &str = "engramd.toml";
+
+/// How a log line can look.
+const LOGS: [&str; 3] = ["pretty", "json", "journal"];
 
 /// The keys, as [`Settings`] has them.
 const KEYS: [&str; 5] = ["socket", "log", "log_level", "long_poll_seconds", "request_bytes_max"];
@@ -23,6 +28,9 @@ pub struct Settings {
     pub long_poll_seconds: u32,
     /// The largest request body before compression, in bytes, from 64 KiB.
     pub request_bytes_max: u64,
+    /// The keys that the file gives; the others have their defaults.
+    #[serde(skip)]
+    pub given: Vec<String>,
 }
 
 impl Default for Settings {
@@ -33,6 +41,7 @@ impl Default for Settings {
             log_level: "info".to_owned(),
             long_poll_seconds: 25,
             request_bytes_max: 1024 * 1024,
+            given: Vec::new(),
         }
     }
 }
@@ -48,33 +57,39 @@ pub enum SettingsError {
         /// The system's words.
         source: std::io::Error,
     },
-    /// It is not TOML, or a value has the wrong type; the words name the line.
-    #[error("{path:?} is not usable: {words}")]
+    /// It is not TOML, or a value has the wrong type.
+    #[error("{path:?}, line {line}: {words}")]
     Parse {
         /// The file.
         path: PathBuf,
-        /// The parser's words.
+        /// The line, from 1.
+        line: usize,
+        /// The parser's words, on one line.
         words: String,
     },
     /// A key we do not know.
-    #[error("{path:?} has the unknown key {key:?}; did you mean {nearest:?}?")]
+    #[error("{path:?}, line {line}: the key {key:?} is unknown; did you mean {nearest:?}?")]
     UnknownKey {
         /// The file.
         path: PathBuf,
+        /// The line, from 1.
+        line: usize,
         /// The key.
         key: String,
         /// The nearest one that we know.
         nearest: &'static str,
     },
     /// A value out of range.
-    #[error("{path:?}: {key} = {value} is out of range; it takes {range}")]
+    #[error("{path:?}, line {line}: {key} = {value} cannot be used; it takes {range}")]
     Range {
         /// The file.
         path: PathBuf,
+        /// The line, from 1.
+        line: usize,
         /// The key.
         key: &'static str,
         /// The value.
-        value: u64,
+        value: String,
         /// What it takes.
         range: &'static str,
     },
@@ -93,21 +108,44 @@ pub fn load(path: &Path) -> Result<Settings, SettingsError> {
 }
 
 fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
-    let wrong = |error: toml::de::Error| SettingsError::Parse { path: path.to_owned(), words: error.to_string() };
-    let table: toml::Table = toml::from_str(text).map_err(wrong)?;
-    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+    let keys = keys(text).map_err(|error| unusable(text, path, &error))?;
+    if let Some((key, &line)) = keys.iter().find(|(key, _)| !KEYS.contains(&key.as_str())) {
         let nearest = KEYS.into_iter().min_by_key(|known| strsim::levenshtein(known, key)).unwrap_or(KEYS[0]);
-        return Err(SettingsError::UnknownKey { path: path.to_owned(), key: key.clone(), nearest });
+        return Err(SettingsError::UnknownKey { path: path.to_owned(), line, key: key.clone(), nearest });
     }
-    let settings: Settings = toml::from_str(text).map_err(wrong)?;
-    let range = |key, value, range| SettingsError::Range { path: path.to_owned(), key, value, range };
+    let mut settings: Settings = toml::from_str(text).map_err(|error| unusable(text, path, &error))?;
+    let range = |key: &'static str, value: String, range| {
+        let line = keys.get(key).copied().unwrap_or(1);
+        Err(SettingsError::Range { path: path.to_owned(), line, key, value, range })
+    };
     if settings.long_poll_seconds > 55 {
-        return Err(range("long_poll_seconds", u64::from(settings.long_poll_seconds), "0 to 55"));
+        return range("long_poll_seconds", settings.long_poll_seconds.to_string(), "0 to 55");
     }
     if settings.request_bytes_max < 64 * 1024 {
-        return Err(range("request_bytes_max", settings.request_bytes_max, "65536 or more"));
+        return range("request_bytes_max", settings.request_bytes_max.to_string(), "65536 or more");
     }
+    if !LOGS.contains(&settings.log.as_str()) {
+        return range("log", format!("{:?}", settings.log), "pretty, json or journal");
+    }
+    settings.given = keys.into_keys().collect();
     Ok(settings)
+}
+
+/// Lists the keys of the file, each with its line.
+fn keys(text: &str) -> Result<BTreeMap<String, usize>, toml::de::Error> {
+    let keys: BTreeMap<toml::Spanned<String>, toml::Value> = toml::from_str(text)?;
+    Ok(keys.into_keys().map(|key| (key.get_ref().clone(), line_of(text, Some(key.span())))).collect())
+}
+
+fn unusable(text: &str, path: &Path, error: &toml::de::Error) -> SettingsError {
+    let words = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    SettingsError::Parse { path: path.to_owned(), line: line_of(text, error.span()), words }
+}
+
+/// Counts the line at which something stands, from 1.
+fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
+    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+    1 + before.matches('\n').count()
 }
 
 #[cfg(test)]
@@ -117,11 +155,26 @@ mod tests {
 
     #[test]
     fn a_key_with_a_slip_names_the_nearest() {
-        let error = parse("long_pol_seconds = 5", Path::new("/x/engramd.toml")).unwrap_err().to_string();
-        assert!(error.contains("long_poll_seconds"), "{error}");
-        assert!(parse("log = 5", Path::new("/x")).is_err());
-        assert!(parse("long_poll_seconds = 500", Path::new("/x")).unwrap_err().to_string().contains("0 to 55"));
+        for (text, words) in [
+            (
+                "# mine\nlong_pol_seconds = 5",
+                "line 2: the key \"long_pol_seconds\" is unknown; did you mean \"long_poll_s",
+            ),
+            ("\n\nlog = 5", "line 3: invalid type"),
+            (
+                "log = \"json\"\nlong_poll_seconds = 500",
+                "line 2: long_poll_seconds = 500 cannot be used; it takes 0 to 55",
+            ),
+            ("log = \"loud\"", "line 1: log = \"loud\" cannot be used; it takes pretty, json or journal"),
+            ("log = \"json\"\nlog_level = \"deb", "line 2: "),
+            ("request_bytes_max = 1", "65536 or more"),
+        ] {
+            let error = parse(text, Path::new("/x/engramd.toml")).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("/x/engramd.toml"), "{text:?}: {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
         let read = parse("log_level = \"debug\"", Path::new("/x")).unwrap();
-        assert_eq!(read, Settings { log_level: "debug".to_owned(), ..Settings::default() });
+        let given = vec!["log_level".to_owned()];
+        assert_eq!(read, Settings { log_level: "debug".to_owned(), given, ..Settings::default() });
     }
 }
