@@ -12,6 +12,7 @@ use crate::service;
 use crate::store::{Store, StoreError, StoreHandle};
 use engram_proto::health::DaemonStatus;
 use engram_proto::ipc::PROTOCOL;
+use engram_proto::reason::ReasonCode;
 use engram_proto::time::rfc3339_from_ms;
 use engramd_core::health::Who;
 use std::future::Future;
@@ -63,6 +64,22 @@ pub enum DaemonError {
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(#[source] std::io::Error),
+}
+
+impl DaemonError {
+    /// Returns the reason code, where it is one that a running daemon would show.
+    #[must_use]
+    pub fn reason(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Store { source, .. } => source.reason(),
+            Self::Lock(LockError::Io { source, .. }) | Self::Path(paths::PathError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                Some(ReasonCode::StoreFull)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Runs the daemon until `shutdown` resolves, and gives everything back.

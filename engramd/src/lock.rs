@@ -1,5 +1,6 @@
 //! One daemon per data directory, proved by a lock of the operating system held for life (OWN-1).
 
+use crate::config::paths::way_out;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -27,7 +28,7 @@ pub enum LockError {
         pid: String,
     },
     /// The system refused.
-    #[error("the lock {path:?} cannot be taken: {source}")]
+    #[error("the lock {path:?} cannot be taken: {source}; {}", way_out(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -131,7 +131,10 @@ fn run(options: Options) -> Result<(), String> {
                 _ = interrupt.recv() => {}
             }
         };
-        daemon::run(options, shutdown).await.map_err(|error| error.to_string())
+        daemon::run(options, shutdown).await.map_err(|error| match error.reason() {
+            Some(code) => format!("{code}: {error}"),
+            None => error.to_string(),
+        })
     });
     // A thread that waits for a name server must not hold the exit up.
     runtime.shutdown_background();

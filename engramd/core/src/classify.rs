@@ -90,6 +90,15 @@ pub fn classify(refusal: &Refusal, of_batch: bool) -> Failure {
     let transport =
         |code, message| Failure::Transport { code, message, fault: Fault::Answered, wait_ms: refusal.retry_after_ms };
     match refusal.status {
+        // SECRET-1: whoever stands at that address was not named by anybody.
+        300..=399 => Failure::Transport {
+            code: ReasonCode::TransportFailed,
+            message: format!(
+                "{host} answered with a redirect ({words}), which a token never follows; log in with the server's own URL"
+            ),
+            fault: Fault::Garbled,
+            wait_ms: refusal.retry_after_ms,
+        },
         401 => blocked(ReasonCode::AuthRequired, format!("the token for {host} was refused ({words})")),
         403 => {
             Failure::Project { code: ReasonCode::PolicyForbidden, message: format!("{host} refused access: {words}") }

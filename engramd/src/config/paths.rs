@@ -34,13 +34,23 @@ pub enum PathError {
         bytes: usize,
     },
     /// The system refused.
-    #[error("the data directory {path:?} cannot be used: {source}")]
+    #[error("the data directory {path:?} cannot be used: {source}; {}", way_out(source))]
     Io {
         /// The directory.
         path: PathBuf,
         /// The system's words.
         source: io::Error,
     },
+}
+
+/// Says what to do where the system refused a file or a directory.
+#[must_use]
+pub fn way_out(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::StorageFull {
+        "free some space on that disk, then start again"
+    } else {
+        "check who owns it, or name another directory with --data-dir"
+    }
 }
 
 /// Returns the data directory: what was given, else `~/.engram`.

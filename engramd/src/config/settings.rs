@@ -1,5 +1,6 @@
 //! `<data-dir>/engramd.toml`: every key has a default, and a key we do not know is refused with the nearest that we do.
 
+use super::paths::way_out;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -50,7 +51,7 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// It cannot be read.
-    #[error("{path:?} cannot be read: {source}")]
+    #[error("{path:?} cannot be read: {source}; {}", way_out(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -10,7 +10,7 @@ pub enum StoreError {
     #[error("another process is writing to the store; try again")]
     Busy,
     /// There is no room on the disk.
-    #[error("the disk that holds the store is full")]
+    #[error("the disk that holds the store is full: free some space, then try again")]
     Full,
     /// SQLite says that the file is damaged.
     #[error("the store is damaged: {0}; restore a backup of the file, or move it away to start anew")]

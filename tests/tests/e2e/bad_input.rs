@@ -1,8 +1,10 @@
 //! Each mistake ends in one clear line with the next step, the right reason code and exit code, and changes nothing.
 
-use engram_tests::processes::{Answer, Cloud, Device, TOKEN, ctl, daemon};
+use engram_tests::processes::{Answer, Cloud, Device, TOKEN, ctl, daemon, program};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 
 fn login(device: &Device, server: &str, token: &str) -> Answer {
     device.ctl_with(&["cloud", "login", "--server", server, "--token-stdin", "--json"], token)
@@ -87,10 +89,50 @@ fn a_socket_path_too_long_names_the_way_out() {
 #[test]
 fn settings_that_cannot_be_right_are_refused() {
     let temp = tempfile::tempdir().expect("a directory");
-    std::fs::write(temp.path().join("engramd.toml"), "long_pol_seconds = 5\n").expect("a file");
-    let refused = Answer::of(&daemon(temp.path()).output().expect("it ends"));
-    assert_eq!(refused.code, 1);
-    assert!(refused.err.contains("long_poll_seconds"), "{refused:?}");
+    std::fs::write(temp.path().join("engramd.toml"), "# mine\nlong_pol_seconds = 5\n").expect("a file");
+    for command in ["run", "check-config"] {
+        let refused = engramd(temp.path(), command, &[]);
+        assert_eq!(refused.code, 1);
+        assert_eq!(refused.err.trim().lines().count(), 1, "{refused:?}");
+        for word in ["engramd.toml", "line 2", "long_poll_seconds"] {
+            assert!(refused.err.contains(word), "{refused:?}");
+        }
+    }
+    assert!(!temp.path().join("engram.db").exists(), "nothing was made");
+}
+
+fn engramd(dir: &Path, command: &str, variables: &[(&str, &str)]) -> Answer {
+    let mut engramd = Command::new(program("engramd"));
+    engramd.arg(command).arg("--data-dir").arg(dir).env_clear().envs(variables.iter().copied());
+    Answer::of(&engramd.output().expect("it ends"))
+}
+
+/// SECRET-1: where each value comes from is said, the token never; half a file is named; no store is made.
+#[test]
+fn secret_1_check_config_says_what_it_found_and_no_token() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let nothing = engramd(temp.path(), "check-config", &[]);
+    assert!(nothing.code == 0 && nothing.out.contains("not configured; engramctl cloud login"), "{nothing:?}");
+    std::fs::write(temp.path().join("engramd.toml"), "log_level = \"debug\"\n").expect("a file");
+    let file = temp.path().join("cloud.json");
+    std::fs::write(&file, r#"{"server_url":"https://engram.example.com","token":"hush-file"}"#).expect("a file");
+    let found = engramd(temp.path(), "check-config", &[("ENGRAM_CLOUD_TOKEN", "hush-variable")]);
+    assert_eq!(found.code, 0, "{found:?}");
+    for line in [
+        "log_level          debug (engramd.toml)",
+        "long_poll_seconds  25 (default)",
+        "cloud server       https://engram.example.com (cloud.json)",
+        "cloud token        given (ENGRAM_CLOUD_TOKEN)",
+    ] {
+        assert!(found.out.contains(line), "{line}: {found:?}");
+    }
+    assert!(!format!("{found:?}").contains("hush"), "{found:?}");
+    std::fs::write(&file, r#"{"server_url":"https://engram.example.com","token":"hush"#).expect("a file");
+    let half = engramd(temp.path(), "check-config", &[]);
+    assert_eq!((half.code, half.err.trim().lines().count()), (1, 1), "{half:?}");
+    assert!(half.err.contains("cloud.json") && half.err.contains("line 1"), "{half:?}");
+    assert!(half.err.contains("engramctl cloud login") && !half.err.contains("hush"), "{half:?}");
+    assert!(!temp.path().join("engram.db").exists(), "no store was touched");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Does the product work? Real processes, real sockets, real files.
 
 mod bad_input;
+mod bad_server;
+mod bad_store;
 mod conflicts;
 mod crash;
+mod docs;
 mod journey;
 mod readme;
 mod socket;
