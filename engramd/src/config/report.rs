@@ -25,7 +25,6 @@ pub fn origin_of(settings: &Settings, key: &str) -> String {
 }
 
 /// Lists what was found, a value a line; the error says what of the cloud cannot be used.
-#[must_use]
 pub fn lines(
     options: &Options,
     (log, log_level): (&str, &str),
