@@ -42,7 +42,10 @@ impl ContentArgs {
             (None, Some(file)) if file == Path::new(STDIN) => standard_input().map(Some),
             (None, Some(file)) => {
                 let name = file.display().to_string();
-                let opened = std::fs::File::open(&file).map_err(|error| unreadable(&name, &error))?;
+                let opened = std::fs::File::open(&file).map_err(|error| {
+                    let other = "name another file, give the text as the last argument, or - for standard input";
+                    CtlError::Input(format!("cannot read {name}: {error}; {other}"))
+                })?;
                 read(opened, &name).map(Some)
             }
             (None, None) => Ok(None),
@@ -100,7 +103,7 @@ mod tests {
         assert_eq!(args(None, None).optional().unwrap(), None);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes.md");
-        assert!(args(None, Some(path.clone())).optional().unwrap_err().to_string().contains("notes.md"));
+        assert!(args(None, Some(path.clone())).optional().unwrap_err().to_string().contains("name another file"));
         std::fs::write(&path, "text\n").unwrap();
         assert_eq!(args(None, Some(path)).optional().unwrap().as_deref(), Some("text"));
     }
