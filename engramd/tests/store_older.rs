@@ -202,6 +202,54 @@ fn what_fails_in_the_middle_leaves_an_older_store_as_it_was() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a deadline for a hang")]
+fn dur_1_a_kill_in_the_middle_leaves_an_older_store_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = fixture(dir.path(), "v2026-02");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
+         INSERT INTO observations (session_id, type, title, content, project)
+         SELECT 'old-1', 'decision', 'note ' || i, 'about ' || i, 'Legacy-App' FROM n",
+    )
+    .unwrap();
+    let before = (counts(&conn), memories(&conn));
+    drop(conn);
+    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_engramd"))
+        .args(["--data-dir".as_ref(), dir.path().as_os_str()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The copy has its final name: the transaction is under way.
+    let copied = || {
+        let entries = std::fs::read_dir(dir.path().join("backups")).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.path().extension().is_some_and(|extension| extension == "db"))
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !copied() {
+        assert!(std::time::Instant::now() < end, "no copy was made");
+        std::thread::yield_now();
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let conn = Connection::open(&path).unwrap();
+    let there = |sql| conn.prepare(sql).is_ok();
+    // On a machine that is busy the kill may come late: then all of it is there.
+    let (first, last) = ("SELECT sync_id FROM observations", "SELECT takes_time FROM engramd_journal");
+    assert_eq!(there(first), there(last), "all of it or nothing");
+    assert_eq!((counts(&conn), memories(&conn)), before);
+    drop(conn);
+    let store = Store::open(&path, at(0)).unwrap();
+    store
+        .read(|conn| {
+            assert_eq!((counts(conn), memories(conn)), before);
+            check_sound(conn);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
 fn without_room_for_a_copy_nothing_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let path = fixture(dir.path(), "v2026-02");

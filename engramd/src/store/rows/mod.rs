@@ -70,7 +70,7 @@ impl Found {
     }
 }
 
-/// Writes what the tables show of an entity as a payload.
+/// Writes what the tables hold of an entity as a payload, with the text that a soft delete keeps.
 pub(super) fn payload(
     conn: &Connection,
     project: &ProjectName,
@@ -78,6 +78,9 @@ pub(super) fn payload(
     key: &str,
 ) -> Result<Option<Object>, StoreError> {
     let Some(found) = find(conn, project, entity, key)? else { return Ok(None) };
+    if let Found::Observation(found) = &found {
+        return observation::texts(conn, found.id).map(Some);
+    }
     let version = found.version(conn, project, key)?;
     Ok(version.and_then(|version| version.write(project, key)).map(|(_, payload)| payload))
 }

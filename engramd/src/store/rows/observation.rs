@@ -3,7 +3,7 @@
 use super::super::error::StoreError;
 use super::super::fts::Index;
 use super::{filled, time_at};
-use engram_proto::canonical::Hash;
+use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, ObservationBody, ObservationVersion};
 use engram_proto::time::row_text;
@@ -54,6 +54,21 @@ pub(in super::super) fn find(conn: &Connection, project: &ProjectName, key: &str
         }
     }
     Ok(found)
+}
+
+/// Reads the fields that an upsert must not leave blank, of a row that is deleted too.
+pub(super) fn texts(conn: &Connection, id: i64) -> Result<Object, StoreError> {
+    const FIELDS: [&str; 6] = ["sync_id", "session_id", "type", "title", "content", "scope"];
+    let mut statement =
+        conn.prepare_cached("SELECT sync_id, session_id, type, title, content, scope FROM observations WHERE id = ?1")?;
+    let mut texts = Object::new();
+    let mut rows = statement.query([id])?;
+    if let Some(row) = rows.next()? {
+        for (column, field) in FIELDS.into_iter().enumerate() {
+            texts.insert(field.to_owned(), filled(row, column)?.unwrap_or_default().into());
+        }
+    }
+    Ok(texts)
 }
 
 fn version_of(row: &Row<'_>) -> Result<ObservationVersion, StoreError> {
