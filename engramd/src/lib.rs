@@ -10,6 +10,7 @@ pub mod driver;
 pub mod ipc;
 pub mod lock;
 pub mod memory;
+pub mod peers;
 pub mod secret;
 mod service;
 pub mod store;

@@ -202,8 +202,17 @@ impl Device {
     /// Where either is refused.
     #[must_use]
     pub fn enrolled(dir: &Path, cloud: &Cloud, project: &str) -> Self {
+        Self::enrolled_at(dir, &cloud.url, project)
+    }
+
+    /// Starts one that knows the server at this URL and has a project enrolled.
+    ///
+    /// # Panics
+    /// Where either is refused.
+    #[must_use]
+    pub fn enrolled_at(dir: &Path, url: &str, project: &str) -> Self {
         let device = Self::start(dir);
-        let login = device.ctl_with(&["cloud", "login", "--server", &cloud.url, "--token-stdin"], TOKEN);
+        let login = device.ctl_with(&["cloud", "login", "--server", url, "--token-stdin"], TOKEN);
         assert_eq!(login.code, 0, "{login:?}");
         let enroll = device.ctl(&["enroll", project]);
         assert_eq!(enroll.code, 0, "{enroll:?}");

@@ -62,6 +62,7 @@ fn layers_know_only_what_is_below_them() {
         ("engramd/src/store", &["crate::driver", "crate::transport", "crate::ipc", "crate::memory", "reqwest"][..]),
         ("engramd/src/memory", &["crate::driver", "crate::transport", "crate::ipc", "reqwest"]),
         ("engramd/src/transport", &["crate::driver", "crate::store", "crate::ipc", "rusqlite"]),
+        ("engramd/src/peers", &["crate::driver", "crate::ipc", "rusqlite", "reqwest"]),
         ("engramd/src/driver", &["crate::ipc", "rusqlite", "reqwest"]),
         ("engramd/core/src", &["tokio", "rusqlite", "reqwest", "std::time", "rand::", "std::fs"]),
         ("proto/src", &["tokio", "rusqlite", "reqwest", "std::fs", "std::net", "SystemTime"]),

@@ -117,6 +117,7 @@ impl Machine {
             self.server.retry.until_ms,
             self.push.retry.until_ms,
             self.pull.retry.until_ms,
+            self.pull.poll_at_ms,
             self.panicked.until_ms,
             self.lease.due_ms(),
         ];

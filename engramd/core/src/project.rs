@@ -22,6 +22,8 @@ pub(crate) struct Project {
     pub behind: u64,
     /// The newest wish to be up to date that was fulfilled.
     pub drained_generation: u64,
+    /// Rows that were sent may be at the server without our knowing, until a pull of this generation has drained.
+    pub in_doubt: u64,
     /// 403: neither way.
     pub access: Retry,
     /// 409, or nothing gets through: only out.
@@ -78,6 +80,11 @@ impl Project {
     /// Tells whether it has rows to send and may send them now.
     pub(crate) fn can_push(&self, now: Now) -> bool {
         self.can_pull(now) && self.push.is_due(now) && self.counts.pending > 0
+    }
+
+    /// Tells whether a pull has shown all that the server holds since a reply was lost, or since the machine began.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.drained_generation >= self.in_doubt.max(1)
     }
 
     /// Returns the one trouble that stands in its way, if there is one.

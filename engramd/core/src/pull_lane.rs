@@ -23,6 +23,8 @@ pub(crate) struct PullLane {
     pub(crate) pages: u64,
     /// Unix milliseconds.
     pub(crate) last_pull_ms: Option<i64>,
+    /// When to ask a server again that cannot hold a pull until there is news, on the monotonic clock.
+    pub(crate) poll_at_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +117,8 @@ impl Machine {
             0
         } else if self.server.can(capability::LONG_POLL) {
             self.settings.wait_seconds
+        } else if self.now.mono_ms >= self.pull.poll_at_ms {
+            0
         } else {
             return;
         };
@@ -241,6 +245,7 @@ impl Machine {
     }
 
     fn page_done(&mut self, end: PageEnd, generation: u64, applied: &BTreeMap<ProjectName, Applied>) {
+        self.pull.poll_at_ms = self.now.mono_ms + self.settings.tick_ms;
         for name in &end.asked {
             let Some(project) = self.projects.get_mut(name) else { continue };
             let cursor = end.cursors.get(name).copied().or(project.cursor).unwrap_or(0);

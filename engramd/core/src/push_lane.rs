@@ -5,9 +5,11 @@ use crate::backoff::Retry;
 use crate::classify::{Failure, Fault, RowFault};
 use crate::event::{Effect, StoreTrouble};
 use crate::machine::Machine;
+use crate::project::Project;
 use crate::push_plan::{Plan, Verdict};
 use crate::push_settle::settlements;
 use crate::rows::{Batch, BatchLimits, Fence, PendingRow, Settled, Settlement};
+use engram_proto::http::health::capability;
 use engram_proto::http::push::PushReply;
 use engram_proto::id::ProjectName;
 use engram_proto::reason::ReasonCode;
@@ -78,12 +80,18 @@ impl Machine {
     }
 
     fn next_to_push(&self) -> Option<ProjectName> {
-        let can = |(name, project): (&ProjectName, &crate::project::Project)| {
-            project.can_push(self.now).then(|| name.clone())
+        let can = |(name, project): (&ProjectName, &Project)| {
+            (project.can_push(self.now) && !self.must_read_first(project)).then(|| name.clone())
         };
         let Some(last) = &self.push.last else { return self.projects.iter().find_map(can) };
         let after = self.projects.range::<ProjectName, _>((Bound::Excluded(last), Bound::Unbounded));
         after.chain(self.projects.range::<ProjectName, _>(..=last)).find_map(can)
+    }
+
+    /// Tells whether a pull has to show first what became of rows that were sent: without ids the same row sent twice is
+    /// two rows (ACK-1).
+    pub(crate) fn must_read_first(&self, project: &Project) -> bool {
+        !self.server.can(capability::MUTATION_IDS) && !project.is_certain()
     }
 
     pub(crate) fn batch_loaded(&mut self, answer: Result<Batch, StoreTrouble>) {
@@ -140,8 +148,20 @@ impl Machine {
         match answer {
             Ok(reply) => self.push_answered(project, plan, &reply),
             Err(Failure::Rows(fault)) => self.push_refused(project, plan, &fault),
-            Err(failure) => self.conversation_failed(failure, Some(&project), true),
+            Err(failure) => self.push_failed(&project, failure),
         }
+    }
+
+    /// Records that a push brought no answer that counts; where the request may have arrived, its rows are in doubt.
+    fn push_failed(&mut self, name: &ProjectName, failure: Failure) {
+        let may_have_arrived = matches!(failure, Failure::Transport { fault: Fault::Answered | Fault::Garbled, .. });
+        if may_have_arrived && !self.server.can(capability::MUTATION_IDS) {
+            self.generation += 1;
+            if let Some(project) = self.projects.get_mut(name) {
+                project.in_doubt = self.generation;
+            }
+        }
+        self.conversation_failed(failure, Some(name), true);
     }
 
     fn push_answered(&mut self, project: ProjectName, mut plan: Plan, reply: &PushReply) {
@@ -154,7 +174,7 @@ impl Machine {
                 fault: Fault::Answered,
                 wait_ms: None,
             };
-            return self.conversation_failed(failure, Some(&project), true);
+            return self.push_failed(&project, failure);
         }
         decided.extend(plan.accepted());
         self.conversation_succeeded();

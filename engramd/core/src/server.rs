@@ -115,15 +115,8 @@ impl Machine {
         let Cloud::Configured { host, known_cloud_id } = &self.cloud else {
             return Err(Failure::Blocked { code: ReasonCode::CloudNotConfigured, message: String::new() });
         };
-        let wanted = [capability::MUTATION_IDS, capability::PROJECT_PULL];
-        let cloud_id =
-            reply.cloud_id.filter(|_| wanted.iter().all(|name| reply.capabilities.iter().any(|c| c == name)));
-        let Some(cloud_id) = cloud_id else {
-            let message = format!(
-                "{host} lacks {}; engram-cloud {} or newer is wanted",
-                wanted.join(" and "),
-                engram_proto::VERSION
-            );
+        let Some(cloud_id) = reply.cloud_id else {
+            let message = format!("{host} does not say which cloud it is");
             return Err(Failure::Blocked { code: ReasonCode::ServerUnsupported, message });
         };
         if let Some(known) = known_cloud_id.as_ref().filter(|&known| *known != cloud_id) {

@@ -123,16 +123,20 @@ impl Machine {
         }
         let unsent = project.counts.pending > 0 || project.queueing || self.push.is_about(name);
         let outward = ticket.direction != Direction::Pull && unsent;
+        let reads_first = outward && self.must_read_first(project);
         let inward = ticket.direction != Direction::Push
             && (project.drained_generation < ticket.generation
                 || (project.stand_in_due && project.counts.deferred > 0));
+        let inward = inward || reads_first;
         let out_trouble = [&project.push, &self.push.retry].iter().find_map(|retry| retry.fresh_trouble());
         let in_trouble = self.pull.retry.fresh_trouble();
         let trouble =
             project.access.fresh_trouble().or(out_trouble.filter(|_| outward)).or(in_trouble.filter(|_| inward));
         match trouble {
             // The other way may still be under way, and ends either in success or in trouble of its own.
-            Some(_) if outward && out_trouble.is_none() && project.access.trouble.is_none() => Standing::Open,
+            Some(_) if outward && !reads_first && out_trouble.is_none() && project.access.trouble.is_none() => {
+                Standing::Open
+            }
             Some(_) if inward && in_trouble.is_none() && project.access.trouble.is_none() => Standing::Open,
             Some(trouble) => Standing::Blocked(trouble.clone()),
             None if outward || inward => Standing::Open,

@@ -84,7 +84,7 @@ impl Driver {
     }
 
     fn on_wire(&mut self, effect: Effect) {
-        let Some((_, transport)) = self.transport.clone() else {
+        let Some((_, remote)) = self.remote.clone() else {
             let message = "no cloud server is configured".to_owned();
             let failure = Failure::Blocked { code: ReasonCode::CloudNotConfigured, message };
             self.tasks.spawn(async move {
@@ -99,9 +99,9 @@ impl Driver {
         let is_pull = matches!(effect, Effect::Pull(_));
         let task = self.tasks.spawn(async move {
             Outcome::Events(match effect {
-                Effect::Send { project, rows } => vec![Event::Sent(transport.push(&project, &rows).await)],
-                Effect::Pull(request) => vec![Event::Pulled(transport.pull(&request).await)],
-                _ => vec![Event::Probed(transport.probe().await)],
+                Effect::Send { project, rows } => vec![Event::Sent(remote.push(&project, &rows).await)],
+                Effect::Pull(request) => vec![Event::Pulled(remote.pull(&request).await)],
+                _ => vec![Event::Probed(remote.probe().await)],
             })
         });
         if is_pull {

@@ -16,8 +16,8 @@ pub use handle::DriverHandle;
 
 use crate::clock;
 use crate::config::cloud::{CloudConfig, Environment, Loaded};
+use crate::peers::Remote;
 use crate::store::StoreHandle;
-use crate::transport::Transport;
 use engramd_core::event::Projects;
 use engramd_core::health::Who;
 use engramd_core::rows::Counts;
@@ -102,7 +102,7 @@ struct Reloaded {
 pub struct Driver {
     parts: Parts,
     machine: Machine,
-    transport: Option<(CloudConfig, Transport)>,
+    remote: Option<(CloudConfig, Remote)>,
     inbox: mpsc::Receiver<Command>,
     tasks: JoinSet<Outcome>,
     pull: Option<AbortHandle>,
@@ -126,7 +126,7 @@ impl Driver {
         let driver = Self {
             parts,
             machine,
-            transport: None,
+            remote: None,
             inbox,
             tasks: JoinSet::new(),
             pull: None,
@@ -233,7 +233,7 @@ impl Driver {
     fn configure(&mut self, loaded: Loaded, known_cloud_id: Option<String>) -> engramd_core::Cloud {
         let who = &mut self.parts.who;
         (who.server_url, who.token_origin) = (None, None);
-        let before = self.transport.take();
+        let before = self.remote.take();
         match loaded {
             Loaded::NotConfigured => engramd_core::Cloud::NotConfigured,
             Loaded::Invalid { code, message } => engramd_core::Cloud::Invalid { code, message },
@@ -242,10 +242,10 @@ impl Driver {
                 who.server_url = Some((url, config.url_origin.to_owned()));
                 who.token_origin = Some(config.token_origin.to_owned());
                 let host = config.host();
-                let known = before.filter(|(known, _)| *known == config).map(|(_, transport)| Ok(transport));
-                match known.unwrap_or_else(|| Transport::new(config.clone())) {
-                    Ok(transport) => {
-                        self.transport = Some((config, transport));
+                let known = before.filter(|(known, _)| *known == config).map(|(_, remote)| Ok(remote));
+                match known.unwrap_or_else(|| Remote::new(config.clone(), self.parts.store.clone())) {
+                    Ok(remote) => {
+                        self.remote = Some((config, remote));
                         engramd_core::Cloud::Configured { host, known_cloud_id }
                     }
                     Err(failure) => engramd_core::Cloud::Invalid {

@@ -6,8 +6,10 @@ use engramd_core::classify::{Failure, Refusal};
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
 use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, DATE, RETRY_AFTER};
 use std::io::Read as _;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 /// A smaller body is sent as it is.
 const GZIP_FROM_BYTES: usize = 1_024;
@@ -28,9 +30,26 @@ pub(super) fn gzip(body: &[u8]) -> Option<Vec<u8>> {
     (smaller.len() < body.len()).then_some(smaller)
 }
 
-/// Reads a reply: as a refusal to classify, and as bytes to decode.
-pub(super) async fn read(mut response: Response, host: &str) -> Result<(Refusal, Vec<u8>), Failure> {
+/// A reply, read to its end.
+pub(super) struct Answer {
+    /// As a refusal to classify.
+    pub(super) refusal: Refusal,
+    /// As bytes to decode.
+    pub(super) bytes: Vec<u8>,
+    /// When the server says it answered, Unix seconds.
+    pub(super) date_s: Option<i64>,
+}
+
+impl Answer {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.refusal.status)
+    }
+}
+
+/// Reads a reply.
+pub(super) async fn read(mut response: Response, host: &str) -> Result<Answer, Failure> {
     let status = response.status().as_u16();
+    let date_s = response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(http_date_s);
     let retry_after_ms = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds_ms);
     let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
     let mut bytes = Vec::new();
@@ -46,7 +65,8 @@ pub(super) async fn read(mut response: Response, host: &str) -> Result<(Refusal,
     let error = serde_json::from_slice::<ErrorBody>(&bytes).ok();
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EVIDENCE_CHARS_MAX)]);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(EVIDENCE_CHARS_MAX).collect();
-    Ok((Refusal { status, retry_after_ms, error, text, host: host.to_owned() }, bytes))
+    let refusal = Refusal { status, retry_after_ms, error, text, host: host.to_owned() };
+    Ok(Answer { refusal, bytes, date_s })
 }
 
 /// Decompresses with a limit: a small reply must not become a large one in memory.
@@ -63,4 +83,19 @@ fn gunzip(bytes: &[u8], host: &str) -> Result<Vec<u8>, Failure> {
 
 fn seconds_ms(text: &str) -> Option<u64> {
     text.trim().parse::<u64>().ok().map(|seconds| seconds.saturating_mul(1_000).min(3_600_000))
+}
+
+fn http_date_s(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc2822).ok().map(OffsetDateTime::unix_timestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_of_a_reply_is_read() {
+        assert_eq!(http_date_s("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date_s("yesterday"), None);
+    }
 }

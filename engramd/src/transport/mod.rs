@@ -1,9 +1,10 @@
-//! The client of the cloud: three requests, each answered by a value or by a classified failure.
+//! The client of the cloud: each request is answered by a value or by a classified failure.
 //!
 //! It knows no store: rows come in and replies go out as values. It creates nothing until it is first used.
 
 mod body;
 mod errors;
+mod part1;
 
 use crate::config::cloud::CloudConfig;
 use engram_proto::http::health::HealthReply;
@@ -13,6 +14,7 @@ use engram_proto::http::push::{PushEntry, PushReply, PushRequest};
 use engram_proto::id::ProjectName;
 use engramd_core::classify::{Failure, classify};
 use engramd_core::rows::PendingRow;
+pub use part1::Dated;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
@@ -111,15 +113,14 @@ impl Transport {
     }
 
     async fn receive<T: DeserializeOwned>(&self, request: RequestBuilder, of_batch: bool) -> Result<T, Failure> {
+        decode(self.send(request).await?, of_batch)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<body::Answer, Failure> {
         let host = self.config.host();
         let request = request.header(ACCEPT_ENCODING, "gzip").header(AUTHORIZATION, self.bearer()?);
         let response = request.send().await.map_err(|error| errors::failure(&error, &host))?;
-        let status = response.status();
-        let (refusal, bytes) = body::read(response, &host).await?;
-        if !status.is_success() {
-            return Err(classify(&refusal, of_batch));
-        }
-        serde_json::from_slice(&bytes).map_err(|_| errors::not_the_protocol(&host, &refusal.text))
+        body::read(response, &host).await
     }
 
     fn bearer(&self) -> Result<HeaderValue, Failure> {
@@ -128,4 +129,12 @@ impl Transport {
         value.set_sensitive(true);
         Ok(value)
     }
+}
+
+fn decode<T: DeserializeOwned>(answer: body::Answer, of_batch: bool) -> Result<T, Failure> {
+    if !answer.is_success() {
+        return Err(classify(&answer.refusal, of_batch));
+    }
+    let wrong = |_| errors::not_the_protocol(&answer.refusal.host, &answer.refusal.text);
+    serde_json::from_slice(&answer.bytes).map_err(wrong)
 }

@@ -6,6 +6,7 @@
 mod apply;
 mod backfill;
 mod schema;
+pub mod server;
 mod write;
 
 use engram_proto::http::pull::PulledMutation;

@@ -4,8 +4,8 @@ use super::{Context, blocked, failed, on_store};
 use crate::config::cloud::{self, CloudConfig, Loaded};
 use crate::driver::CLOUD_ID_KEY;
 use crate::driver::handle::Command;
+use crate::peers::Remote;
 use crate::secret::Secret;
-use crate::transport::Transport;
 use engram_proto::http::pull::PullRequest;
 use engram_proto::ipc::reply::{Failure, LoginOutcome, Reply};
 use engram_proto::ipc::request::LoginRequest;
@@ -37,7 +37,7 @@ pub(super) async fn login(cx: &Context, request: LoginRequest) -> Result<Reply, 
         token_origin: "file",
         allow_http: request.allow_http,
     };
-    let (checked, message) = match check(config).await {
+    let (checked, message) = match check(cx, config).await {
         Check::Good { words, cloud_id } => {
             same_cloud(cx, &url, cloud_id).await?;
             (true, words)
@@ -75,28 +75,23 @@ fn server_url(cx: &Context, given: Option<&str>, allow_http: bool) -> Result<Url
     })
 }
 
-async fn check(config: CloudConfig) -> Check {
-    let transport = match Transport::new(config) {
-        Ok(transport) => transport,
+async fn check(cx: &Context, config: CloudConfig) -> Check {
+    let remote = match Remote::new(config, cx.store.clone()) {
+        Ok(remote) => remote,
         Err(failure) => return judge(failure),
     };
-    let reply = match transport.probe().await {
+    let reply = match remote.probe().await {
         Ok(reply) => reply,
         Err(failure) => return judge(failure),
     };
-    if reply.cloud_id.is_none() {
-        let message = format!(
-            "{} is an engram server of another kind; engram-cloud {} or newer is wanted",
-            transport.host(),
-            engram_proto::VERSION
-        );
-        return Check::Refused(blocked(ReasonCode::ServerUnsupported, message, None));
-    }
     // A pull of no project and no rows: it asks nothing but whether the token is known.
-    match transport.pull(&PullRequest::default()).await {
+    match remote.pull(&PullRequest::default()).await {
         Ok(_) => {
-            let version = reply.version.unwrap_or_default();
-            let words = format!("{} answers as engram-cloud {version} and knows the token", transport.host());
+            let kind = match &reply.version {
+                Some(version) => format!("engram-cloud {version}"),
+                None => "a server of the Go program".to_owned(),
+            };
+            let words = format!("{} answers as {kind} and knows the token", remote.host());
             Check::Good { words, cloud_id: reply.cloud_id }
         }
         Err(failure) => judge(failure),

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::config::cloud::{self, Loaded};
 use crate::driver;
 use crate::driver::handle::Command;
-use crate::transport::Transport;
+use crate::peers::Remote;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{EnrollOutcome, Failure, Reply};
@@ -51,7 +51,7 @@ async fn ask_cloud(cx: &Context, projects: &[ProjectName]) -> Result<PullReply, 
         }
     };
     let cursors = projects.iter().map(|name| (name.clone(), 0)).collect();
-    Transport::new(config)?.pull(&PullRequest { cursors, limit: 0, wait_seconds: 0 }).await
+    Remote::new(config, cx.store.clone())?.pull(&PullRequest { cursors, limit: 0, wait_seconds: 0 }).await
 }
 
 /// Returns whether it was checked, why it was refused, and what to say.

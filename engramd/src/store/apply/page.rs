@@ -38,7 +38,7 @@ impl Store {
         let mut all = BTreeMap::<ProjectName, Applied>::new();
         let quiet = Quiet::new(&self.conn, false)?;
         let mut rest = rows.as_slice();
-        while !rest.is_empty() {
+        loop {
             let slice = Slice { fence, cloud_id, page, rows: rest, now, stopwatch: self.stopwatch };
             // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
             let (done, outcome) = match slice.apply(&quiet, false) {
@@ -50,6 +50,9 @@ impl Store {
                 all.entry(project).or_default().add(applied);
             }
             rest = rest.get(done..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
         }
         drop(quiet);
         Ok(all)
@@ -94,6 +97,14 @@ impl Slice<'_> {
                 // The page may ask to begin earlier the next time, never later than its last row.
                 let seq = self.page.cursors.get(project).map_or(seq, |&asked| asked.min(seq));
                 cursor::advance(conn, project, self.cloud_id, seq)?;
+            }
+            if done == self.rows.len() {
+                // Behind the last row, a cursor may pass what is not its project's.
+                for (project, &seq) in &self.page.cursors {
+                    if desired::is_enrolled(conn, project)? {
+                        cursor::advance(conn, project, self.cloud_id, seq)?;
+                    }
+                }
             }
             Ok(done)
         })

@@ -1,0 +1,126 @@
+//! The forms in which sessions travel over a Go server, whose clients halt on what they do not know (peers.md).
+//!
+//! A deletion travels as a field of an upsert; a session that its project was never told of is stood in for under an id
+//! of its own. Every pull of ours takes both back.
+
+use engram_proto::canonical::Object;
+use engram_proto::http::pull::PulledMutation;
+use engram_proto::id::ProjectName;
+use engram_proto::merge::RECOVERED_DIRECTORY;
+use engram_proto::mutation::{Entity, payload_object, text_of};
+use engram_proto::time::row_text;
+
+/// The field that Go clients pass over.
+const DELETED_AT: &str = "engramd_deleted_at";
+
+/// What the id of a stand-in begins with.
+const STAND_IN: &str = "recovered-missing-session/";
+
+/// Returns the id under which a session that this project was not told of is stood in for.
+#[must_use]
+pub fn stand_in_id(project: &ProjectName, session_id: &str) -> String {
+    format!("{STAND_IN}{project}/{session_id}")
+}
+
+/// Makes the payload of a stand-in: whatever a Go client has under this id already, it is not this.
+#[must_use]
+pub fn stand_in(project: &ProjectName, session_id: &str) -> Object {
+    let mut payload = Object::new();
+    let fields = [
+        ("id", stand_in_id(project, session_id)),
+        ("project", project.to_string()),
+        ("directory", RECOVERED_DIRECTORY.to_owned()),
+        ("started_at", row_text(None)),
+    ];
+    payload.extend(fields.map(|(field, text)| (field.to_owned(), text.into())));
+    payload
+}
+
+/// Makes a session's payload one that every Go client can apply.
+pub fn hide_deletion(payload: &mut Object) {
+    for field in ["deleted", "hard_delete"] {
+        payload.remove(field);
+    }
+    if let Some(deleted_at) = payload.remove("deleted_at") {
+        payload.insert(DELETED_AT.to_owned(), deleted_at);
+    }
+}
+
+/// Takes a row out of its disguise; tells whether it says anything then.
+pub fn take_back(row: &mut PulledMutation) -> bool {
+    let entity = Entity::parse(&row.entity);
+    let prefix = format!("{STAND_IN}{}/", row.project);
+    let own_id = |id: &str| id.strip_prefix(&prefix).filter(|id| !id.is_empty()).map(str::to_owned);
+    let Ok(mut payload) = payload_object(row.payload.clone()) else { return true };
+    match entity {
+        Some(Entity::Session) => {
+            let stood_in = own_id(&row.entity_key);
+            if let Some(deleted_at) = payload.remove(DELETED_AT) {
+                payload.insert("deleted_at".to_owned(), deleted_at);
+            } else if stood_in.is_none() {
+                return true;
+            }
+            if let Some(id) = stood_in {
+                let blank = |field| text_of(&payload, field).is_none_or(|text| text.trim().is_empty());
+                if blank("summary") && blank("ended_at") {
+                    return false;
+                }
+                payload.insert("id".to_owned(), id.clone().into());
+                row.entity_key = id;
+            }
+        }
+        Some(Entity::Observation | Entity::Prompt) => {
+            let Some(id) = text_of(&payload, "session_id").and_then(own_id) else { return true };
+            payload.insert("session_id".to_owned(), id.into());
+        }
+        Some(Entity::Relation) | None => return true,
+    }
+    row.payload = payload.into();
+    true
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn row(entity: &str, key: &str, payload: Value) -> PulledMutation {
+        PulledMutation {
+            seq: 1,
+            project: "p".to_owned(),
+            entity: entity.to_owned(),
+            entity_key: key.to_owned(),
+            op: "upsert".to_owned(),
+            payload,
+            occurred_at: String::new(),
+        }
+    }
+
+    #[test]
+    fn conv_5_a_session_s_deletion_comes_back_as_one() {
+        let mut payload = json!({"id": "s", "directory": "/d", "deleted_at": "2026-11-23 10:00:00", "deleted": true});
+        let object = payload.as_object_mut().unwrap();
+        hide_deletion(object);
+        assert_eq!(payload, json!({"id": "s", "directory": "/d", "engramd_deleted_at": "2026-11-23 10:00:00"}));
+        let mut pulled = row("session", "s", payload);
+        assert!(take_back(&mut pulled));
+        assert_eq!(pulled.payload, json!({"id": "s", "directory": "/d", "deleted_at": "2026-11-23 10:00:00"}));
+    }
+
+    #[test]
+    fn iso_3_stand_ins_come_back_as_the_session_they_stand_for() {
+        let p = ProjectName::parse("p").unwrap();
+        let id = stand_in_id(&p, "a/b");
+        assert!(!take_back(&mut row("session", &id, stand_in(&p, "a/b").into())), "it says nothing");
+        let mut child = row("observation", "o", json!({"session_id": id}));
+        assert!(take_back(&mut child));
+        assert_eq!(child.payload["session_id"], "a/b");
+        let mut end = row("session", &id, json!({"id": id, "summary": "done"}));
+        assert!(take_back(&mut end));
+        assert_eq!((end.entity_key.as_str(), &end.payload["id"]), ("a/b", &json!("a/b")));
+        let mut others = row("observation", "o", json!({"session_id": "recovered-missing-session/q/s"}));
+        assert!(take_back(&mut others));
+        assert_eq!(others.payload["session_id"], "recovered-missing-session/q/s", "of another project");
+    }
+}

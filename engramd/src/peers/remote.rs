@@ -1,0 +1,112 @@
+//! The server at the other end, whichever kind it is: towards the driver both look alike.
+
+use super::disguise;
+use super::go_server::GoServer;
+use crate::config::cloud::CloudConfig;
+use crate::store::StoreHandle;
+use crate::transport::Transport;
+use engram_proto::http::health::{HealthReply, capability};
+use engram_proto::http::pull::{PullReply, PullRequest};
+use engram_proto::http::push::PushReply;
+use engram_proto::id::ProjectName;
+use engram_proto::reason::ReasonCode;
+use engramd_core::classify::Failure;
+use engramd_core::rows::PendingRow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a server of ours announces at least.
+const WANTED: [&str; 2] = [capability::MUTATION_IDS, capability::PROJECT_PULL];
+
+/// Talks to one server with one token, in the language that it speaks.
+#[derive(Clone)]
+pub struct Remote {
+    transport: Transport,
+    store: StoreHandle,
+    kind: Arc<Mutex<Option<Kind>>>,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An engram-cloud: ids, and a cursor per project.
+    Ours,
+    /// A server of the Go program: part 1 of the contract and nothing else.
+    Go,
+}
+
+impl Remote {
+    /// Makes a client for a server; connects to nobody.
+    ///
+    /// # Errors
+    /// [`Failure`] where TLS cannot be set up.
+    pub fn new(config: CloudConfig, store: StoreHandle) -> Result<Self, Failure> {
+        Ok(Self { transport: Transport::new(config)?, store, kind: Arc::default() })
+    }
+
+    /// Asks who answers. A Go server tells no identity: it gets one of its address, and no capability.
+    ///
+    /// # Errors
+    /// [`Failure`]; `server_unsupported` for one that is neither kind.
+    pub async fn probe(&self) -> Result<HealthReply, Failure> {
+        let mut reply = self.transport.probe().await?;
+        let lacks = |name: &&str| !reply.capabilities.iter().any(|known| known == name);
+        let kind = match (&reply.cloud_id, WANTED.iter().any(lacks)) {
+            (Some(_), false) => Kind::Ours,
+            (None, _) if reply.capabilities.is_empty() => Kind::Go,
+            _ => {
+                let (host, wanted) = (self.transport.host(), WANTED.join(" and "));
+                let ours = engram_proto::VERSION;
+                let message = format!("{host} lacks {wanted}; engram-cloud {ours} or newer is wanted");
+                return Err(Failure::Blocked { code: ReasonCode::ServerUnsupported, message });
+            }
+        };
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
+        if kind == Kind::Go {
+            reply.cloud_id = Some(self.go_server().identity());
+        }
+        Ok(reply)
+    }
+
+    /// Sends rows of one project.
+    ///
+    /// # Errors
+    /// [`Failure`]; [`Failure::Rows`] where it may be a row's fault.
+    pub async fn push(&self, project: &ProjectName, rows: &[Arc<PendingRow>]) -> Result<PushReply, Failure> {
+        match self.kind().await? {
+            Kind::Ours => self.transport.push(project, rows).await,
+            Kind::Go => self.go_server().push(project, rows).await,
+        }
+    }
+
+    /// Asks for a page; what was sent under a disguise, by whatever device, comes back as itself.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn pull(&self, request: &PullRequest) -> Result<PullReply, Failure> {
+        let mut reply = match self.kind().await? {
+            Kind::Ours => self.transport.pull(request).await?,
+            Kind::Go => self.go_server().pull(request).await?,
+        };
+        reply.mutations.retain_mut(disguise::take_back);
+        Ok(reply)
+    }
+
+    /// Returns host and port, for messages.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.transport.host()
+    }
+
+    async fn kind(&self) -> Result<Kind, Failure> {
+        let known = *self.kind.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kind) = known {
+            return Ok(kind);
+        }
+        let reply = self.probe().await?;
+        Ok(if reply.capabilities.is_empty() { Kind::Go } else { Kind::Ours })
+    }
+
+    fn go_server(&self) -> GoServer<'_> {
+        GoServer { transport: &self.transport, store: &self.store }
+    }
+}
