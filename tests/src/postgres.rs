@@ -66,11 +66,16 @@ impl Database {
         format!("postgres:///{}?host={dir}&user=engram", self.name)
     }
 
+    /// Returns its name in the cluster.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs statements, and returns what they print: unaligned, without headings.
     ///
     /// # Panics
     /// Where one fails.
-    #[must_use]
     pub fn query(&self, sql: &str) -> String {
         cluster().expect("a cluster").psql(&self.name, &["-c", sql])
     }

@@ -21,18 +21,18 @@ fn command(args: &[&str], data_dir: &Path, env: &[(&str, &str)]) -> Command {
     command
 }
 
-fn output(args: &[&str], data_dir: &Path, env: &[(&str, &str)]) -> Output {
+pub(crate) fn output(args: &[&str], data_dir: &Path, env: &[(&str, &str)]) -> Output {
     command(args, data_dir, env).output().expect("it runs")
 }
 
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Vec<String>,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Running {
-    fn start(data_dir: &Path, env: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(data_dir: &Path, env: &[(&str, &str)]) -> Self {
         let mut command = command(&["serve", "--port", "0"], data_dir, env);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut lines = Vec::new();
@@ -47,7 +47,7 @@ impl Running {
     }
 
     /// Ends it as systemd does, and returns what it wrote to stderr.
-    fn terminate(mut self) -> String {
+    pub(crate) fn terminate(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
         let began = now();

@@ -5,5 +5,6 @@ mod binary;
 mod harness;
 mod life;
 mod limits;
+mod postgres;
 mod pull;
 mod push;
