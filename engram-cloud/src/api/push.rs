@@ -2,7 +2,7 @@
 //!
 //! The order of refusals is the contract's: size, form, empty batch, empty project, grant, pause, single entries.
 
-use super::{ApiError, body};
+use super::{ApiError, body, peers};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::clock::rfc3339_us;
@@ -98,7 +98,8 @@ fn read(entries: Vec<PushEntry>, principal: &Principal, entries_max: usize) -> R
         if !principal.grant.allows(&project) {
             return Err(ApiError::forbidden(project.as_str()));
         }
-        read.push(Entry::read(project, entry));
+        let is_bare = entry.mutation_id.is_none();
+        read.push(if is_bare { peers::door::read(project, entry) } else { Entry::read(project, entry) });
     }
     Ok(Batch::new(&principal.name, read))
 }

@@ -63,6 +63,8 @@ pub enum Content {
     Known(Box<KnownContent>),
     /// Something of a newer program: stored and served as it came.
     Foreign(ForeignContent),
+    /// What its sender had only from us: answered with the entity's number, stored nowhere.
+    Nothing,
 }
 
 /// A version, with the form in which it is stored.

@@ -1,4 +1,7 @@
 //! Beside Go programs: what their clients see of our server, and what becomes of what they send.
 
+mod door;
+mod exchanges;
+mod fleet;
 mod get_form;
 mod server;

@@ -2,11 +2,12 @@
 
 use engram_cloud::auth::Grant;
 use engram_cloud::config::{Config, Secret};
-use engram_proto::http::pull::GrantPage;
+use engram_proto::http::pull::{GrantPage, PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engram_tests::go::{GoClient, Remote};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Once;
 use tempfile::TempDir;
@@ -91,11 +92,46 @@ impl Server {
         serde_json::from_value(reply["accepted_seqs"].clone()).expect("numbers")
     }
 
+    /// Pushes entries without ids.
+    pub(crate) async fn push_bare(&self, entries: Vec<Value>) -> Vec<u64> {
+        let reply = self.post("/sync/mutations/push", &json!({"entries": entries})).await;
+        serde_json::from_value(reply["accepted_seqs"].clone()).expect("numbers")
+    }
+
+    /// Pauses a project, as an administrator does beside the server.
+    pub(crate) fn pause(&self, project: &str) {
+        let path = self.dir.path().join("cloud").join(engram_cloud::journal::embedded::FILE_NAME);
+        let beside = engram_cloud::journal::embedded::Beside::open(path).expect("the store");
+        let control = engram_cloud::journal::Control {
+            project: name(project),
+            is_sync_enabled: false,
+            reason: None,
+            updated_by: "tests".to_owned(),
+            updated_at_us: 0,
+        };
+        beside.set_control(&control).expect("paused");
+    }
+
     /// Reads a page of the `GET` form.
     pub(crate) async fn get(&self, since_seq: u64, limit: usize) -> GrantPage {
         let url = format!("{}/sync/mutations/pull?since_seq={since_seq}&limit={limit}", self.remote.url);
         let answer = self.remote.http.get(url).bearer_auth(&self.remote.token).send().await.expect("an answer");
         serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("a page")
+    }
+
+    /// Reads every row of some projects as a device of ours does.
+    pub(crate) async fn rows(&self, projects: &[&str]) -> Vec<PulledMutation> {
+        let mut cursors: BTreeMap<ProjectName, u64> = projects.iter().map(|project| (name(project), 0)).collect();
+        let mut rows = Vec::new();
+        loop {
+            let body = self.post("/sync/mutations/pull", &json!({"cursors": cursors, "limit": 1000})).await;
+            let page: PullReply = serde_json::from_value(body).expect("a page");
+            rows.extend(page.mutations);
+            cursors.extend(page.cursors);
+            if !page.has_more {
+                return rows;
+            }
+        }
     }
 }
 

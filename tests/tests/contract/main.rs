@@ -5,6 +5,7 @@
 
 mod bench;
 mod cursors;
+mod door;
 mod entries;
 mod foreign;
 mod merging;
@@ -63,6 +64,10 @@ macro_rules! every_case {
                 pages::a_page_is_bounded_in_bytes_and_never_empty,
                 pages::heads_and_remaining_tell_what_is_left,
                 pages::the_grant_form_shows_the_grant_in_one_order,
+                door::what_it_lost_to_is_shown_once_more,
+                door::a_version_that_was_held_keeps_its_time,
+                door::a_time_of_the_far_future_is_the_time_of_receipt,
+                door::sessions_are_shown_again_for_their_end_and_their_prompts,
                 waiting::who_listens_before_it_looks_is_woken,
                 waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
             ]

@@ -23,9 +23,7 @@ fn session_with(change: serde_json::Value) -> PushEntry {
 pub(crate) async fn conv_1_a_stale_version_is_superseded_and_not_served<B: Bench>(bench: B) {
     let journal = bench.open(Clock::system()).await;
     let current = accepted(&journal, memory("alpha", "m", "new", 9)).await;
-    let stale = memory("alpha", "m", "old", 2);
-    assert_eq!(fates(&journal, vec![stale.clone()]).await, [Fate::Superseded(current)]);
-    let stale = with_id("device:1:0123456789abcdef", stale);
+    let stale = with_id("device:1:0123456789abcdef", memory("alpha", "m", "old", 2));
     for _ in 0..2 {
         assert_eq!(fates(&journal, vec![stale.clone()]).await, [Fate::Superseded(current)]);
     }

@@ -28,7 +28,11 @@ pub(crate) async fn nobody_is_woken_by_another_project_or_by_nothing_new<B: Benc
     accepted(&journal, memory("alpha", "m", "title", 5)).await;
     let listener = journal.listen(vec![name("alpha")]);
     accepted(&journal, memory("beta", "m", "title", 5)).await;
-    let nothing = fates(&journal, vec![memory("alpha", "m", "title", 5), memory("alpha", "m", "older", 1)]).await;
+    let nothing = fates(
+        &journal,
+        vec![with_id("d:0:00", memory("alpha", "m", "title", 5)), with_id("d:1:00", memory("alpha", "m", "older", 1))],
+    )
+    .await;
     assert!(matches!(nothing.as_slice(), [Fate::Duplicate(_), Fate::Superseded(_)]));
     // The answers above came after their commits, and wakings come with commits: none is under way any more.
     journal.ping().await.expect("the store answers");

@@ -77,6 +77,9 @@ pub struct Facts {
     pub ids: BTreeMap<(ProjectName, String), Option<Taken>>,
     /// Current versions of known entities.
     pub heads: BTreeMap<Name, Option<Head>>,
+    /// Every version of an entity that was ever held: served, or recorded as superseded (peers.md, "The door"). Asked
+    /// for entries without a mutation id alone; the text of each is at hand.
+    pub held: BTreeMap<Name, Vec<Version>>,
     /// The last row of an unknown entity, with the hash of its content.
     pub last_foreign: BTreeMap<Name, Option<(Told, Hash)>>,
     /// A row of an unknown entity with just this content.
@@ -110,6 +113,12 @@ impl Facts {
                     let session = Name::known(&name.project, Entity::Session, &prompt.session_id);
                     self.heads.insert(session, None);
                 }
+                if !has_id {
+                    self.held.insert(name.clone(), Vec::new());
+                }
+                self.heads.insert(name, None);
+            }
+            Content::Nothing => {
                 self.heads.insert(name, None);
             }
             Content::Foreign(_) if has_id => {
@@ -150,8 +159,23 @@ impl Facts {
         head.and_then(Option::as_ref)
     }
 
+    /// Returns every version of an entity that was held before.
+    pub(super) fn held(&self, name: &Name) -> &[Version] {
+        let held = self.held.get(name);
+        debug_assert!(held.is_some(), "the versions of {name:?} were not asked for");
+        held.map_or(&[], Vec::as_slice)
+    }
+
+    /// Remembers a version that is held from now on.
+    pub(super) fn hold(&mut self, name: &Name, version: &Version) {
+        if let Some(held) = self.held.get_mut(name) {
+            held.push(version.clone());
+        }
+    }
+
     /// Replaces the current version of an entity.
     pub(super) fn set_head(&mut self, name: Name, head: Head) {
+        self.hold(&name, &head.version);
         if let Version::Prompt(prompt) = &head.version {
             let before = self.head(&name).and_then(|head| head.version.session_id()).map(str::to_owned);
             self.prompt_moves(&name, before, (!prompt.key.deleted).then_some(prompt.session_id.as_str()));

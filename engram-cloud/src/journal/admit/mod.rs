@@ -7,6 +7,7 @@
 //! one transaction and under the lock that its commit gives back.
 
 mod changes;
+mod door;
 mod facts;
 mod prompts;
 mod take_over;
@@ -15,7 +16,7 @@ use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, T
 pub use changes::{Changes, Loser, NewHead, NewRow};
 use engram_proto::canonical::Hash;
 use engram_proto::merge::{Standing, Version, merge};
-use engram_proto::mutation::Op;
+use engram_proto::mutation::{Entity, Op};
 pub use facts::{Facts, Head, Name, Taken};
 use serde_json::Value;
 pub use take_over::PeerRow;
@@ -26,13 +27,21 @@ pub struct Admission {
     facts: Facts,
     changes: Changes,
     now_us: i64,
+    batch_after_seq: i64,
+}
+
+/// Which of two versions that meet, if it loses, lost to one that had not seen it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rivals {
+    arriving: bool,
+    current: bool,
 }
 
 impl Admission {
     /// Begins with what is known before the first batch.
     #[must_use]
     pub fn new(facts: Facts, now_us: i64) -> Self {
-        Self { facts, changes: Changes::default(), now_us }
+        Self { facts, changes: Changes::default(), now_us, batch_after_seq: 0 }
     }
 
     /// Returns what is to be written.
@@ -55,6 +64,7 @@ impl Admission {
                 return Pushed::Invalid(faults);
             }
         }
+        self.batch_after_seq = self.facts.last_seq;
         Pushed::Done(batch.entries.iter().map(|entry| self.entry(entry, &batch.principal)).collect())
     }
 
@@ -69,7 +79,9 @@ impl Admission {
         }
         let name = Name { project: entry.project.clone(), entity: entry.entity.clone(), key: entry.key.clone() };
         let fate = match content {
+            Content::Known(known) if entry.mutation_id.is_none() => self.bare(name, known, pushed_by),
             Content::Known(known) => self.known(name, known, entry.base.as_deref(), pushed_by),
+            Content::Nothing => Fate::Duplicate(self.told_of(&name)),
             Content::Foreign(foreign) => self.foreign(name, foreign, entry.mutation_id.is_some(), pushed_by),
         };
         if let (Some(id), Fate::Accepted(told) | Fate::Duplicate(told) | Fate::Superseded(told)) = (id, &fate) {
@@ -81,20 +93,33 @@ impl Admission {
     }
 
     fn known(&mut self, name: Name, known: &KnownContent, base: Option<&str>, pushed_by: &str) -> Fate {
+        let current = self.facts.head(&name).map(|head| &head.version);
+        let is_conflict = current.is_some_and(|current| is_conflict(base, current, &known.version));
+        let rivals = Rivals { arriving: is_conflict, current: is_conflict };
+        self.merged(name, known, base, rivals, pushed_by)
+    }
+
+    fn merged(
+        &mut self,
+        name: Name,
+        known: &KnownContent,
+        base: Option<&str>,
+        rivals: Rivals,
+        pushed_by: &str,
+    ) -> Fate {
         let Some(head) = self.facts.head(&name).cloned() else {
             return Fate::Accepted(self.append_known(name, &known.version, known.op, known.payload.clone(), pushed_by));
         };
         let current = &head.version;
-        let is_conflict = is_conflict(base, current, &known.version);
         let lost = |op: Op, payload: &str, to: Told| loser(&name, op, payload, base, to, self.now_us, pushed_by);
         match known.version.standing(current) {
             Standing::Equal => Fate::Duplicate(head.told),
             Standing::Loses => {
                 let loser = lost(known.op, &known.payload, head.told);
-                if is_conflict {
+                if rivals.arriving {
                     self.changes.conflicts.push(loser.clone());
                 }
-                let payload = loser.payload.filter(|_| !is_conflict);
+                let payload = loser.payload.filter(|_| !rivals.arriving);
                 self.changes.superseded.push(Loser { payload, ..loser });
                 Fate::Superseded(head.told)
             }
@@ -106,15 +131,67 @@ impl Admission {
                     self.append_version(name.clone(), &merge(known.version.clone(), current.clone()), pushed_by)
                 };
                 let lost = |op: Op, payload: &str| loser(&name, op, payload, base, told, self.now_us, pushed_by);
-                if is_conflict && known.version.leads(current) {
+                if rivals.current && known.version.leads(current) {
                     self.changes.conflicts.push(lost(head.op, &head.payload));
                 }
-                if is_conflict && current.leads(&known.version) {
+                if rivals.arriving && current.leads(&known.version) {
                     self.changes.conflicts.push(lost(known.op, &known.payload));
                 }
                 Fate::Accepted(told)
             }
         }
+    }
+
+    /// Admits a version of a Go program by the rules of the door.
+    fn bare(&mut self, name: Name, sent: &KnownContent, pushed_by: &str) -> Fate {
+        let head = self.facts.head(&name).cloned();
+        let held = self.facts.held(&name);
+        let version = door::meant(&sent.version, head.as_ref().map(|head| &head.version), held, self.now_us);
+        let was_held = door::was_held(&version, held);
+        let rivals = head.as_ref().map_or_else(Rivals::default, |head| Rivals {
+            arriving: !was_held,
+            current: door::overwrites_unseen(&version, head, held, self.batch_after_seq),
+        });
+        let known = if version == sent.version { sent.clone() } else { rewritten(&name, version) };
+        let is_mixed = head.as_ref().is_some_and(|head| known.version.standing(&head.version) == Standing::Mixes);
+        let mut fate = self.merged(name.clone(), &known, None, rivals, pushed_by);
+        if let (Fate::Accepted(told), true) = (&fate, is_mixed && !was_held) {
+            // What it added is in the join; as it came it is held, so that it adds nothing when it comes again.
+            let lost = loser(&name, known.op, &known.payload, None, *told, self.now_us, pushed_by);
+            self.changes.superseded.push(lost);
+            self.facts.hold(&name, &known.version);
+        }
+        if let (Fate::Superseded(to), Some(head)) = (&mut fate, &head) {
+            self.facts.hold(&name, &known.version);
+            if door::shows_again(&known.version, &head.version, was_held) {
+                *to = self.append_again(&name, pushed_by);
+            }
+        }
+        self.show_spared_prompts(&name, &known.version, pushed_by);
+        fate
+    }
+
+    /// Appends session and prompts once more where its delete spared prompts, which its sender deleted with it.
+    fn show_spared_prompts(&mut self, session: &Name, version: &Version, pushed_by: &str) {
+        let deleted_at = if let Version::Session(version) = version { version.deleted_at } else { None };
+        let spared = self.facts.live_prompts.get(&(session.project.clone(), session.key.clone()));
+        let Some(spared) = spared.filter(|spared| deleted_at.is_some() && !spared.is_empty()).cloned() else { return };
+        self.append_again(session, pushed_by);
+        for key in spared {
+            self.append_again(&Name::known(&session.project, Entity::Prompt, &key), pushed_by);
+        }
+    }
+
+    /// Appends the current version of an entity once more, for who passed it.
+    fn append_again(&mut self, name: &Name, pushed_by: &str) -> Told {
+        let Some(head) = self.facts.head(name).cloned() else { return self.told_of(name) };
+        self.append_known(name.clone(), &head.version, head.op, head.payload, pushed_by)
+    }
+
+    /// Returns the number of an entity's current row, or the last there is.
+    fn told_of(&self, name: &Name) -> Told {
+        let last = Told { seq: self.facts.last_seq.unsigned_abs(), occurred_at_us: self.now_us };
+        self.facts.head(name).map_or(last, |head| head.told)
     }
 
     /// Appends the row of a version that makes itself the entity's current one.
@@ -160,6 +237,14 @@ impl Admission {
         self.facts.last_seq = seq;
         Told { seq: seq.unsigned_abs(), occurred_at_us }
     }
+}
+
+/// Writes the content of a version that is another than the one that was sent.
+fn rewritten(name: &Name, version: Version) -> KnownContent {
+    // It was read from a payload, so its text is at hand.
+    let written = version.write(&name.project, &name.key);
+    let (op, payload) = written.unwrap_or_else(|| unreachable!("a version without its text"));
+    KnownContent { version, op, payload: Value::Object(payload).to_string() }
 }
 
 /// Tells whether two versions that met had not seen each other: the arriving edit was made on another than the current

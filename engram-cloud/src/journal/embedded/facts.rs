@@ -19,6 +19,9 @@ pub(super) fn load(connection: &Connection, batches: &[Batch]) -> rusqlite::Resu
     for (name, head) in &mut facts.heads {
         *head = rows::head(connection, name)?;
     }
+    for (name, held) in &mut facts.held {
+        *held = rows::held(connection, name)?;
+    }
     for (name, last) in &mut facts.last_foreign {
         *last = rows::last_foreign(connection, name)?;
     }

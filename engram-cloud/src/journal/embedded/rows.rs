@@ -4,6 +4,7 @@ use crate::journal::Told;
 use crate::journal::admit::{Head, Loser, Name, NewHead, NewRow, Taken};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
 use rusqlite::{Connection, OptionalExtension, params};
 
 fn told(seq: i64, occurred_at_us: i64) -> Told {
@@ -154,4 +155,28 @@ pub(super) fn live_prompts(
     let mut statement = connection.prepare_cached(sql)?;
     let keys = statement.query_map(params![project.as_str(), session_id], |row| row.get(0))?;
     keys.collect()
+}
+
+/// Asks for every version of an entity that was served or recorded as superseded.
+pub(super) const HELD: &str = "SELECT op, payload FROM cloud_mutations INDEXED BY cloud_mutations_by_entity
+    WHERE project = ?1 AND entity = ?2 AND entity_key = ?3
+    UNION ALL
+    SELECT s.op, coalesce(s.payload, c.payload) FROM cloud_superseded s
+    LEFT JOIN cloud_conflicts c USING (project, entity, entity_key, digest)
+    WHERE s.project = ?1 AND s.entity = ?2 AND s.entity_key = ?3";
+
+/// Reads every version of an entity that was served or recorded as superseded.
+pub(super) fn held(connection: &Connection, name: &Name) -> rusqlite::Result<Vec<Version>> {
+    let mut statement = connection.prepare_cached(HELD)?;
+    let rows = statement.query_map(params![name.project.as_str(), name.entity, name.key], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+    })?;
+    let mut held = Vec::new();
+    for row in rows {
+        let (op, payload) = row?;
+        // Of a row whose content was compacted nothing is known any more.
+        let head = payload.and_then(|payload| Head::read(name, told(0, 0), &op, payload));
+        held.extend(head.map(|head| head.version));
+    }
+    Ok(held)
 }

@@ -48,19 +48,23 @@ fn texts(connection: &Connection, sql: &str) -> Vec<String> {
     statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// A stale version without a rival is recorded once, with its text, and is no conflict.
+/// A stale version without a rival is recorded once, with its text, and is no conflict; from a Go program, which says no
+/// base, one that was never held is a conflict.
 #[tokio::test]
 async fn what_loses_is_recorded_once() {
     let (_temp, journal, beside) = opened();
     push(&journal, memory("new", 9, None)).await;
     for _ in 0..2 {
-        let mut stale = memory("old", 1, None);
-        stale.mutation_id = None;
-        assert!(matches!(push(&journal, stale).await, Fate::Superseded(_)));
+        assert!(matches!(push(&journal, memory("old", 1, None)).await, Fate::Superseded(_)));
     }
     let kept = texts(&beside, "SELECT payload ->> 'title' || ' by ' || pushed_by FROM cloud_superseded");
     assert_eq!(kept, ["old by tester"]);
     assert!(texts(&beside, "SELECT digest FROM cloud_conflicts").is_empty());
+    for _ in 0..2 {
+        let bare = PushEntry { mutation_id: None, ..memory("older", 0, None) };
+        assert!(matches!(push(&journal, bare).await, Fate::Superseded(_)));
+    }
+    assert_eq!(texts(&beside, "SELECT payload ->> 'title' FROM cloud_conflicts"), ["older"]);
 }
 
 /// CONV-6: the loser of two edits that had not seen each other is kept once, whichever of the two came first.
@@ -108,6 +112,7 @@ fn cost_1_questions_walk_an_index() {
              AND is_deleted = 0 ORDER BY entity_key",
             "cloud_heads_live_prompts",
         ),
+        (rows::HELD, "cloud_mutations_by_entity"),
         (sessions::HAS_CHILDREN, "cloud_heads_children"),
     ];
     for (sql, uses) in questions {

@@ -1,0 +1,3 @@
+-- Every version of an entity, for what a Go program sends without a mutation id. Frozen: what changes is a new file.
+
+CREATE INDEX cloud_mutations_by_entity ON cloud_mutations (project, entity, entity_key);
