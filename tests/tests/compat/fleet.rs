@@ -52,11 +52,11 @@ fn write(client: &mut GoClient, rng: &mut StdRng, step: usize) {
         1 => sessions.first().into_iter().for_each(|id| client.end_session(id, &format!("summary {step}"))),
         2..=5 => {
             if let Some(session) = pick(rng, &sessions) {
-                client.save(project, session, &format!("title {step}"), &format!("content {step}"), None);
+                let _ = client.save(project, session, &format!("title {step}"), &format!("content {step}"), None);
             }
         }
         6 | 7 => {
-            pick(rng, &known).into_iter().for_each(|(id, _)| client.edit(id, &format!("edited {step}"), "content"))
+            pick(rng, &known).into_iter().for_each(|(id, _)| client.edit(id, &format!("edited {step}"), "content"));
         }
         8 => pick(rng, &known).into_iter().for_each(|(id, _)| client.delete(id, step.is_multiple_of(2))),
         _ => pick(rng, &known).into_iter().for_each(|(id, _)| client.mark_reviewed(id)),

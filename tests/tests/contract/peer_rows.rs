@@ -88,7 +88,7 @@ pub(crate) async fn conv_1_a_push_merges_with_what_a_peer_wrote(bench: PostgresB
     let first = peer_writes(&bench.0, "observation", "later", "upsert", &memory("alpha", "later", "old", 1).payload);
     let second = peer_writes(&bench.0, "observation", "later", "upsert", &newest);
     assert!(second > first);
-    let lost = fates(&journal, vec![memory("alpha", "later", "older", 20)]).await;
+    let lost = fates(&journal, vec![with_id("d:1:00", memory("alpha", "later", "older", 20))]).await;
     assert!(matches!(lost.as_slice(), [Fate::Superseded(told)] if told.seq == second), "{lost:?}");
     let same = fates(&journal, vec![memory("alpha", "later", "as the peer has it", 30)]).await;
     assert!(matches!(same.as_slice(), [Fate::Duplicate(told)] if told.seq == second), "{same:?}");
@@ -98,7 +98,9 @@ pub(crate) async fn conv_1_a_push_merges_with_what_a_peer_wrote(bench: PostgresB
     let mut edited = old.payload.clone();
     edited["title"] = json!("too late");
     edited["updated_at"] = json!("2020-01-01 00:00:00");
-    let lost = fates(&journal, vec![entry("alpha", "observation", &old.entity_key, "upsert", edited)]).await;
+    let lost =
+        fates(&journal, vec![with_id("d:2:00", entry("alpha", "observation", &old.entity_key, "upsert", edited))])
+            .await;
     let current = last(&rows, &old.entity_key).seq;
     assert!(matches!(lost.as_slice(), [Fate::Superseded(told)] if told.seq == current), "{lost:?}");
     assert_eq!(read_all(&journal, &["alpha"]).await, rows, "nothing was appended");

@@ -4,7 +4,10 @@ use super::OpenError;
 use sqlx::{Connection, PgConnection, Row};
 
 /// Frozen, in order; the version table counts those that were applied.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/postgres/0001_journal.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/postgres/0001_journal.sql"),
+    include_str!("../../../migrations/postgres/0002_versions.sql"),
+];
 
 /// Whoever migrates holds this advisory lock: `ECLD`, and what it is for.
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;

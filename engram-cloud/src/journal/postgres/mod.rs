@@ -5,6 +5,7 @@
 
 mod connect;
 mod controls;
+mod held;
 mod load;
 mod migrate;
 mod notices;
