@@ -59,13 +59,13 @@ fn cur_1_a_page_that_fails_midway_leaves_no_cursor_ahead_of_its_rows() {
 }
 
 #[test]
-fn cur_1_a_servers_cursor_is_taken_only_up_to_the_last_row() {
+fn cur_1_a_cursor_is_stored_with_the_last_row_before_it_and_of_enrolled_projects_only() {
     let mut lab = Lab::new();
-    let mut greedy = page(vec![up(8, "session", session("s1", "/a", 0))]);
-    greedy.cursors.insert(project("alpha"), 4_000);
-    greedy.cursors.insert(project("beta"), 4_000);
-    lab.store.apply_page(&lab.fence, CLOUD, &greedy, at(9)).unwrap();
-    assert_eq!((cursor(&lab, "alpha"), cursor(&lab, "beta")), (8, 0));
+    let mut further = page(vec![up(8, "session", session("s1", "/a", 0))]);
+    further.cursors.insert(project("alpha"), 4_000);
+    further.cursors.insert(project("beta"), 4_000);
+    lab.store.apply_page(&lab.fence, CLOUD, &further, at(9)).unwrap();
+    assert_eq!((cursor(&lab, "alpha"), cursor(&lab, "beta")), (4_000, 0));
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Remote {
     /// [`Failure`].
     pub async fn pull(&self, request: &PullRequest) -> Result<PullReply, Failure> {
         let mut reply = match self.kind().await? {
-            Kind::Ours => self.transport.pull(request).await?,
+            Kind::Ours => up_to_last_rows(self.transport.pull(request).await?),
             Kind::Go => self.go_server().pull(request).await?,
         };
         reply.mutations.retain_mut(disguise::take_back);
@@ -108,5 +108,33 @@ impl Remote {
 
     fn go_server(&self) -> GoServer<'_> {
         GoServer { transport: &self.transport, store: &self.store }
+    }
+}
+
+/// Takes a server's cursor only up to its project's last row (CUR-1): it orders by project, so nothing lies between.
+fn up_to_last_rows(mut reply: PullReply) -> PullReply {
+    let mutations = &reply.mutations;
+    reply.cursors.retain(|project, cursor| {
+        let last = mutations.iter().filter(|row| row.project == project.as_str()).map(|row| row.seq).max();
+        *cursor = last.map_or(*cursor, |last| last.min(*cursor));
+        last.is_some()
+    });
+    reply
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn cur_1_a_servers_cursor_is_taken_only_up_to_the_last_row() {
+        let row = json!({"seq": 8, "project": "alpha", "entity": "session", "entity_key": "s", "op": "upsert",
+            "payload": {}, "occurred_at": "2026-11-22T10:00:00Z"});
+        let greedy = json!({"mutations": [row], "cursors": {"alpha": 4_000, "beta": 4_000}, "heads": {},
+            "remaining": {}, "has_more": false});
+        let reply = up_to_last_rows(serde_json::from_value(greedy).unwrap());
+        assert_eq!(reply.cursors, [(ProjectName::parse("alpha").unwrap(), 8)].into());
     }
 }
