@@ -70,3 +70,8 @@ async fn ask_done(globals: &Globals, body: RequestBody, out: &mut Out) -> Result
 fn done(message: &str, out: &mut Out) -> Result<(), CtlError> {
     out.answer(&serde_json::json!({ "message": message }), |view| crate::render::sentence(message, view))
 }
+
+/// Reads a row's number, and names the list that shows it where there is none.
+fn number_in_list(text: &str, list: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("it is no number; run {list} and take the number in its first column"))
+}

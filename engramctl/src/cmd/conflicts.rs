@@ -43,12 +43,14 @@ pub(crate) enum ConflictsCommand {
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// The conflict's number, from `engramctl conflicts list`
+        #[arg(value_parser = number)]
         id: i64,
     },
     /// Write a lost version again, as a new edit
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore {
         /// The conflict's number, from `engramctl conflicts list`
+        #[arg(value_parser = number)]
         id: i64,
     },
 }
@@ -114,4 +116,8 @@ fn shown(detail: &ConflictDetail) -> Shown<'_> {
     let current = detail.current.as_ref();
     let current = current.map(|current| Current { op: &current.op, payload: json(&current.payload) });
     Shown { row: &detail.row, payload: json(&detail.payload), current }
+}
+
+fn number(text: &str) -> Result<i64, String> {
+    super::number_in_list(text, "engramctl conflicts list")
 }

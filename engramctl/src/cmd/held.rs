@@ -44,6 +44,7 @@ pub(crate) enum HeldCommand {
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// The row's number, from `engramctl held list`
+        #[arg(value_parser = number)]
         id: i64,
     },
     #[command(after_help = RETRY_EXAMPLES)]
@@ -57,6 +58,7 @@ pub(crate) enum HeldCommand {
 #[group(required = true, multiple = false)]
 pub(crate) struct RetryArgs {
     /// The row's number, from `engramctl held list`
+    #[arg(value_parser = number)]
     id: Option<i64>,
 
     /// Try all of them again
@@ -68,6 +70,7 @@ pub(crate) struct RetryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DropArgs {
     /// The row's number, from `engramctl held list`
+    #[arg(value_parser = number)]
     id: i64,
 
     /// Needed, because it cannot be undone
@@ -123,4 +126,8 @@ async fn show(globals: &Globals, id: i64, out: &mut Out) -> Result<Exit, CtlErro
 fn shown(detail: &HeldDetail) -> Shown<'_> {
     let payload = serde_json::from_str(&detail.payload).unwrap_or_else(|_| Value::String(detail.payload.clone()));
     Shown { row: &detail.row, seq: detail.seq, payload }
+}
+
+fn number(text: &str) -> Result<i64, String> {
+    super::number_in_list(text, "engramctl held list")
 }

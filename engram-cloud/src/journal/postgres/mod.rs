@@ -39,7 +39,10 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Postgres refused, or is not there.
-    #[error("the database of ENGRAM_DATABASE_URL does not open: {0}")]
+    #[error(
+        "the database of ENGRAM_DATABASE_URL does not open: {0}; see that it runs, and that host, port, user and password \
+         are right"
+    )]
     Postgres(#[from] sqlx::Error),
     /// Nobody answers.
     #[error("the database of ENGRAM_DATABASE_URL does not answer in time; is its address right?")]
