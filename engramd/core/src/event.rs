@@ -118,6 +118,8 @@ pub enum Event {
     PullCancelled,
     /// The answer to [`Effect::Apply`].
     Applied(Result<BTreeMap<ProjectName, Applied>, StoreTrouble>),
+    /// The answer to [`Effect::ClearReread`].
+    RereadCleared(Result<(), StoreTrouble>),
     /// The answer to [`Effect::StandIns`].
     StoodIn(Result<Applied, StoreTrouble>),
     /// A panic was contained while an effect was performed.
@@ -181,10 +183,21 @@ pub enum Effect {
         fence: Fence,
         /// The data set.
         cloud_id: String,
+        /// The cursors behind which the page begins.
+        since: BTreeMap<ProjectName, u64>,
         /// The page.
         page: PullReply,
         /// As in [`Effect::LoadBatch`].
         restamp: Option<RowTime>,
+    },
+    /// Record that a project was read to the head after a Go process had synced the store.
+    ClearReread {
+        /// Proof of the lease.
+        fence: Fence,
+        /// Whose.
+        project: ProjectName,
+        /// For which time ([`ProjectCounts::reread`](crate::rows::ProjectCounts)).
+        mark: i64,
     },
     /// Apply what still waits for a session under a stand-in.
     StandIns {

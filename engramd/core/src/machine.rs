@@ -145,6 +145,7 @@ impl Machine {
             Event::Pulled(answer) => self.pulled(answer),
             Event::PullCancelled => self.pull_cancelled(),
             Event::Applied(answer) => self.applied(answer),
+            Event::RereadCleared(answer) => self.reread_cleared(answer),
             Event::StoodIn(answer) => self.stood_in(answer),
             Event::Panicked(message) => self.panicked(message),
             Event::Stopping => self.stopping = true,
@@ -221,11 +222,30 @@ impl Machine {
     }
 
     fn counted(&mut self, counts: Counts) {
+        let mut moved = Vec::new();
         for (name, project) in &mut self.projects {
-            project.count(counts.get(name).cloned().unwrap_or_default(), self.now);
+            let counts = counts.get(name).cloned().unwrap_or_default();
+            if counts.reread.is_some() && counts.reread != project.counts.reread {
+                moved.push(name.clone());
+            }
+            project.count(counts, self.now);
         }
         self.counts = counts;
         self.look_at_others();
+        self.read_again(&moved);
+    }
+
+    /// Reads projects to the head again: a Go process synced the store, and the store took their cursors back.
+    fn read_again(&mut self, names: &[ProjectName]) {
+        self.generation += u64::from(!names.is_empty());
+        for name in names {
+            if let Some(project) = self.projects.get_mut(name) {
+                project.cursor = None;
+                project.in_doubt = self.generation;
+            }
+            let message = "another program synced this store; the project is read again before it is pushed";
+            self.note("read_again", Some(name), message.to_owned());
+        }
     }
 
     /// Ends every waiting: the cause may be gone (REC-1).

@@ -22,7 +22,7 @@ pub(crate) struct Project {
     pub behind: u64,
     /// The newest wish to be up to date that was fulfilled.
     pub drained_generation: u64,
-    /// Rows that were sent may be at the server without our knowing, until a pull of this generation has drained.
+    /// Rows of this store may be at the server without our knowing, until a pull of this generation has drained.
     pub in_doubt: u64,
     /// 403: neither way.
     pub access: Retry,
@@ -82,7 +82,8 @@ impl Project {
         self.can_pull(now) && self.push.is_due(now) && self.counts.pending > 0
     }
 
-    /// Tells whether a pull has shown all that the server holds since a reply was lost, or since the machine began.
+    /// Tells whether a pull has shown all that the server holds since a reply was lost or a Go process pushed, or since
+    /// the machine began.
     pub(crate) fn is_certain(&self) -> bool {
         self.drained_generation >= self.in_doubt.max(1)
     }

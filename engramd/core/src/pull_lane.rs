@@ -41,6 +41,7 @@ enum State {
         end: PageEnd,
         generation: u64,
     },
+    ClearingReread(ProjectName, i64),
     StandingIn(ProjectName),
 }
 
@@ -87,12 +88,23 @@ impl Machine {
             };
             self.out.push(effect);
             self.pull.state = State::LoadingCursors;
+        } else if let Some((project, mark)) = self.next_reread() {
+            self.out.push(Effect::ClearReread { fence: fence.clone(), project: project.clone(), mark });
+            self.pull.state = State::ClearingReread(project, mark);
         } else if let Some(project) = self.next_to_stand_in() {
             self.out.push(Effect::StandIns { fence: fence.clone(), project: project.clone() });
             self.pull.state = State::StandingIn(project);
         } else {
             self.ask_for_page();
         }
+    }
+
+    /// Finds a project that was read to the head since a Go process synced the store.
+    fn next_reread(&self) -> Option<(ProjectName, i64)> {
+        let read = |(name, project): (&ProjectName, &crate::project::Project)| {
+            project.counts.reread.filter(|_| project.is_certain()).map(|mark| (name.clone(), mark))
+        };
+        self.projects.iter().find_map(read)
     }
 
     fn next_to_stand_in(&self) -> Option<ProjectName> {
@@ -190,7 +202,8 @@ impl Machine {
         }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
         let restamp = self.restamp();
-        let effect = Effect::Apply { fence: fence.clone(), cloud_id: info.cloud_id.clone(), page, restamp };
+        let (cloud_id, since) = (info.cloud_id.clone(), request.cursors);
+        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, restamp };
         self.out.push(effect);
         self.pull.state = State::Applying { end, generation };
     }
@@ -248,7 +261,9 @@ impl Machine {
         self.pull.poll_at_ms = self.now.mono_ms + self.settings.tick_ms;
         for name in &end.asked {
             let Some(project) = self.projects.get_mut(name) else { continue };
-            let cursor = end.cursors.get(name).copied().or(project.cursor).unwrap_or(0);
+            // Where the cursor was taken back meanwhile, only the store knows where it is.
+            let Some(before) = project.cursor else { continue };
+            let cursor = end.cursors.get(name).copied().unwrap_or(before);
             project.cursor = Some(cursor);
             project.head = end.heads.get(name).copied().unwrap_or(cursor).max(cursor);
             project.behind = if cursor == project.head { 0 } else { end.remaining.get(name).copied().unwrap_or(1) };
@@ -264,6 +279,18 @@ impl Machine {
             if done.received > 0 {
                 self.note("pulled", Some(name), format!("{} rows, {} changed", done.received, done.changed));
             }
+        }
+    }
+
+    pub(crate) fn reread_cleared(&mut self, answer: Result<(), StoreTrouble>) {
+        let State::ClearingReread(name, mark) = std::mem::take(&mut self.pull.state) else { return };
+        match answer {
+            Ok(()) => {
+                if let Some(project) = self.projects.get_mut(&name) {
+                    project.counts.reread.take_if(|of| *of == mark);
+                }
+            }
+            Err(trouble) => self.store_failed(trouble, false),
         }
     }
 

@@ -129,6 +129,8 @@ pub struct ProjectCounts {
     pub dead: u64,
     /// The most important reason among the held ones.
     pub held_reason: Option<ReasonCode>,
+    /// Why it must be read to the head before anything of it is pushed: a Go process synced the store, for this time.
+    pub reread: Option<i64>,
 }
 
 /// [`ProjectCounts`] by project name.

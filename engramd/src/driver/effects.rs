@@ -36,8 +36,12 @@ impl Driver {
         let owner = self.parts.lease_owner.clone();
         let ttl_ms = i64::try_from(self.parts.settings.lease_ttl_ms).unwrap_or(i64::MAX);
         match effect {
-            Effect::AcquireLease => self
-                .on_store(Event::LeaseAnswered, move |store| store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)),
+            Effect::AcquireLease => {
+                // Counted, because whoever had the lease before may have synced.
+                self.on_store_counted(Event::LeaseAnswered, move |store| {
+                    store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)
+                });
+            }
             Effect::RenewLease(fence) => {
                 self.on_store(Event::LeaseRenewed, move |store| {
                     store.renew_lease(&fence, clock::now().wall_ms, ttl_ms)
@@ -48,7 +52,7 @@ impl Driver {
             Effect::LoadBatch { fence, project, limits, restamp } => {
                 self.on_store_counted(Event::BatchLoaded, move |store| {
                     restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.pending_batch(&fence, &project, limits)
+                    store.pending_batch(&fence, &project, limits, clock::row_time())
                 });
             }
             Effect::Settle { fence, project, settlements } => {
@@ -59,11 +63,14 @@ impl Driver {
             Effect::LoadCursors { cloud_id, projects } => {
                 self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
             }
-            Effect::Apply { fence, cloud_id, page, restamp } => {
+            Effect::Apply { fence, cloud_id, since, page, restamp } => {
                 self.on_store_counted(Event::Applied, move |store| {
                     restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.apply_page(&fence, &cloud_id, &page, clock::row_time())
+                    store.apply_page(&fence, &cloud_id, &since, &page, clock::row_time())
                 });
+            }
+            Effect::ClearReread { fence, project, mark } => {
+                self.on_store_counted(Event::RereadCleared, move |store| store.clear_reread(&fence, &project, mark));
             }
             Effect::StandIns { fence, project } => {
                 self.on_store_counted(Event::StoodIn, move |store| {
@@ -181,7 +188,7 @@ impl Driver {
                 if !store.data_changed_elsewhere()? {
                     return Ok(None);
                 }
-                while store.take_up(TAKE_UP_ROWS)? {}
+                while store.take_up(TAKE_UP_ROWS, clock::row_time())? {}
                 Ok::<_, StoreError>(Some((read_projects(store)?, count(store)?)))
             });
             match looked.await {

@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
-use super::{Store, desired, lease, rows};
+use super::{Store, desired, lease, reread, rows};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::{ProjectName, mutation_id};
 use engram_proto::ipc::reply::HeldKind;
@@ -24,14 +24,15 @@ struct Raw {
     op: String,
     payload: String,
     base: Option<String>,
-    occurred_at: String,
 }
 
 impl Store {
     /// Reads the next pending rows of an enrolled project.
     ///
     /// Before it returns, it is on disk that these rows may have been carried: from here on a hard delete can no longer
-    /// take them back. Fields that a row lacks are filled from the tables, once; a row that cannot be sent is held.
+    /// take them back. Fields that a row lacks are filled from the tables, once; a row that cannot be sent is held. What a
+    /// Go process wrote over their entities behind the journal goes. Nothing is read of a project that has to be read to
+    /// the head first.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
@@ -40,18 +41,23 @@ impl Store {
         fence: &Fence,
         project: &ProjectName,
         limits: BatchLimits,
+        now: RowTime,
     ) -> Result<Batch, StoreError> {
         let device_id = self.device_id.clone();
-        let (batch, held) = self.write(|tx| {
+        let ((batch, held), _) = self.applying(true, now, |applying| {
+            let tx = applying.conn();
             lease::check(tx, fence)?;
             let mut batch = Batch { project: project.clone(), rows: Vec::new(), more: false };
             let mut held = false;
-            if !desired::is_enrolled(tx, project)? {
+            if !desired::is_enrolled(tx, project)? || reread::is_due(tx, project)? {
                 return Ok((batch, held));
             }
             let (mut bytes, mut after) = (0, 0);
             while let Some(raw) = next(tx, project, after)? {
                 after = raw.seq;
+                if let Some(entity) = Entity::parse(&raw.entity) {
+                    applying.show_again(project, entity, &raw.key)?;
+                }
                 match prepare(tx, &device_id, project, &raw)? {
                     Ok(row) => {
                         let full = batch.rows.len() >= limits.rows_max as usize
@@ -63,7 +69,7 @@ impl Store {
                         bytes += row.body_bytes;
                         batch.rows.push(row);
                     }
-                    Err(evidence) => held |= hold(tx, project, &raw, &evidence)?,
+                    Err(evidence) => held |= hold(tx, project, &raw, &evidence, now)?,
                 }
             }
             if let Some(last) = batch.rows.last() {
@@ -80,7 +86,7 @@ impl Store {
 
 fn next(conn: &Connection, project: &ProjectName, after: i64) -> Result<Option<Raw>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT m.seq, m.entity, m.entity_key, m.op, m.payload, j.base, m.occurred_at
+        "SELECT m.seq, m.entity, m.entity_key, m.op, m.payload, j.base
          FROM sync_mutations AS m INDEXED BY engramd_mutations_pending LEFT JOIN engramd_journal AS j ON j.seq = m.seq
          WHERE m.project = ?1 AND m.acked_at IS NULL AND m.seq > ?2
              AND NOT EXISTS (SELECT 1 FROM engramd_held AS h WHERE h.journal_seq = m.seq)
@@ -95,7 +101,6 @@ fn next(conn: &Connection, project: &ProjectName, after: i64) -> Result<Option<R
         op: row.get(3)?,
         payload: row.get(4)?,
         base: row.get(5)?,
-        occurred_at: row.get(6)?,
     }))
 }
 
@@ -189,14 +194,19 @@ fn fill(
     Ok(filled)
 }
 
-fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str) -> Result<bool, StoreError> {
-    let Some(now) = RowTime::parse(&raw.occurred_at).or_else(|| RowTime::from_unix_s(1)) else { return Ok(false) };
+fn hold(
+    conn: &Connection,
+    project: &ProjectName,
+    raw: &Raw,
+    evidence: &str,
+    now: RowTime,
+) -> Result<bool, StoreError> {
     set_aside(
         conn,
         &SetAside {
             kind: HeldKind::Quarantined,
             reason: ReasonCode::RowRejected,
-            project,
+            project: project.as_str(),
             entity: &raw.entity,
             key: &raw.key,
             op: &raw.op,

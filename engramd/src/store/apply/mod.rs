@@ -1,5 +1,6 @@
 //! Applying versions that came in: one transaction, its index, and what it tells afterwards.
 
+mod again;
 mod merge_in;
 mod page;
 mod place;
@@ -156,7 +157,7 @@ impl<'c> Applying<'c> {
         let aside = SetAside {
             kind: HeldKind::Dead,
             reason: ReasonCode::RowUndeliverable,
-            project,
+            project: project.as_str(),
             entity: &row.entity,
             key: &row.entity_key,
             op: &row.op,

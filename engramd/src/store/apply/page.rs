@@ -7,6 +7,7 @@ use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd_core::rows::{Applied, Fence};
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// Rows of one transaction at most.
@@ -19,8 +20,9 @@ const SLICE_MS_MAX: u64 = 20;
 impl Store {
     /// Applies a page, in transactions that each end with the cursors of what they applied.
     ///
-    /// Rows of projects that are not enrolled are passed over, and their cursors stay (SCOPE-1). Where it fails midway,
-    /// what was committed stays applied, cursors included, and the rest is pulled again.
+    /// Rows of projects that are not enrolled are passed over, and their cursors stay (SCOPE-1). So does a cursor that is
+    /// behind the one the page was asked for with (`since`). Where it fails midway, what was committed stays applied,
+    /// cursors included, and the rest is pulled again.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
@@ -28,6 +30,7 @@ impl Store {
         &mut self,
         fence: &Fence,
         cloud_id: &str,
+        since: &BTreeMap<ProjectName, u64>,
         page: &PullReply,
         now: RowTime,
     ) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
@@ -39,7 +42,7 @@ impl Store {
         let quiet = Quiet::new(&self.conn, false)?;
         let mut rest = rows.as_slice();
         loop {
-            let slice = Slice { fence, cloud_id, page, rows: rest, now, stopwatch: self.stopwatch };
+            let slice = Slice { fence, cloud_id, since, page, rows: rest, now, stopwatch: self.stopwatch };
             // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
             let (done, outcome) = match slice.apply(&quiet, false) {
                 Err(error) if error.is_the_rows_fault() => slice.apply(&quiet, true)?,
@@ -63,6 +66,7 @@ impl Store {
 struct Slice<'a> {
     fence: &'a Fence,
     cloud_id: &'a str,
+    since: &'a BTreeMap<ProjectName, u64>,
     page: &'a PullReply,
     rows: &'a [(ProjectName, &'a PulledMutation)],
     now: RowTime,
@@ -96,17 +100,22 @@ impl Slice<'_> {
             for (project, seq) in last_seqs {
                 // The page may ask to begin earlier the next time, never later than its last row.
                 let seq = self.page.cursors.get(project).map_or(seq, |&asked| asked.min(seq));
-                cursor::advance(conn, project, self.cloud_id, seq)?;
+                self.advance(conn, project, seq)?;
             }
             if done == self.rows.len() {
                 // Behind the last row, a cursor may pass what is not its project's.
                 for (project, &seq) in &self.page.cursors {
                     if desired::is_enrolled(conn, project)? {
-                        cursor::advance(conn, project, self.cloud_id, seq)?;
+                        self.advance(conn, project, seq)?;
                     }
                 }
             }
             Ok(done)
         })
+    }
+
+    fn advance(&self, conn: &Connection, project: &ProjectName, seq: u64) -> Result<(), StoreError> {
+        let since = self.since.get(project).copied().unwrap_or(0);
+        cursor::advance(conn, project, self.cloud_id, since, seq)
     }
 }
