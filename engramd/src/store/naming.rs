@@ -9,8 +9,31 @@ use engram_proto::mutation::{Entity, payload_text, text_of};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// Condition under which a column `project` says nothing.
-const BLANK: &str = "trim(coalesce(project, '')) = ''";
+/// A table whose rows have a project: how one is found by its key (?1) that names none, or this typed name (?2), with the
+/// project of its session, and how such rows get a project (?3).
+struct Table {
+    unnamed: &'static str,
+    name: &'static str,
+}
+
+const SESSIONS: Table = Table {
+    unnamed: "SELECT '' FROM sessions WHERE id = ?1 AND (trim(project) = '' OR project = ?2)",
+    name: "UPDATE sessions SET project = ?3 WHERE id = ?1 AND (trim(project) = '' OR project = ?2)",
+};
+
+const OBSERVATIONS: Table = Table {
+    unnamed: "SELECT coalesce((SELECT trim(s.project) FROM sessions AS s WHERE s.id = o.session_id), '')
+              FROM observations AS o WHERE o.sync_id = ?1 AND (trim(coalesce(o.project, '')) = '' OR o.project = ?2)",
+    name: "UPDATE observations SET project = ?3
+           WHERE sync_id = ?1 AND (trim(coalesce(project, '')) = '' OR project = ?2)",
+};
+
+const PROMPTS: Table = Table {
+    unnamed: "SELECT coalesce((SELECT trim(s.project) FROM sessions AS s WHERE s.id = p.session_id), '')
+              FROM user_prompts AS p WHERE p.sync_id = ?1 AND (trim(coalesce(p.project, '')) = '' OR p.project = ?2)",
+    name: "UPDATE user_prompts SET project = ?3
+           WHERE sync_id = ?1 AND (trim(coalesce(project, '')) = '' OR project = ?2)",
+};
 
 /// A journal row, as far as its project is concerned.
 pub(super) struct Unnamed<'a> {
@@ -34,10 +57,11 @@ pub(super) fn name(conn: &Connection, row: &Unnamed<'_>) -> Result<Option<Projec
             .execute(params![row.seq, project.as_str()])?;
         meta::recount(conn)?;
     }
-    if let Some((table, key)) = entity.and_then(table_of) {
+    if let Some(table) = entity.and_then(table_of) {
         let typed = if project.as_str() == row.project { "" } else { row.project };
-        let unnamed = format!("{key} = ?1 AND ({BLANK} OR project = ?2)");
-        name_rows(conn, &project, table, &unnamed, row.key, typed)?;
+        if unnamed(conn, table, row.key, typed)?.is_some() {
+            name_rows(conn, table, row.key, typed, &project)?;
+        }
     }
     Ok(Some(project))
 }
@@ -61,12 +85,13 @@ pub(super) fn adopt(
     entity: Entity,
     key: &str,
 ) -> Result<bool, StoreError> {
-    let Some((table, "sync_id")) = table_of(entity) else { return Ok(false) };
-    let unnamed = format!(
-        "sync_id = ?1 AND {BLANK} AND NOT EXISTS (SELECT 1 FROM sessions AS s
-             WHERE s.id = {table}.session_id AND trim(s.project) NOT IN ('', ?2))"
-    );
-    name_rows(conn, project, table, &unnamed, key, project.as_str())
+    let Some(table) = table_of(entity).filter(|_| entity != Entity::Session) else { return Ok(false) };
+    let of_session = unnamed(conn, table, key, "")?;
+    let is_its = of_session.is_some_and(|name| name.is_empty() || name == project.as_str());
+    if is_its {
+        name_rows(conn, table, key, "", project)?;
+    }
+    Ok(is_its)
 }
 
 /// Finds the project of an entity from what its payload and the tables say.
@@ -104,33 +129,28 @@ pub(super) fn project_of(
     Ok(None)
 }
 
-/// Names the table of an entity that has a column for its project, and the column of its key.
-fn table_of(entity: Entity) -> Option<(&'static str, &'static str)> {
+fn table_of(entity: Entity) -> Option<&'static Table> {
     match entity {
-        Entity::Session => Some(("sessions", "id")),
-        Entity::Observation => Some(("observations", "sync_id")),
-        Entity::Prompt => Some(("user_prompts", "sync_id")),
+        Entity::Session => Some(&SESSIONS),
+        Entity::Observation => Some(&OBSERVATIONS),
+        Entity::Prompt => Some(&PROMPTS),
         Entity::Relation => None,
     }
 }
 
-/// Writes a project into the rows that a condition on key and a second text finds; tells whether there were any.
+/// Finds a row that names no project, or the typed one; returns its session's, which may be blank.
+fn unnamed(conn: &Connection, table: &Table, key: &str, typed: &str) -> Result<Option<String>, StoreError> {
+    Ok(conn.prepare_cached(table.unnamed)?.query_row([key, typed], |row| row.get(0)).optional()?)
+}
+
 fn name_rows(
     conn: &Connection,
-    project: &ProjectName,
-    table: &str,
-    unnamed: &str,
+    table: &Table,
     key: &str,
-    text: &str,
-) -> Result<bool, StoreError> {
-    let any: bool = conn
-        .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE {unnamed})"))?
-        .query_row([key, text], |row| row.get(0))?;
-    if any {
-        let sql = format!("UPDATE {table} SET project = ?3 WHERE {unnamed}");
-        with_triggers(conn, || Ok(conn.execute(&sql, [key, text, project.as_str()])?))?;
-    }
-    Ok(any)
+    typed: &str,
+    project: &ProjectName,
+) -> Result<(), StoreError> {
+    with_triggers(conn, || Ok(conn.prepare(table.name)?.execute([key, typed, project.as_str()])?)).map(drop)
 }
 
 /// Runs a statement with triggers on, for the search index holds the project too; applying a page has them off.

@@ -55,11 +55,11 @@ impl Store {
             let (mut bytes, mut after) = (0, 0);
             while let Some(raw) = next(tx, project, after)? {
                 after = raw.seq;
-                if let Some(entity) = Entity::parse(&raw.entity) {
-                    applying.show_again(project, entity, &raw.key)?;
-                }
                 match prepare(tx, &device_id, project, &raw)? {
                     Ok(row) => {
+                        if let Some(entity) = Entity::parse(&raw.entity) {
+                            applying.show_again(project, entity, &raw.key)?;
+                        }
                         let full = batch.rows.len() >= limits.rows_max as usize
                             || bytes + row.body_bytes > limits.body_bytes_max;
                         if full && !batch.rows.is_empty() {
@@ -158,7 +158,7 @@ fn foreign_id(device_id: &str, raw: &Raw, payload: &Object) -> String {
     format!("{device_id}:{}:{}", raw.seq, Hash::of_object(&named).short(16))
 }
 
-/// Fills the fields that must not be blank from key and row; tells whether it did.
+/// Fills the fields that must not be blank from key, journal and row; tells whether it did.
 fn fill(
     conn: &Connection,
     project: &ProjectName,
@@ -173,12 +173,15 @@ fn fill(
         (Op::Delete, _) => &["id"],
     };
     let blank = |payload: &Object, field: &str| text_of(payload, field).is_none_or(|text| text.trim().is_empty());
+    let mut filled = blank(payload, "project");
+    if filled {
+        payload.insert("project".to_owned(), project.as_str().into());
+    }
     let missing: Vec<&str> = wanted.iter().copied().filter(|field| blank(payload, field)).collect();
     if missing.is_empty() {
-        return Ok(false);
+        return Ok(filled);
     }
     let row = rows::payload(conn, project, entity, key)?;
-    let mut filled = false;
     for field in missing {
         let text = match field {
             "id" | "sync_id" => Some(key.to_owned()),

@@ -5,8 +5,9 @@ use super::super::error::StoreError;
 use super::super::foreign::SHOWN;
 use super::super::{Store, meta, rows};
 use super::Applying;
+use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
-use engram_proto::mutation::Entity;
+use engram_proto::mutation::{Entity, Op};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, params};
 
@@ -14,8 +15,8 @@ use rusqlite::{Connection, params};
 type Pending = (i64, String, String, String);
 
 impl Applying<'_> {
-    /// Writes the version with the greatest key over a row that is there and shows something else, if its text is at
-    /// hand.
+    /// Writes the version with the greatest key over a row that is there and shows something else, if all of its text is
+    /// at hand: a pending row that lacks a field is filled from the row first.
     pub(in super::super) fn show_again(
         &mut self,
         project: &ProjectName,
@@ -24,6 +25,10 @@ impl Applying<'_> {
     ) -> Result<(), StoreError> {
         let Some(found) = rows::find(self.conn, project, entity, key)? else { return Ok(()) };
         let Some(version) = self.local(project, entity, key)? else { return Ok(()) };
+        let whole = |(op, payload): (Op, Object)| op == Op::Delete || entity.missing_field(&payload).is_none();
+        if !version.write(project, key).is_some_and(whole) {
+            return Ok(());
+        }
         self.place((project, key), &version, Some(&found), None)
     }
 }

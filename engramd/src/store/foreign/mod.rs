@@ -19,7 +19,7 @@ use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::merge::{Kind, Version};
-use engram_proto::mutation::{Entity, Op, payload_text, text_of};
+use engram_proto::mutation::{Entity, Op, payload_text};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -180,11 +180,8 @@ fn stamp_row(conn: &Connection, row: Said<'_>) -> Result<(), StoreError> {
         before = versions::join(before, earlier);
     }
     let written = Written { op: row.op, version: &row.version, occurred_at: row.occurred_at };
-    let mut stamp = stamp::stamp(&written, before.as_ref(), known.is_some());
+    let stamp = stamp::stamp(&written, before.as_ref(), known.is_some());
     let base = base(conn, &row, known.as_ref())?;
-    if text_of(&row.payload, "project").is_none_or(|name| name.trim().is_empty()) {
-        stamp.fields.insert("project".to_owned(), row.project.as_str().into());
-    }
     if !stamp.fields.is_empty() {
         let mut payload = row.payload;
         payload.extend(stamp.fields);
