@@ -2,7 +2,7 @@
 
 use super::handle::SyncUpdate;
 use super::publish::RowState;
-use super::{Counted, Driver, Outcome, Reloaded};
+use super::{Counted, Driver, Outcome, Reloaded, apply};
 use crate::clock;
 use crate::config::cloud;
 use crate::store::{Store, StoreError, StoreGone, StoreHandle};
@@ -64,10 +64,9 @@ impl Driver {
                 self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
             }
             Effect::Apply { fence, cloud_id, since, page, restamp } => {
-                self.on_store_counted(Event::Applied, move |store| {
-                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.apply_page(&fence, &cloud_id, &since, &page, clock::row_time())
-                });
+                let store = self.parts.store.clone();
+                let work = apply::Work { fence, cloud_id, since, page, restamp };
+                self.tasks.spawn(async move { apply::page(store, work).await });
             }
             Effect::ClearReread { fence, project, mark } => {
                 self.on_store_counted(Event::RereadCleared, move |store| store.clear_reread(&fence, &project, mark));
@@ -218,7 +217,7 @@ fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreT
 }
 
 /// Turns the store's error into what the machine knows.
-fn trouble(error: StoreError) -> StoreTrouble {
+pub(super) fn trouble(error: StoreError) -> StoreTrouble {
     match error {
         StoreError::LeaseLost => StoreTrouble::LeaseLost,
         error => {

@@ -3,6 +3,7 @@
 //! It decides nothing. Every effect runs as a task of its own, so that a pull that listens stops no push; the machine
 //! sees to it that no lane has two.
 
+mod apply;
 mod effects;
 pub mod events;
 pub mod handle;

@@ -36,6 +36,7 @@ mod state;
 mod thread;
 pub mod versions;
 
+pub use apply::AppliedSlice;
 pub use conflict_list::{Lost, conflict, conflicts};
 pub use desired::PauseNote;
 pub use dump::Ack2;

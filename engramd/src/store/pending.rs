@@ -197,13 +197,7 @@ fn fill(
     Ok(filled)
 }
 
-fn hold(
-    conn: &Connection,
-    project: &ProjectName,
-    raw: &Raw,
-    evidence: &str,
-    now: RowTime,
-) -> Result<bool, StoreError> {
+fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str, now: RowTime) -> Result<bool, StoreError> {
     set_aside(
         conn,
         &SetAside {

@@ -8,6 +8,8 @@ mod replay;
 pub(super) mod sessions;
 mod stand_in;
 
+pub use page::AppliedSlice;
+
 use super::error::StoreError;
 use super::fts::Index;
 use super::held::{self, SetAside};
