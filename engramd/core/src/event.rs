@@ -55,6 +55,8 @@ pub struct Projects {
     pub paused: BTreeMap<ProjectName, (Option<String>, i64)>,
     /// Everything paused.
     pub paused_all: Option<(Option<String>, i64)>,
+    /// Rows that are held because nothing tells their project.
+    pub nameless: u64,
 }
 
 /// What went wrong with the store.

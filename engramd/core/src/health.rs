@@ -177,6 +177,10 @@ impl Machine {
             conditions.extend(project_conditions(name, project).into_iter().map(|condition| condition.about(name)));
         }
         conditions.extend(self.not_enrolled());
+        conditions.extend(self.nameless.map(|(rows, since)| {
+            let message = format!("{rows} rows name no project and are held");
+            Condition::new(ReasonCode::RowRejected, message, since)
+        }));
         conditions
     }
 

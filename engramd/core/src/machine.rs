@@ -52,6 +52,8 @@ pub struct Machine {
     /// Since when local rows of projects that are not enrolled exist.
     pub(crate) others_since: Option<Now>,
     pub(crate) paused_all: Option<(Option<String>, i64)>,
+    /// Rows that are held because nothing tells their project, and since when there are any.
+    pub(crate) nameless: Option<(u64, Now)>,
     pub(crate) projects: BTreeMap<ProjectName, Project>,
     pub(crate) counts: Counts,
     pub(crate) lease: Lease,
@@ -81,6 +83,7 @@ impl Machine {
             cloud_since: Now::default(),
             others_since: None,
             paused_all: None,
+            nameless: None,
             projects: BTreeMap::new(),
             counts: Counts::new(),
             lease: Lease::default(),
@@ -201,6 +204,8 @@ impl Machine {
 
     fn projects_changed(&mut self, projects: Projects) {
         self.paused_all = projects.paused_all;
+        let since = self.nameless.map_or(self.now, |(_, since)| since);
+        self.nameless = (projects.nameless > 0).then_some((projects.nameless, since));
         let enrolled = projects.enrolled.into_iter().map(|name| {
             let mut project = self.projects.remove(&name).unwrap_or_default();
             let paused = projects.paused.get(&name).cloned();

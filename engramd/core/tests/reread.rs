@@ -5,6 +5,7 @@
 use engram_proto::http::health::{HealthReply, capability};
 use engram_proto::http::pull::PullReply;
 use engram_proto::id::ProjectName;
+use engram_proto::reason::ReasonCode;
 use engramd_core::event::Projects;
 use engramd_core::rows::{Applied, Batch, Counts, Fence, LeaseOutcome, ProjectCounts};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, Settings};
@@ -154,4 +155,20 @@ fn a_mark_that_was_set_again_meanwhile_is_read_for_again() {
     looped.tell(Event::Counted(none));
     looped.tell(Event::RereadCleared(Ok(())));
     assert!(looped.pushes());
+}
+
+#[test]
+fn loud_1_rows_that_name_no_project_are_said_until_none_is_left() {
+    let mut looped = Loop::boot(counts(0, None));
+    let nameless = |looped: &Loop| {
+        let report = looped.machine.report(&engramd_core::health::Who::default());
+        let findings = report.findings.into_iter().filter(|finding| finding.code == ReasonCode::RowRejected);
+        findings.map(|finding| (finding.message, finding.hint.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let told = |nameless| Event::ProjectsChanged(Projects { enrolled: vec![alpha()], nameless, ..Projects::default() });
+    looped.tell(told(2));
+    let said = ("2 rows name no project and are held".to_owned(), "engramctl held list".to_owned());
+    assert_eq!(nameless(&looped), [said]);
+    looped.tell(told(0));
+    assert_eq!(nameless(&looped), []);
 }

@@ -209,7 +209,8 @@ fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
     };
     let paused_all = notes.remove(&None).map(words);
     let paused: BTreeMap<_, _> = notes.into_iter().filter_map(|(name, note)| Some((name?, words(note)))).collect();
-    Ok(Projects { enrolled: store.enrolled()?, queueing: store.backfills_due()?, paused, paused_all })
+    let (enrolled, queueing, nameless) = (store.enrolled()?, store.backfills_due()?, store.nameless()?);
+    Ok(Projects { enrolled, queueing, paused, paused_all, nameless })
 }
 
 fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreTrouble> {

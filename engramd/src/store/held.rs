@@ -91,6 +91,15 @@ impl Store {
         Ok(held)
     }
 
+    /// Counts the rows that are held because nothing tells their project.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn nameless(&self) -> Result<u64, StoreError> {
+        let mut statement = self.conn.prepare_cached("SELECT count(*) FROM engramd_held WHERE project = ''")?;
+        Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+    }
+
     /// Shows one held row with its payload.
     ///
     /// # Errors

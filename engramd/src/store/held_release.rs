@@ -29,7 +29,8 @@ impl Store {
     /// can be. Returns how many left the list.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a number that is not in the list, and what SQLite says.
+    /// [`StoreError::NotFound`] for a number that is not in the list, [`StoreError::Invalid`] for one whose project nothing
+    /// tells yet, and what SQLite says.
     pub fn held_retry(&mut self, id: Option<i64>, now: RowTime) -> Result<u64, StoreError> {
         let (released, _) = self.applying(true, now, |applying| {
             let ids = match id {
@@ -39,7 +40,14 @@ impl Store {
             let mut released = 0;
             for one in ids {
                 match find(applying.conn(), one)? {
-                    Some(row) => released += u64::from(retry(applying, &row)?),
+                    Some(row) => {
+                        let left = retry(applying, &row)?;
+                        if !left && id.is_some() && row.project.is_empty() {
+                            let message = format!("held row {one} still names no project, and neither does its session");
+                            return Err(StoreError::Invalid(message));
+                        }
+                        released += u64::from(left);
+                    }
                     None if id.is_some() => return Err(StoreError::NotFound(format!("held row {one}"))),
                     // It was applied together with its parent.
                     None => released += 1,
