@@ -43,7 +43,8 @@ impl Store {
                     Some(row) => {
                         let left = retry(applying, &row)?;
                         if !left && id.is_some() && row.project.is_empty() {
-                            let message = format!("held row {one} still names no project, and neither does its session");
+                            let message =
+                                format!("held row {one} still names no project, and neither does its session");
                             return Err(StoreError::Invalid(message));
                         }
                         released += u64::from(left);
