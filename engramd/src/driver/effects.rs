@@ -11,6 +11,7 @@ use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
 use engramd_core::{Effect, Event, StoreTrouble};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the store keeps the identity of the cloud it syncs with (CUR-3).
@@ -65,7 +66,8 @@ impl Driver {
             }
             Effect::Apply { fence, cloud_id, since, page, restamp } => {
                 let store = self.parts.store.clone();
-                let work = apply::Work { fence, cloud_id, since, page, restamp };
+                let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
+                let work = apply::Work { fence, cloud_id, since, page, restamp, others_wrote_ms };
                 self.tasks.spawn(async move { apply::page(store, work).await });
             }
             Effect::ClearReread { fence, project, mark } => {
@@ -182,11 +184,13 @@ impl Driver {
     /// Asks whether another process committed, and looks again at everything it may have changed.
     pub(super) fn check_foreign_writes(&mut self) {
         let store = self.parts.store.clone();
+        let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
         self.tasks.spawn(async move {
-            let looked = store.call(|store| {
+            let looked = store.call(move |store| {
                 if !store.data_changed_elsewhere()? {
                     return Ok(None);
                 }
+                others_wrote_ms.store(clock::mono_ms(), Ordering::Relaxed);
                 while store.take_up(TAKE_UP_ROWS, clock::row_time())? {}
                 Ok::<_, StoreError>(Some((read_projects(store)?, count(store)?)))
             });

@@ -88,8 +88,11 @@ fn leave(
     key: &str,
     (project, at): (&ProjectName, RowTime),
 ) -> Result<bool, StoreError> {
-    let is_here = matches!(rows::find(conn, before, entity, key)?, Some(Found::Observation(_)))
-        || matches!(rows::find(conn, before, entity, key)?, Some(Found::Prompt(found)) if !found.ids.is_empty());
+    let is_here = match rows::find(conn, before, entity, key)? {
+        Some(Found::Observation(_)) => true,
+        Some(Found::Prompt(found)) => !found.ids.is_empty(),
+        _ => false,
+    };
     let read = !reread::is_due(conn, project)? && !reread::is_due(conn, before)?;
     if is_here || !read || !versions::held(conn, before, entity, key)?.is_empty() {
         return Ok(false);
