@@ -3,7 +3,7 @@
 
 use engram_proto::time::RowTime;
 use engram_tests::go::{GoClient, Remote};
-use engram_tests::processes::{Cloud, DEADLINE, Device, TOKEN, until};
+use engram_tests::processes::{Cloud, Device, TOKEN, until};
 use rusqlite::Connection;
 
 /// The time by the clock that the daemons have too.
@@ -40,11 +40,7 @@ fn ack_2_nothing_is_lost_or_doubled_where_autosync_ran_while_the_daemon_was_stop
     let second = a.save("demo", "second", "shared two");
     until("b has both", || titles(&b).len() == 2);
     let store = a.dir.join("engram.db");
-    let remote = Remote {
-        url: cloud.url.clone(),
-        token: TOKEN.to_owned(),
-        http: reqwest::Client::builder().timeout(DEADLINE).build().expect("a client"),
-    };
+    let remote = Remote::new(&cloud.url, TOKEN);
 
     // As long as the daemon runs, the lease is its own.
     let mut go = GoClient::open(&store, now());
