@@ -29,6 +29,20 @@ pub enum Fault {
     AnswerShort,
     /// It is committed, and a page in HTML is the answer.
     AnswerHtml,
+    /// It is numbered, and neither committed nor answered before [`Inside::late`] says so (D3).
+    CommitLate,
+}
+
+/// What becomes of a push that is numbered and not committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Late {
+    /// It takes its time.
+    #[default]
+    Waits,
+    /// It is committed and answered.
+    Commits,
+    /// It is answered, and what was written is lost.
+    Vanishes,
 }
 
 /// One row of the journal.
@@ -55,6 +69,8 @@ pub struct Inside {
     pub paused: BTreeSet<String>,
     /// For the next pushes, in order.
     pub faults: Vec<Fault>,
+    /// For pushes that are late.
+    pub late: Late,
     /// Everything answers 503.
     pub down: bool,
     /// Requests by method and path.
@@ -109,6 +125,13 @@ impl GoServer {
         self.inside().commit(&[entry])[0]
     }
 
+    /// Makes all that it holds old enough that no smaller number can still appear.
+    pub fn age(&self) {
+        for row in self.inside().rows.iter_mut().filter(|row| !row.hidden) {
+            row.occurred_at = "2026-11-22T10:00:00Z".to_owned();
+        }
+    }
+
     /// Counts the rows of an entity's key.
     #[must_use]
     pub fn rows_of(&self, key: &str) -> usize {
@@ -119,7 +142,14 @@ impl GoServer {
 impl Inside {
     fn commit(&mut self, entries: &[Value]) -> Vec<u64> {
         let first = self.rows.last().map_or(1, |row| row.seq + 1);
-        let row = |(seq, entry): (u64, &Value)| Row { seq, entry: entry.clone(), occurred_at: now(), hidden: false };
+        // The rows of one transaction have one time.
+        let occurred_at = now();
+        let row = |(seq, entry): (u64, &Value)| Row {
+            seq,
+            entry: entry.clone(),
+            occurred_at: occurred_at.clone(),
+            hidden: false,
+        };
         self.rows.extend((first..).zip(entries).map(row));
         (first..).take(entries.len()).collect()
     }
@@ -214,13 +244,20 @@ async fn push(State(shared): State<Shared>, body: Bytes) -> Response {
         Err(_) => return plain(400, "invalid request body: unexpected EOF"),
     };
     let entries = body["entries"].as_array().cloned().unwrap_or_default();
-    let mut inside = shared.lock().expect("no request panicked");
-    if let Some(refusal) = refusal(&inside, &entries) {
-        return refusal;
-    }
-    let mut seqs = inside.commit(&entries);
-    let fault = if inside.faults.is_empty() { None } else { Some(inside.faults.remove(0)) };
+    let (mut seqs, fault) = {
+        let mut inside = shared.lock().expect("no request panicked");
+        if let Some(refusal) = refusal(&inside, &entries) {
+            return refusal;
+        }
+        let fault = if inside.faults.is_empty() { None } else { Some(inside.faults.remove(0)) };
+        let seqs = inside.commit(&entries);
+        if fault == Some(Fault::CommitLate) {
+            inside.rows.iter_mut().filter(|row| seqs.contains(&row.seq)).for_each(|row| row.hidden = true);
+        }
+        (seqs, fault)
+    };
     match fault {
+        Some(Fault::CommitLate) => commit_late(&shared, &seqs).await,
         Some(Fault::LoseAnswer) => return plain(502, "bad gateway"),
         Some(Fault::AnswerHtml) => return "<html><body>Sign in to the network</body></html>".into_response(),
         Some(Fault::AnswerShort) => drop(seqs.pop()),
@@ -229,6 +266,25 @@ async fn push(State(shared): State<Shared>, body: Bytes) -> Response {
     let project = entries[0]["project"].clone();
     Json(json!({"accepted_seqs": seqs, "project": project, "project_source": "request_body", "project_path": ""}))
         .into_response()
+}
+
+/// Waits until it is said what becomes of these rows.
+async fn commit_late(shared: &Shared, seqs: &[u64]) {
+    loop {
+        {
+            let mut inside = shared.lock().expect("no request panicked");
+            let of_push = |row: &Row| seqs.contains(&row.seq);
+            match inside.late {
+                Late::Waits => {}
+                Late::Commits => {
+                    inside.rows.iter_mut().filter(|row| of_push(row)).for_each(|row| row.hidden = false);
+                    return;
+                }
+                Late::Vanishes => return inside.rows.retain(|row| !of_push(row)),
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 fn refusal(inside: &Inside, entries: &[Value]) -> Option<Response> {

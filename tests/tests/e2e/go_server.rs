@@ -6,23 +6,23 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Pulls and pushes all there is.
-fn sync(device: &Device) {
+pub(crate) fn sync(device: &Device) {
     let sync = device.ctl(&["sync", "--json"]);
     assert_eq!(sync.code, 0, "{sync:?}");
 }
 
-fn session(id: &str, project: &str) -> Value {
+pub(crate) fn session(id: &str, project: &str) -> Value {
     json!({"id": id, "project": project, "directory": "/d", "started_at": "2026-11-22 10:00:00"})
 }
 
-fn memory(sync_id: &str, session: &str, title: &str) -> Value {
+pub(crate) fn memory(sync_id: &str, session: &str, title: &str) -> Value {
     json!({"sync_id": sync_id, "session_id": session, "type": "note", "title": title, "content": "a text",
         "scope": "project", "revision_count": 1, "duplicate_count": 1,
         "created_at": "2026-11-22 10:00:01", "updated_at": "2026-11-22 10:00:01"})
 }
 
 /// Writes a row into the device's journal, as a Go process beside it does.
-fn journal(device: &Device, entity: &str, op: &str, key: &str, payload: &Value) {
+pub(crate) fn journal(device: &Device, entity: &str, op: &str, key: &str, payload: &Value) {
     let store = rusqlite::Connection::open(device.dir.join("engram.db")).expect("the store");
     store.busy_timeout(std::time::Duration::from_secs(5)).expect("a timeout");
     store
@@ -222,9 +222,7 @@ fn cur_3_a_later_grant_hides_no_history() {
     let _ = server.append("other", "observation", "upsert", memory("obs-1", "s1", "unseen"));
     let _ = server.append("demo", "session", "upsert", session("s2", "demo"));
     let _ = server.append("demo", "observation", "upsert", memory("obs-2", "s2", "seen"));
-    for row in &mut server.inside().rows {
-        row.occurred_at = "2026-11-22T10:00:00Z".to_owned();
-    }
+    server.age();
     assert_eq!(a.ctl(&["sync"]).code, 3, "one project is refused");
     assert!(a.finds_reason("policy_forbidden"));
     assert_eq!(a.titles("text"), ["seen"]);

@@ -6,6 +6,8 @@ mod bad_store;
 mod conflicts;
 mod crash;
 mod docs;
+mod go_fleet;
+mod go_repair;
 mod go_server;
 mod journey;
 mod readme;

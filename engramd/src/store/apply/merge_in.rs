@@ -72,6 +72,12 @@ impl Applying<'_> {
             let own: Vec<_> = open.iter().map(|own| (&own.version, own.op.as_str(), own.payload.as_str())).collect();
             conflict::note(self.conn, (project, key), row, &remote, &own, self.now)?;
         }
+        if let (Some(row), Some(mut current), true) = (row, known.clone(), self.judges) {
+            if let Some(shown) = found.as_ref().map(|found| found.version(self.conn, project, key)).transpose()?.flatten() {
+                versions::lend(&mut current, shown);
+            }
+            conflict::judge(self.conn, (project, key), row, &remote, &current, self.now)?;
+        }
         let (superseded, left_open) = self.settle_open(project, &open, &remote, row)?;
         let news_of_a_row = unknown && local.is_some();
         if merged != remote && !left_open && (superseded || news_of_a_row) {
