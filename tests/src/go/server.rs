@@ -6,12 +6,13 @@
 use crate::processes::TOKEN;
 use axum::body::Bytes;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use engram_proto::mutation::{Entity, text_of};
+use engram_proto::time::RowTime;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -73,6 +74,8 @@ pub struct Inside {
     pub late: Late,
     /// Everything answers 503.
     pub down: bool,
+    /// How far its clock is ahead, in seconds.
+    pub ahead_s: i64,
     /// Requests by method and path.
     pub requests: BTreeMap<String, u64>,
 }
@@ -125,11 +128,9 @@ impl GoServer {
         self.inside().commit(&[entry])[0]
     }
 
-    /// Makes all that it holds old enough that no smaller number can still appear.
-    pub fn age(&self) {
-        for row in self.inside().rows.iter_mut().filter(|row| !row.hidden) {
-            row.occurred_at = "2026-11-22T10:00:00Z".to_owned();
-        }
+    /// Lets an hour pass by its clock: no smaller number than those that it served can still appear.
+    pub fn pass_hour(&self) {
+        self.inside().ahead_s += 3_600;
     }
 
     /// Counts the rows of an entity's key.
@@ -143,7 +144,7 @@ impl Inside {
     fn commit(&mut self, entries: &[Value]) -> Vec<u64> {
         let first = self.rows.last().map_or(1, |row| row.seq + 1);
         // The rows of one transaction have one time.
-        let occurred_at = now();
+        let occurred_at = self.now().rfc3339();
         let row = |(seq, entry): (u64, &Value)| Row {
             seq,
             entry: entry.clone(),
@@ -154,15 +155,25 @@ impl Inside {
         (first..).take(entries.len()).collect()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a server has a clock of its own")]
+    fn now(&self) -> RowTime {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = RowTime::from_unix_ms(i64::try_from(since.as_millis()).unwrap_or(0)).expect("a time");
+        now.plus_s(self.ahead_s)
+    }
+
     fn allows(&self, project: &str) -> bool {
         self.allowed.as_ref().is_none_or(|allowed| allowed.contains(project))
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a server has a clock of its own")]
-fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    engram_proto::time::rfc3339_from_ms(i64::try_from(since.as_millis()).unwrap_or(0))
+/// Writes a time as the header `Date` has it, without the weekday.
+fn http_date(at: RowTime) -> HeaderValue {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = at.to_string();
+    let month = text[5..7].parse::<usize>().expect("a month");
+    let date = format!("{} {} {} {} GMT", &text[8..10], MONTHS[month - 1], &text[..4], &text[11..]);
+    HeaderValue::from_str(&date).expect("a header")
 }
 
 fn plain(status: u16, text: &str) -> Response {
@@ -179,10 +190,10 @@ fn forbidden() -> Response {
 }
 
 async fn admit(State(shared): State<Shared>, headers: HeaderMap, request: Request, next: Next) -> Response {
-    let down = {
+    let (down, now) = {
         let mut inside = shared.lock().expect("no request panicked");
         *inside.requests.entry(format!("{} {}", request.method(), request.uri().path())).or_default() += 1;
-        inside.down
+        (inside.down, inside.now())
     };
     if down {
         return plain(503, "upstream connect error");
@@ -196,7 +207,9 @@ async fn admit(State(shared): State<Shared>, headers: HeaderMap, request: Reques
             Some(_) => {}
         }
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::DATE, http_date(now));
+    response
 }
 
 async fn manifest(State(shared): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {

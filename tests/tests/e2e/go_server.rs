@@ -222,7 +222,7 @@ fn cur_3_a_later_grant_hides_no_history() {
     let _ = server.append("other", "observation", "upsert", memory("obs-1", "s1", "unseen"));
     let _ = server.append("demo", "session", "upsert", session("s2", "demo"));
     let _ = server.append("demo", "observation", "upsert", memory("obs-2", "s2", "seen"));
-    server.age();
+    server.pass_hour();
     assert_eq!(a.ctl(&["sync"]).code, 3, "one project is refused");
     assert!(a.finds_reason("policy_forbidden"));
     assert_eq!(a.titles("text"), ["seen"]);

@@ -4,7 +4,8 @@
 ALTER TABLE engramd_cursor ADD COLUMN first_head INTEGER;
 
 -- Every version of an entity that was served, once and without its text: when it came first, and where it stands last.
--- `version` is blank for what cannot be read; `session_id` stands only with prompts.
+-- `version` is blank for what cannot be read; `session_id` stands only with prompts; `judged` says that it was looked at for
+-- conflicts.
 CREATE TABLE engramd_served (
     project    TEXT NOT NULL,
     entity     TEXT NOT NULL,
@@ -15,6 +16,7 @@ CREATE TABLE engramd_served (
     first_seq  INTEGER NOT NULL,
     first_at   TEXT NOT NULL,
     last_seq   INTEGER NOT NULL,
+    judged     INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (project, entity, entity_key, op, version)
 ) WITHOUT ROWID;
 CREATE INDEX engramd_served_session ON engramd_served(project, session_id) WHERE session_id IS NOT NULL;

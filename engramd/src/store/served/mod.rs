@@ -166,6 +166,18 @@ pub(super) fn before(
     Ok(served)
 }
 
+/// Tells whether a version is judged for the first time: young rows are served again, and a version may come twice.
+pub(super) fn is_unjudged(conn: &Connection, row: &PulledMutation) -> Result<bool, StoreError> {
+    let Some(row) = read(row) else { return Ok(false) };
+    let judged = conn
+        .prepare_cached(
+            "UPDATE engramd_served SET judged = 1
+             WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND op = ?4 AND version = ?5 AND judged = 0",
+        )?
+        .execute(params![row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(&row)?])?;
+    Ok(judged == 1)
+}
+
 fn parse(text: &str, entity: Entity, key: &str) -> Result<Version, StoreError> {
     serde_json::from_str(text)
         .map_err(|error| StoreError::Corrupt(format!("a served version of {entity} {key}: {error}")))
