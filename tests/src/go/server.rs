@@ -30,6 +30,8 @@ pub enum Fault {
     AnswerShort,
     /// It is committed, and a page in HTML is the answer.
     AnswerHtml,
+    /// Nothing is committed, and the answer names nothing.
+    AnswerNothing,
     /// It is numbered, and neither committed nor answered before [`Inside::late`] says so (D3).
     CommitLate,
 }
@@ -74,6 +76,10 @@ pub struct Inside {
     pub late: Late,
     /// Everything answers 503.
     pub down: bool,
+    /// What every push is answered with.
+    pub pushes_refused: Option<u16>,
+    /// The project that is taken from the token while the next page is read.
+    pub revoked_meanwhile: Option<String>,
     /// How far its clock is ahead, in seconds.
     pub ahead_s: i64,
     /// Requests by method and path.
@@ -228,7 +234,10 @@ async fn pull(State(shared): State<Shared>, Query(query): Query<BTreeMap<String,
     let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
     let since = number("since_seq").unwrap_or(0) as u64;
     let limit = number("limit").unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-    let inside = shared.lock().expect("no request panicked");
+    let mut inside = shared.lock().expect("no request panicked");
+    if let Some(project) = inside.revoked_meanwhile.take_if(|_| limit > 1) {
+        inside.allowed.get_or_insert_default().remove(&project);
+    }
     let project = |row: &Row| row.entry["project"].as_str().unwrap_or_default().to_owned();
     let visible = |row: &&Row| row.seq > since && !row.hidden && inside.allows(&project(row));
     let rows: Vec<_> = inside.rows.iter().filter(visible).take(limit + 1).collect();
@@ -259,11 +268,14 @@ async fn push(State(shared): State<Shared>, body: Bytes) -> Response {
     let entries = body["entries"].as_array().cloned().unwrap_or_default();
     let (mut seqs, fault) = {
         let mut inside = shared.lock().expect("no request panicked");
+        if let Some(status) = inside.pushes_refused {
+            return plain(status, "insert mutations: cloudstore: pq: the database is starting up");
+        }
         if let Some(refusal) = refusal(&inside, &entries) {
             return refusal;
         }
         let fault = if inside.faults.is_empty() { None } else { Some(inside.faults.remove(0)) };
-        let seqs = inside.commit(&entries);
+        let seqs = if fault == Some(Fault::AnswerNothing) { Vec::new() } else { inside.commit(&entries) };
         if fault == Some(Fault::CommitLate) {
             inside.rows.iter_mut().filter(|row| seqs.contains(&row.seq)).for_each(|row| row.hidden = true);
         }
@@ -274,7 +286,7 @@ async fn push(State(shared): State<Shared>, body: Bytes) -> Response {
         Some(Fault::LoseAnswer) => return plain(502, "bad gateway"),
         Some(Fault::AnswerHtml) => return "<html><body>Sign in to the network</body></html>".into_response(),
         Some(Fault::AnswerShort) => drop(seqs.pop()),
-        None => {}
+        Some(Fault::AnswerNothing) | None => {}
     }
     let project = entries[0]["project"].clone();
     Json(json!({"accepted_seqs": seqs, "project": project, "project_source": "request_body", "project_path": ""}))
