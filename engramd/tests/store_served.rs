@@ -169,9 +169,14 @@ fn what_cannot_be_read_is_not_repaired() {
         up(3, "observation", edit("o2", "two", 1, 1)),
         up(4, "relation", relation("r", "o1", "o2", 1)),
         row(5, "alpha", "relation", "delete", json!({"sync_id": "r"})),
-        row(6, "alpha", "observation", "archive", edit("o1", "archived", 1, 1)),
+        up(6, "observation", edit("o1", "three", 2, 2)),
+        up(7, "observation", edit("o1", "one", 1, 1)),
     ]);
-    assert_eq!(go.look(false), Repaired::default());
+    assert_eq!(go.look(false).suspects, 1, "before it comes");
+    go.pull(vec![row(8, "alpha", "observation", "archive", edit("o1", "archived", 1, 1))]);
+    assert_eq!((go.look(true), go.look(false)), (Repaired::default(), Repaired::default()), "held as dead");
+    go.lab.store.write(|tx| Ok(tx.execute("DELETE FROM engramd_held", [])?)).unwrap();
+    assert_eq!((go.look(true), go.look(false)), (Repaired::default(), Repaired::default()), "dropped");
 }
 
 /// Nothing of an entity that is pending, held or numbered beyond the cursor is repaired; what is repaired stays one row.
@@ -222,7 +227,9 @@ fn conv_6_conflicts_are_recorded_by_the_doors_rule() {
     assert_eq!(go.lost(), ["before b"], "two were held with the revision before it");
     go.pull(vec![up(6, "observation", edit("o", "four", 4, 5))]);
     assert_eq!(go.lost().len(), 1, "an edit of the only one with the revision before it");
-    go.pull(vec![up(7, "observation", edit("o", "three", 3, 4)), up(8, "observation", edit("o", "four", 4, 9))]);
+    go.pull(vec![up(5, "observation", edit("o", "three", 3, 4)), up(6, "observation", edit("o", "four", 4, 5))]);
+    assert_eq!(go.lost().len(), 1, "young rows are served again");
+    go.pull(vec![up(7, "observation", edit("o", "one", 1, 1)), up(8, "observation", edit("o", "four", 4, 9))]);
     assert_eq!(go.lost().len(), 1, "what was held before, and a fold");
     go.pull(vec![up(9, "observation", edit("o", "late", 2, 3))]);
     assert_eq!(go.lost(), ["before b", "late"], "it loses, and was never held");

@@ -1,7 +1,9 @@
 //! What the machine hears and what it wants done.
 
 use crate::classify::Failure;
-use crate::rows::{Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement};
+use crate::rows::{
+    Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement,
+};
 use engram_proto::http::health::HealthReply;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::http::push::PushReply;

@@ -288,8 +288,8 @@ impl Machine {
         }
     }
 
-    pub(crate) fn looked_again(&mut self, answer: Result<Repaired, StoreTrouble>) {
+    pub(crate) fn looked(&mut self, answer: Result<Repaired, StoreTrouble>) {
         let State::Looking { project, confirmed } = std::mem::take(&mut self.pull.state) else { return };
-        self.looked(&project, confirmed, answer);
+        self.repair_looked(&project, confirmed, answer);
     }
 }

@@ -90,7 +90,12 @@ impl Machine {
         Some((project, confirmed, effect))
     }
 
-    pub(crate) fn looked(&mut self, name: &ProjectName, confirmed: bool, answer: Result<Repaired, StoreTrouble>) {
+    pub(crate) fn repair_looked(
+        &mut self,
+        name: &ProjectName,
+        confirmed: bool,
+        answer: Result<Repaired, StoreTrouble>,
+    ) {
         let found = match answer {
             Ok(found) => found,
             Err(trouble) => return self.store_failed(trouble, false),
@@ -114,5 +119,71 @@ impl Machine {
             let words = format!("{} rows pushed once more: the server's last ones show other versions", found.queued);
             self.note("repaired", Some(name), words);
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::machine::Settings;
+
+    const LADDER_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 16_000];
+
+    fn machine() -> (Machine, ProjectName) {
+        let mut machine = Machine::new(Settings {
+            ladder_ms: LADDER_MS.to_vec(),
+            lease_ttl_ms: 120_000,
+            tick_ms: 30_000,
+            block_probe_ms: 300_000,
+            wait_seconds: 0,
+            request_bytes_max: 1 << 20,
+        });
+        let name = ProjectName::parse("p").unwrap();
+        let project = Project { cursor: Some(8), head: 8, drained_generation: 1, ..Project::default() };
+        machine.projects.insert(name.clone(), project);
+        (machine, name)
+    }
+
+    fn confirmed(machine: &mut Machine, name: &ProjectName) -> Option<bool> {
+        machine.projects.get_mut(name).unwrap().reached_head();
+        let fence = Fence { number: 1, owner: "me".to_owned() };
+        machine.next_repair("go:h", &fence).map(|(_, confirmed, _)| confirmed)
+    }
+
+    /// Looked at the head, once a random time is over a pull is asked for, and only what it still shows goes.
+    #[test]
+    fn a_suspect_waits_and_is_confirmed_by_a_pull() {
+        let (mut machine, name) = machine();
+        assert_eq!(confirmed(&mut machine, &name), Some(false));
+        machine.draw = 0.5;
+        machine.repair_looked(&name, false, Ok(Repaired { suspects: 1, queued: 0 }));
+        assert_eq!((machine.next_deadline_ms(), confirmed(&mut machine, &name)), (2_000, None));
+        machine.now.mono_ms = 1_999;
+        machine.end_random_waits();
+        assert_eq!(machine.generation, 1);
+        machine.now.mono_ms = 2_000;
+        machine.end_random_waits();
+        assert_eq!((machine.generation, confirmed(&mut machine, &name)), (2, None), "not before a pull");
+        machine.projects.get_mut(&name).unwrap().drained_generation = 2;
+        assert_eq!(confirmed(&mut machine, &name), Some(true));
+        machine.repair_looked(&name, true, Ok(Repaired { suspects: 0, queued: 3 }));
+        assert_eq!((machine.projects[&name].repair.rows, confirmed(&mut machine, &name)), (3, Some(false)));
+    }
+
+    /// Each round within an hour draws from a longer time, up to the last rung; an hour later from the first again.
+    #[test]
+    fn rounds_are_limited() {
+        let (mut machine, name) = machine();
+        machine.draw = 0.5;
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            machine.repair_looked(&name, true, Ok(Repaired { suspects: 1, queued: 1 }));
+            waits.push(machine.projects[&name].repair.until_ms() - machine.now.mono_ms);
+        }
+        assert_eq!(waits, [4_000, 8_000, 8_000, 8_000]);
+        machine.now.mono_ms = ROUNDS_MS + 1;
+        machine.repair_looked(&name, false, Ok(Repaired { suspects: 1, queued: 0 }));
+        assert_eq!(machine.projects[&name].repair.until_ms() - machine.now.mono_ms, 2_000);
     }
 }

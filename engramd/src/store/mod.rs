@@ -40,8 +40,8 @@ pub use dump::Ack2;
 pub use error::StoreError;
 pub use open::open_reader;
 pub use rows::observation::normalized_hash;
-pub use served::AcceptedRow;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+pub use served::AcceptedRow;
 use std::path::{Path, PathBuf};
 pub use thread::{StoreGone, StoreHandle};
 

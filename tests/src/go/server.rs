@@ -78,6 +78,8 @@ pub struct Inside {
     pub down: bool,
     /// What every push is answered with.
     pub pushes_refused: Option<u16>,
+    /// What every page is answered with; a single row is read all the same.
+    pub pages_refused: Option<u16>,
     /// The project that is taken from the token while the next page is read.
     pub revoked_meanwhile: Option<String>,
     /// How far its clock is ahead, in seconds.
@@ -235,6 +237,9 @@ async fn pull(State(shared): State<Shared>, Query(query): Query<BTreeMap<String,
     let since = number("since_seq").unwrap_or(0) as u64;
     let limit = number("limit").unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
     let mut inside = shared.lock().expect("no request panicked");
+    if let Some(status) = inside.pages_refused.filter(|_| limit > 1) {
+        return plain(status, "upstream connect error");
+    }
     if let Some(project) = inside.revoked_meanwhile.take_if(|_| limit > 1) {
         inside.allowed.get_or_insert_default().remove(&project);
     }

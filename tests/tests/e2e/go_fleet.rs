@@ -85,7 +85,9 @@ impl Fleet {
         let session = format!("session-{at}");
         match rng.random_range(0..10) {
             0..=2 => drop(client.save(PROJECT, &session, &format!("go {step}"), &format!("text {step}"), None)),
-            3 | 4 => pick(rng, &known).into_iter().for_each(|id| client.edit(&id, &format!("go edit {step}"), "a text")),
+            3 | 4 => {
+                pick(rng, &known).into_iter().for_each(|id| client.edit(&id, &format!("go edit {step}"), "a text"))
+            }
             5 => pick(rng, &known).into_iter().for_each(|id| client.delete(&id, step.is_multiple_of(2))),
             6 => client.end_session(&session, &format!("summary {step}")),
             7 => drop(client.prompt(PROJECT, &session, &format!("prompt {step}"))),
@@ -167,7 +169,8 @@ fn conv_1_go_clients_and_devices_end_with_the_same_memories() {
         let project = ProjectName::parse(PROJECT).expect("a name");
         let dumps = fleet.devices.iter_mut().map(|device| {
             device.daemon.kill();
-            let store = Store::open(&device.dir.join("engram.db"), RowTime::from_unix_s(1).expect("a time")).expect("the store");
+            let store = Store::open(&device.dir.join("engram.db"), RowTime::from_unix_s(1).expect("a time"))
+                .expect("the store");
             store.canonical_dump(&project).expect("a dump")
         });
         let dumps: Vec<String> = dumps.collect();

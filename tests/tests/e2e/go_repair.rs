@@ -1,9 +1,10 @@
 //! Real daemons on a Go server that served other than it should: they push once more what is known, and then rest
 //! (peers.md, "Our devices on a Go server").
 
-use crate::go_server::{memory, session, sync};
+use crate::go_server::{journal, memory, session, sync};
 use engram_tests::go::server::{Fault, GoServer, Late};
 use engram_tests::processes::{Device, until};
+use serde_json::json;
 
 /// How often read repair pushed something on these devices.
 fn repaired(devices: &[&Device]) -> u64 {
@@ -119,4 +120,23 @@ fn conv_6_what_go_clients_overwrite_unseen_is_listed() {
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
     assert_eq!(listed[0]["title"], "mine");
     assert_eq!(a.titles("text"), ["theirs"]);
+}
+
+/// ISO-3: a Go client that took a session's `delete` has none, and would halt at a child: the session goes before it.
+#[test]
+fn iso_3_a_session_that_a_delete_took_goes_before_its_child() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let server = GoServer::start();
+    let a = Device::enrolled_at(&temp.path().join("a"), &server.url, "demo");
+    let _ = server.append("demo", "session", "upsert", session("s", "demo"));
+    let delete = json!({"id": "s", "project": "demo", "deleted": true, "deleted_at": "2026-11-23 10:00:00"});
+    let _ = server.append("demo", "session", "delete", delete);
+    sync(&a);
+    journal(&a, "observation", "upsert", "obs-1", &memory("obs-1", "s", "child"));
+    until("it was sent", || server.rows_of("obs-1") == 1);
+    let rows = server.inside().rows.clone();
+    let [.., parent, child] = &rows[..] else { panic!("two rows: {rows:?}") };
+    assert_eq!((&parent.entry["entity_key"], &parent.entry["op"]), (&json!("s"), &json!("upsert")));
+    assert_eq!(parent.entry["payload"]["directory"], "/d");
+    assert_eq!((&child.entry["entity_key"], &child.entry["payload"]["session_id"]), (&json!("obs-1"), &json!("s")));
 }

@@ -146,6 +146,29 @@ fn ack_1_lost_and_short_answers_lose_nothing_and_double_nothing() {
     assert_eq!(a.json(&["held", "list"])["held"], json!([]));
 }
 
+/// ACK-1: while no page shows whether a row arrived, it is not sent again.
+#[test]
+fn ack_1_what_may_have_arrived_is_read_before_it_is_sent_again() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let server = GoServer::start();
+    let a = Device::enrolled_at(&temp.path().join("a"), &server.url, "demo");
+    let _ = a.save("demo", "first", "a text");
+    sync(&a);
+    {
+        let mut inside = server.inside();
+        (inside.faults, inside.pages_refused) = (vec![Fault::LoseAnswer], Some(503));
+    }
+    let id = a.save("demo", "kept", "another text");
+    until("it arrived", || server.rows_of(&id) == 1);
+    for _ in 0..5 {
+        until("it is said", || a.ctl(&["sync"]).code == 3);
+        assert_eq!(server.rows_of(&id), 1, "sent once");
+    }
+    server.inside().pages_refused = None;
+    sync(&a);
+    assert_eq!((server.rows_of(&id), &a.report()["projects"][0]["pending"]), (1, &json!(0)));
+}
+
 /// ISO-1: one row that it answers 500 for, in plain text, is found and held; its neighbours go on.
 #[test]
 fn iso_1_a_row_behind_an_opaque_500_is_found() {

@@ -37,7 +37,12 @@ impl GoServer<'_> {
     ) -> Result<(), Failure> {
         let row = |(seq, entry): (u64, &PushEntry)| {
             let ends_session = entry.payload.as_object().is_some_and(disguise::hides_deletion);
-            Some(AcceptedRow { seq, entity: Entity::parse(&entry.entity)?, key: entry.entity_key.clone(), ends_session })
+            Some(AcceptedRow {
+                seq,
+                entity: Entity::parse(&entry.entity)?,
+                key: entry.entity_key.clone(),
+                ends_session,
+            })
         };
         let (project, rows) = (project.clone(), rows.filter_map(row).collect::<Vec<_>>());
         self.on_store(move |store| store.accepted(&project, &rows)).await

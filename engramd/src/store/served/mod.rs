@@ -110,7 +110,8 @@ impl Store {
     /// What SQLite says.
     pub fn drained_first(&mut self, cloud_id: &str, heads: &BTreeMap<ProjectName, u64>) -> Result<(), StoreError> {
         let news = self.read(|conn| {
-            let is_news = |(project, _): &(&ProjectName, &u64)| first_head(conn, project, cloud_id).map(|head| head.is_none());
+            let is_news =
+                |(project, _): &(&ProjectName, &u64)| first_head(conn, project, cloud_id).map(|head| head.is_none());
             let mut news = Vec::new();
             for head in heads {
                 if is_news(&head)? {
@@ -139,8 +140,7 @@ impl Store {
 pub(super) fn first_head(conn: &Connection, project: &ProjectName, cloud_id: &str) -> Result<Option<u64>, StoreError> {
     let mut statement =
         conn.prepare_cached("SELECT first_head FROM engramd_cursor WHERE project = ?1 AND cloud_id = ?2")?;
-    let head: Option<Option<i64>> =
-        statement.query_row([project.as_str(), cloud_id], |row| row.get(0)).optional()?;
+    let head: Option<Option<i64>> = statement.query_row([project.as_str(), cloud_id], |row| row.get(0)).optional()?;
     Ok(head.flatten().and_then(|head| u64::try_from(head).ok()))
 }
 
@@ -216,7 +216,8 @@ fn is_recorded(conn: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
 
 fn record(conn: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
     let names = params![row.project.as_str(), row.entity.as_str(), row.key];
-    let came_before = "SELECT EXISTS (SELECT 1 FROM engramd_served WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)";
+    let came_before =
+        "SELECT EXISTS (SELECT 1 FROM engramd_served WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)";
     let is_first = !conn.prepare_cached(came_before)?.query_row(names, |row| row.get::<_, bool>(0))?
         && versions::known(conn, &row.project, row.entity, row.key)?.is_none();
     let session_id = row.version.as_ref().filter(|_| row.entity == Entity::Prompt).and_then(Version::session_id);

@@ -4,9 +4,9 @@
 //! because no new version comes into being: after the row, such a client shows what is known. What cannot be read here
 //! is nobody's to repair.
 
+use super::super::apply::sessions;
 use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
-use super::super::apply::sessions;
 use super::super::{Store, cursor, lease, versions};
 use super::{parse, shows::Shows};
 use engram_proto::id::ProjectName;
@@ -197,12 +197,7 @@ struct Row {
 }
 
 /// Reads the rows of an entity in their order; of a prompt, the deletes of its session as well.
-fn rows(
-    conn: &Connection,
-    project: &ProjectName,
-    due: &Due,
-    session_id: Option<&str>,
-) -> Result<Vec<Row>, StoreError> {
+fn rows(conn: &Connection, project: &ProjectName, due: &Due, session_id: Option<&str>) -> Result<Vec<Row>, StoreError> {
     let session_id = session_id.filter(|_| due.entity == Entity::Prompt);
     let mut statement = conn.prepare_cached(
         "SELECT op, version, last_seq, 0 FROM engramd_served WHERE project = ?1 AND entity = ?2 AND entity_key = ?3
