@@ -1,7 +1,9 @@
 //! What the machine hears and what it wants done.
 
 use crate::classify::Failure;
-use crate::rows::{Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Settled, Settlement};
+use crate::rows::{
+    Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement,
+};
 use engram_proto::http::health::HealthReply;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::http::push::PushReply;
@@ -124,6 +126,8 @@ pub enum Event {
     RereadCleared(Result<(), StoreTrouble>),
     /// The answer to [`Effect::StandIns`].
     StoodIn(Result<Applied, StoreTrouble>),
+    /// The answer to [`Effect::Repair`].
+    Looked(Result<Repaired, StoreTrouble>),
     /// A panic was contained while an effect was performed.
     Panicked(String),
     /// The daemon stops: finish the step, give the lease back.
@@ -207,6 +211,18 @@ pub enum Effect {
         fence: Fence,
         /// Whose.
         project: ProjectName,
+    },
+    /// Look whether the last rows of a server that merges nothing show other than what is known; where `confirmed`, queue
+    /// once more what was suspect before and is still so.
+    Repair {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set.
+        cloud_id: String,
+        /// Whose.
+        project: ProjectName,
+        /// Whether a random time has passed, and a pull shown that it is still so.
+        confirmed: bool,
     },
     /// Keep the identity of the cloud this store syncs with (CUR-3); no answer.
     RememberCloud(String),

@@ -278,6 +278,7 @@ impl Machine {
             cursor,
             head: project.head.max(cursor),
             behind: project.behind,
+            repaired: project.repair.rows,
             last_push_at: project.last_push_ms.map(rfc3339_from_ms),
             last_pull_at: project.last_pull_ms.map(rfc3339_from_ms),
         }

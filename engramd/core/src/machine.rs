@@ -115,7 +115,10 @@ impl Machine {
     /// Returns when [`Event::Tick`] is due next, on the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> u64 {
-        let projects = self.projects.values().flat_map(|project| [project.access.until_ms, project.push.until_ms]);
+        let projects = self
+            .projects
+            .values()
+            .flat_map(|project| [project.access.until_ms, project.push.until_ms, project.repair.until_ms()]);
         let own = [
             self.server.retry.until_ms,
             self.push.retry.until_ms,
@@ -150,6 +153,7 @@ impl Machine {
             Event::Applied(answer) => self.applied(answer),
             Event::RereadCleared(answer) => self.reread_cleared(answer),
             Event::StoodIn(answer) => self.stood_in(answer),
+            Event::Looked(answer) => self.looked(answer),
             Event::Panicked(message) => self.panicked(message),
             Event::Stopping => self.stopping = true,
         }

@@ -2,6 +2,7 @@
 
 use crate::backoff::{Retry, Trouble};
 use crate::event::Now;
+use crate::read_repair::ReadRepair;
 use crate::rows::{Applied, ProjectCounts};
 use engram_proto::reason::ReasonCode;
 
@@ -36,6 +37,8 @@ pub(crate) struct Project {
     pub outage: bool,
     /// Whether deferred children are still to be looked at once the head is reached.
     pub stand_in_due: bool,
+    /// Whether what the server's last rows show is looked at.
+    pub repair: ReadRepair,
     /// Since when there are rows of each held kind.
     pub held_since: Option<Now>,
     /// Since when there are deferred rows.

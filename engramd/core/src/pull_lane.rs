@@ -1,12 +1,12 @@
 //! The pull lane: read the cursors once, then page after page, each applied with its cursors; at the head it looks after
-//! what still waits for a parent and listens for more.
+//! what still waits for a parent and what the server's last rows show, and listens for more.
 
 use crate::backoff::Retry;
 use crate::classify::{Failure, Fault};
 use crate::event::{Effect, StoreTrouble};
 use crate::machine::Machine;
 use crate::pull_page;
-use crate::rows::{Applied, Fence};
+use crate::rows::{Applied, Fence, Repaired};
 use engram_proto::http::health::capability;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::id::ProjectName;
@@ -43,6 +43,10 @@ enum State {
     },
     ClearingReread(ProjectName, i64),
     StandingIn(ProjectName),
+    Looking {
+        project: ProjectName,
+        confirmed: bool,
+    },
 }
 
 /// What of a page outlives its rows.
@@ -80,6 +84,7 @@ impl Machine {
         if !self.pull.is_idle() || !self.pull.retry.is_due(self.now) {
             return;
         }
+        self.end_random_waits();
         let Some(info) = &self.server.info else { return };
         if self.projects.values().any(|project| project.cursor.is_none()) {
             let effect = Effect::LoadCursors {
@@ -94,6 +99,9 @@ impl Machine {
         } else if let Some(project) = self.next_to_stand_in() {
             self.out.push(Effect::StandIns { fence: fence.clone(), project: project.clone() });
             self.pull.state = State::StandingIn(project);
+        } else if let Some((project, confirmed, effect)) = self.next_repair(&info.cloud_id, fence) {
+            self.out.push(effect);
+            self.pull.state = State::Looking { project, confirmed };
         } else {
             self.ask_for_page();
         }
@@ -269,6 +277,7 @@ impl Machine {
             project.behind = if cursor == project.head { 0 } else { end.remaining.get(name).copied().unwrap_or(1) };
             if !end.has_more || project.behind == 0 {
                 project.drained_generation = generation;
+                project.reached_head();
             }
             project.last_pull_ms = Some(self.now.wall_ms);
         }
@@ -304,5 +313,10 @@ impl Machine {
             }
             Err(trouble) => self.store_failed(trouble, false),
         }
+    }
+
+    pub(crate) fn looked(&mut self, answer: Result<Repaired, StoreTrouble>) {
+        let State::Looking { project, confirmed } = std::mem::take(&mut self.pull.state) else { return };
+        self.repair_looked(&project, confirmed, answer);
     }
 }

@@ -78,6 +78,11 @@ impl Driver {
                     store.stand_ins(&fence, &project, clock::row_time())
                 });
             }
+            Effect::Repair { fence, cloud_id, project, confirmed } => {
+                self.on_store_counted(Event::Looked, move |store| {
+                    store.repair(&fence, (&cloud_id, &project), confirmed, clock::row_time())
+                });
+            }
             Effect::Probe | Effect::Send { .. } | Effect::Pull(_) => self.on_wire(effect),
             Effect::CancelPull => {
                 if let Some(pull) = self.pull.take() {

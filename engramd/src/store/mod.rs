@@ -30,6 +30,7 @@ mod reread;
 mod restamp;
 mod rows;
 mod schema;
+mod served;
 pub mod sessions;
 mod settle;
 mod state;
@@ -44,6 +45,7 @@ pub use error::StoreError;
 pub use open::open_reader;
 pub use rows::observation::normalized_hash;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+pub use served::AcceptedRow;
 use std::path::{Path, PathBuf};
 pub use thread::{StoreGone, StoreHandle};
 

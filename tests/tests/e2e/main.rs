@@ -7,6 +7,8 @@ mod conflicts;
 mod crash;
 mod docs;
 mod go_autosync;
+mod go_fleet;
+mod go_repair;
 mod go_server;
 mod journey;
 mod readme;

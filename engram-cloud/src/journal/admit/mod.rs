@@ -15,7 +15,7 @@ mod take_over;
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
 pub use changes::{Changes, Loser, NewHead, NewRow};
 use engram_proto::canonical::Hash;
-use engram_proto::merge::{Standing, Version, merge};
+use engram_proto::merge::{Standing, Version, merge, rival};
 use engram_proto::mutation::{Entity, Op};
 pub use facts::{Facts, Head, Name, Taken};
 use serde_json::Value;
@@ -147,10 +147,10 @@ impl Admission {
         let head = self.facts.head(&name).cloned();
         let held = self.facts.held(&name);
         let version = door::meant(&sent.version, head.as_ref().map(|head| &head.version), held, self.now_us);
-        let was_held = door::was_held(&version, held);
-        let rivals = head.as_ref().map_or_else(Rivals::default, |head| Rivals {
-            arriving: !was_held,
-            current: door::overwrites_unseen(&version, head, held, self.batch_after_seq),
+        let was_held = rival::was_held(&version, held);
+        let rivals = head.as_ref().map_or_else(Rivals::default, |head| {
+            let came_at = door::came_before(head, self.batch_after_seq);
+            Rivals { arriving: !was_held, current: rival::overwrites_unseen(&version, &head.version, came_at, held) }
         });
         let known = if version == sent.version { sent.clone() } else { rewritten(&name, version) };
         let is_mixed = head.as_ref().is_some_and(|head| known.version.standing(&head.version) == Standing::Mixes);

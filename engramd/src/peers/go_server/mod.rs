@@ -6,6 +6,7 @@
 mod page;
 mod pull;
 mod push;
+mod record;
 mod witness;
 
 use crate::store::{Store, StoreError, StoreHandle};

@@ -4,7 +4,7 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{conflict, foreign, mark, moved, naming, versions};
+use super::super::{conflict, foreign, mark, moved, naming, served, versions};
 use super::Applying;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
@@ -72,6 +72,9 @@ impl Applying<'_> {
             let own: Vec<_> = open.iter().map(|own| (&own.version, own.op.as_str(), own.payload.as_str())).collect();
             conflict::note(self.conn, (project, key), row, &remote, &own, self.now)?;
         }
+        if let (Some(row), true) = (row, self.judges) {
+            self.judge((project, key), row, &remote, known.clone(), found.as_ref())?;
+        }
         let (superseded, left_open) = self.settle_open(project, &open, &remote, row)?;
         let news_of_a_row = unknown && local.is_some();
         if merged != remote && !left_open && (superseded || news_of_a_row) {
@@ -85,6 +88,25 @@ impl Applying<'_> {
             self.mark((project, key), known.as_ref(), after)?;
         }
         self.place((project, key), &merged, found.as_ref(), row)
+    }
+
+    /// Records what a row made lose, or lost to, on a server that keeps no conflicts.
+    fn judge(
+        &self,
+        name @ (project, key): (&ProjectName, &str),
+        row: &PulledMutation,
+        remote: &Version,
+        known: Option<Version>,
+        found: Option<&Found>,
+    ) -> Result<(), StoreError> {
+        if !served::is_unjudged(self.conn, row)? {
+            return Ok(());
+        }
+        let Some(mut current) = known else { return Ok(()) };
+        if let Some(shown) = found.map(|found| found.version(self.conn, project, key)).transpose()?.flatten() {
+            versions::lend(&mut current, shown);
+        }
+        conflict::judge(self.conn, name, row, remote, &current, self.now)
     }
 
     /// Gives a row that was written over nothing known the time of a version with its winner's fields: they are one.

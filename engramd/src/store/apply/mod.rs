@@ -37,6 +37,8 @@ pub(super) struct Applying<'c> {
     any_open: BTreeMap<ProjectName, bool>,
     /// The session whose row was seen last.
     seen_session: Option<String>,
+    /// Whether the row comes from a server that keeps no conflicts, and behind the head that was read first.
+    judges: bool,
     /// Whether a row was found to be dead.
     refused: bool,
     outcome: Outcome,
@@ -92,6 +94,7 @@ impl<'c> Applying<'c> {
             any_held,
             any_open: BTreeMap::new(),
             seen_session: None,
+            judges: false,
             refused: false,
             outcome: Outcome::default(),
         };

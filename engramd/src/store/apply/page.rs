@@ -1,7 +1,7 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
-use super::super::{Store, cursor, desired, lease};
+use super::super::{Store, cursor, desired, lease, served};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
@@ -103,13 +103,22 @@ struct Slice<'a> {
 }
 
 impl Slice<'_> {
+    /// Returns behind which number a project's rows are judged for conflicts; `None` where it is not enrolled.
+    fn judged_from(&self, conn: &Connection, project: &ProjectName) -> Result<Option<u64>, StoreError> {
+        if !desired::is_enrolled(conn, project)? {
+            return Ok(None);
+        }
+        Ok(Some(served::first_head(conn, project, self.cloud_id)?.unwrap_or(u64::MAX)))
+    }
+
     /// Applies the first rows in one transaction; returns how many.
     fn apply(&self, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
         Applying::run(quiet, self.now, |applying| {
             let conn = applying.conn;
             lease::check(conn, self.fence)?;
             let began_ms = (self.stopwatch)();
-            let mut enrolled = BTreeMap::<&ProjectName, bool>::new();
+            // Of each project that takes part: the head behind which its rows are judged.
+            let mut enrolled = BTreeMap::<&ProjectName, Option<u64>>::new();
             let mut last_seqs = BTreeMap::<&ProjectName, u64>::new();
             let mut done = 0;
             for (project, row) in self.rows.iter().take(SLICE_ROWS_MAX) {
@@ -117,11 +126,12 @@ impl Slice<'_> {
                     break;
                 }
                 done += 1;
-                let takes_part = match enrolled.get(project) {
-                    Some(&takes_part) => takes_part,
-                    None => *enrolled.entry(project).or_insert(desired::is_enrolled(conn, project)?),
+                let judged_from = match enrolled.get(project) {
+                    Some(&judged_from) => judged_from,
+                    None => *enrolled.entry(project).or_insert(self.judged_from(conn, project)?),
                 };
-                if takes_part {
+                if let Some(judged_from) = judged_from {
+                    applying.judges = row.seq > judged_from;
                     applying.row(project, row, careful)?;
                     last_seqs.insert(project, row.seq);
                 }
