@@ -114,6 +114,7 @@ fn cost_1_questions_walk_an_index() {
         ),
         (rows::HELD, "cloud_mutations_by_entity"),
         (sessions::HAS_CHILDREN, "cloud_heads_children"),
+        (waiting::OF, "PRIMARY KEY"),
     ];
     for (sql, uses) in questions {
         let mut statement = beside.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

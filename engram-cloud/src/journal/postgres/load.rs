@@ -14,27 +14,34 @@ use std::collections::BTreeMap;
 /// The columns: what is answered, for which of the things asked, number, time, a word, a text, a yes or no.
 const FACTS: &str = "
     SELECT 'last' AS answer, 0::bigint AS place, coalesce(max(seq), 0) AS seq, 0::bigint AS at_us,
-           NULL::text AS word, NULL::text AS body, false AS flag
+           NULL::text AS word, NULL::text AS body, false AS flag, NULL::text AS project, NULL::text AS key
     FROM cloud_mutations
     UNION ALL
     SELECT 'paused', asked.place, 0, (extract(epoch FROM c.updated_at) * 1000000)::bigint,
-           c.paused_reason, coalesce(c.updated_by, ''), false
+           c.paused_reason, coalesce(c.updated_by, ''), false, NULL, NULL
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (project, place)
     JOIN cloud_project_controls c ON c.project = asked.project AND NOT c.sync_enabled
     UNION ALL
-    SELECT 'id', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, i.is_superseded
+    SELECT 'id', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, i.is_superseded, NULL, NULL
     FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS asked (project, id, place)
     JOIN engram_mutation_ids i ON i.project = asked.project AND i.mutation_id = asked.id
     JOIN cloud_mutations m ON m.seq = i.seq
     UNION ALL
     SELECT 'head', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
-           m.op, m.payload::text, false
+           m.op, m.payload::text, false, NULL, NULL
     FROM unnest($4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
     JOIN engram_heads h ON h.project = asked.project AND h.entity = asked.entity AND h.entity_key = asked.key
     JOIN cloud_mutations m ON m.seq = h.seq
     UNION ALL
+    SELECT 'waiting', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
+           m.op, m.payload::text, false, w.project, w.entity_key
+    FROM unnest($5::text[], $6::text[]) WITH ORDINALITY AS asked (entity, key, place)
+    JOIN engram_waiting_relations w ON w.observation = asked.key AND asked.entity = 'observation'
+    JOIN engram_heads h ON h.project = w.project AND h.entity = 'relation' AND h.entity_key = w.entity_key
+    JOIN cloud_mutations m ON m.seq = h.seq
+    UNION ALL
     SELECT 'foreign', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
-           m.version_hash, NULL, false
+           m.version_hash, NULL, false, NULL, NULL
     FROM unnest($7::text[], $8::text[], $9::text[], $10::text[]) WITH ORDINALITY
          AS asked (project, entity, key, hash, place)
     CROSS JOIN LATERAL (
@@ -46,7 +53,7 @@ const FACTS: &str = "
     ) m
     UNION ALL
     SELECT 'peer', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
-           m.op, m.payload::text, false
+           m.op, m.payload::text, false, NULL, NULL
     FROM unnest($4::text[] || $7, $5::text[] || $8, $6::text[] || $9) WITH ORDINALITY
          AS asked (project, entity, key, place)
     JOIN cloud_mutations m ON m.project = asked.project AND m.entity = asked.entity AND m.entity_key = asked.key
@@ -130,6 +137,14 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
                 let name = asked.known[place].clone();
                 let head = Head::read(&name, told(row)?, row.try_get("word")?, row.try_get("body")?);
                 facts.heads.insert(name, head);
+            }
+            "waiting" => {
+                // A project that is none in its normal form is nobody's.
+                let Ok(project) = ProjectName::parse(row.try_get("project")?) else { continue };
+                let name = Name::known(&project, Entity::Relation, row.try_get("key")?);
+                if let Some(head) = Head::read(&name, told(row)?, row.try_get("word")?, row.try_get("body")?) {
+                    facts.add_waiting(&asked.known[place].key, name, head);
+                }
             }
             "foreign" => {
                 let hash = row.try_get::<Option<&str>, _>("word")?.and_then(Hash::from_hex);

@@ -9,6 +9,7 @@ mod held;
 mod load;
 mod migrate;
 mod notices;
+mod opened;
 mod page;
 mod sessions;
 mod take_over;
