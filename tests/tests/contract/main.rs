@@ -13,6 +13,7 @@ mod pages;
 mod peer_rows;
 mod relations;
 mod repetition;
+mod round_trips;
 mod waiting;
 
 /// Names every case once for a bench.
@@ -93,6 +94,7 @@ contract!(
         peer_rows::a_deletion_reaches_prompts_that_a_peer_wrote,
         peer_rows::the_peer_may_go_on_where_this_server_ended,
         peer_rows::a_child_before_its_session_is_left_out_of_the_grant_form_and_appended_again,
+        round_trips::a_push_is_four_round_trips_and_pushes_that_wait_share_them,
         peer_rows::a_relation_that_a_peer_wrote_before_its_end_is_appended_again,
     ]
 );

@@ -8,6 +8,7 @@ mod crash;
 mod docs;
 mod go_server;
 mod journey;
+mod mixed;
 mod readme;
 mod socket;
 mod sync;

@@ -40,6 +40,17 @@ const FACTS: &str = "
     JOIN engram_heads h ON h.project = w.project AND h.entity = 'relation' AND h.entity_key = w.entity_key
     JOIN cloud_mutations m ON m.seq = h.seq
     UNION ALL
+    SELECT 'held', asked.place, m.seq, 0, m.op, m.payload::text, false, NULL, NULL
+    FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
+    JOIN cloud_mutations m ON m.project = asked.project AND m.entity = asked.entity AND m.entity_key = asked.key
+         AND octet_length(m.entity_key) <= 1024 AND octet_length(m.entity) <= 128
+    UNION ALL
+    SELECT 'held', asked.place, s.lost_to_seq, 0, s.op, coalesce(s.payload, c.payload)::text, false, NULL, NULL
+    FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
+    JOIN engram_superseded s ON s.project = asked.project AND s.entity = asked.entity AND s.entity_key = asked.key
+    LEFT JOIN engram_conflicts c ON c.project = s.project AND c.entity = s.entity AND c.entity_key = s.entity_key
+         AND c.digest = s.digest
+    UNION ALL
     SELECT 'foreign', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
            m.version_hash, NULL, false, NULL, NULL
     FROM unnest($7::text[], $8::text[], $9::text[], $10::text[]) WITH ORDINALITY
@@ -80,6 +91,7 @@ struct Asked {
     known: Vec<Name>,
     /// Without a hash the last thing said is asked for, with one just that.
     foreign: Vec<(Name, Option<Hash>)>,
+    held: Vec<Name>,
 }
 
 impl Asked {
@@ -91,6 +103,7 @@ impl Asked {
             ids: facts.ids.keys().cloned().collect(),
             known: facts.heads.keys().cloned().collect(),
             foreign: last.chain(seen).collect(),
+            held: facts.held.keys().cloned().collect(),
         }
     }
 
@@ -107,6 +120,9 @@ impl Asked {
             .bind(foreign().map(|name| name.entity.as_str()).collect::<Vec<_>>())
             .bind(foreign().map(|name| name.key.as_str()).collect::<Vec<_>>())
             .bind(self.foreign.iter().map(|(_, hash)| hash.map(|hash| hash.to_string())).collect::<Vec<_>>())
+            .bind(self.held.iter().map(|name| name.project.as_str()).collect::<Vec<_>>())
+            .bind(self.held.iter().map(|name| name.entity.as_str()).collect::<Vec<_>>())
+            .bind(self.held.iter().map(|name| name.key.as_str()).collect::<Vec<_>>())
             .fetch_all(connection)
             .await
     }
@@ -145,6 +161,13 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
                 if let Some(head) = Head::read(&name, told(row)?, row.try_get("word")?, row.try_get("body")?) {
                     facts.add_waiting(&asked.known[place].key, name, head);
                 }
+            }
+            "held" => {
+                let name = &asked.held[place];
+                // Of a row whose content was compacted nothing is known any more.
+                let Some(payload) = row.try_get::<Option<String>, _>("body")? else { continue };
+                let head = Head::read(name, told(row)?, row.try_get("word")?, payload);
+                facts.held.entry(name.clone()).or_default().extend(head.map(|head| head.version));
             }
             "foreign" => {
                 let hash = row.try_get::<Option<&str>, _>("word")?.and_then(Hash::from_hex);

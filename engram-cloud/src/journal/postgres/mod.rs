@@ -5,7 +5,6 @@
 
 mod connect;
 mod controls;
-mod held;
 mod load;
 mod migrate;
 mod notices;

@@ -5,7 +5,7 @@
 //! and lock, load, write, commit are four round trips.
 
 use super::notices::Notice;
-use super::{connect, held, load, take_over, write};
+use super::{connect, load, take_over, write};
 use crate::clock::Clock;
 use crate::journal::admit::{Admission, Changes, Facts};
 use crate::journal::{Batch, JournalError, Listeners, Pushed};
@@ -144,7 +144,6 @@ impl Writer {
         let peers = take_over::facts(connection, &mut facts).await?;
         facts.ask_live_prompts(batches);
         load::live_prompts(connection, &mut facts).await?;
-        held::load(connection, &mut facts).await?;
         let mut admission = Admission::new(facts, self.clock.now_us());
         for (name, rows) in &peers {
             admission.take_over(name, rows);
