@@ -113,6 +113,11 @@ pub(crate) async fn sessions_are_shown_again_for_their_end_and_their_prompts<B: 
     fates(&journal, vec![ended("early", "2026-11-22 17:00:00")]).await;
     let rows = read_all(&journal, &["alpha"]).await;
     assert_eq!((rows.len(), &rows[1].payload["summary"]), (2, &json!("late")));
+    // What lost without another end is not: the session that its sender has is put right by the next child.
+    let mut unknown = ended("late", "2026-11-22 18:00:00");
+    unknown.payload["directory"] = json!("(recovered-missing-session)");
+    assert!(matches!(fates(&journal, vec![unknown]).await[0], Fate::Superseded(_)));
+    assert_eq!(read_all(&journal, &["alpha"]).await.len(), 2);
     accepted(&journal, prompt("alpha", "spared", "2026-11-22 19:00:00")).await;
     let gone = json!({"id": "s", "deleted": true, "deleted_at": "2026-11-22 12:00:00"});
     fates(&journal, vec![entry("alpha", "session", "s", "delete", gone)]).await;
