@@ -11,6 +11,7 @@ mod go_fleet;
 mod go_repair;
 mod go_server;
 mod journey;
+mod mixed;
 mod readme;
 mod socket;
 mod sync;

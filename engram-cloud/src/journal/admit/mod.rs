@@ -10,6 +10,7 @@ mod changes;
 mod door;
 mod facts;
 mod prompts;
+mod relations;
 mod take_over;
 
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
@@ -17,9 +18,9 @@ pub use changes::{Changes, Loser, NewHead, NewRow};
 use engram_proto::canonical::Hash;
 use engram_proto::merge::{Standing, Version, merge, rival};
 use engram_proto::mutation::{Entity, Op};
-pub use facts::{Facts, Head, Name, Taken};
+pub use facts::{Facts, Head, Name, Taken, related};
 use serde_json::Value;
-pub use take_over::PeerRow;
+pub use take_over::{PeerRow, is_brought, session_of_child};
 
 /// One transaction's work. Numbers are drawn here, while the lock is held that the commit gives back (CUR-2).
 #[derive(Debug)]
@@ -205,10 +206,21 @@ impl Admission {
     fn append_known(&mut self, name: Name, version: &Version, op: Op, payload: String, pushed_by: &str) -> Told {
         let hash = version.hash().to_string();
         let told = self.append(name.clone(), op.as_str(), payload.clone(), hash, pushed_by);
-        self.changes.heads.insert(name.clone(), NewHead::of(told.seq.cast_signed(), version));
-        self.facts.set_head(name.clone(), Head { told, version: version.clone(), op, payload });
-        prompts::settle(self, &name, version, pushed_by);
+        self.stands(name, Head { told, version: version.clone(), op, payload }, pushed_by);
         told
+    }
+
+    /// Makes a row an entity's current one, and appends what follows from that.
+    fn stands(&mut self, name: Name, head: Head, pushed_by: &str) {
+        let version = head.version.clone();
+        let arrives = !version.is_delete() && self.facts.lacks(&name);
+        self.changes.heads.insert(name.clone(), NewHead::of(head.told.seq.cast_signed(), &version));
+        self.facts.set_head(name.clone(), head);
+        match &version {
+            Version::Observation(_) if arrives => self.show_waiting_relations(&name, pushed_by),
+            Version::Relation(relation) => self.note_missing_ends(&name, relation),
+            _ => prompts::settle(self, &name, &version, pushed_by),
+        }
     }
 
     fn foreign(&mut self, name: Name, foreign: &ForeignContent, has_id: bool, pushed_by: &str) -> Fate {

@@ -5,10 +5,10 @@
 
 mod connect;
 mod controls;
-mod held;
 mod load;
 mod migrate;
 mod notices;
+mod opened;
 mod page;
 mod sessions;
 mod take_over;
