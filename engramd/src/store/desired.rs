@@ -31,15 +31,19 @@ pub(super) fn is_enrolled(conn: &Connection, project: &ProjectName) -> Result<bo
     Ok(statement.query_row([project.as_str()], |row| row.get(0))?)
 }
 
+pub(super) fn enrolled(conn: &Connection) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project FROM sync_enrolled_projects ORDER BY project")?;
+    let names = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+}
+
 impl Store {
     /// Lists the enrolled projects.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn enrolled(&self) -> Result<Vec<ProjectName>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT project FROM sync_enrolled_projects ORDER BY project")?;
-        let names = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-        Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+        self.read(enrolled)
     }
 
     /// Lists every project that is enrolled or has sessions, memories or pending rows.

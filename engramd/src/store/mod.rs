@@ -6,6 +6,7 @@
 mod apply;
 mod backfill;
 mod backup;
+mod belonging;
 mod conflict;
 mod conflict_list;
 mod counts;
@@ -24,6 +25,7 @@ mod mark;
 mod meta;
 mod open;
 mod pending;
+mod remirror;
 mod restamp;
 mod rows;
 mod schema;
@@ -32,6 +34,7 @@ mod settle;
 mod state;
 mod thread;
 pub mod versions;
+mod witness;
 
 pub use conflict_list::{Lost, conflict, conflicts};
 pub use desired::PauseNote;

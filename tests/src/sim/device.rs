@@ -90,11 +90,10 @@ impl Device {
     /// Where the store fails, which a store in memory does not.
     pub fn boot_events(&mut self) -> Vec<Event> {
         let enrolled = self.store.enrolled().expect("enrolled");
-        let known_cloud_id = self.store.meta("cloud_id").expect("meta");
         vec![
             Event::ProjectsChanged(Projects { enrolled, ..Projects::default() }),
             Event::Counted(self.store.counts().expect("counts")),
-            Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned(), known_cloud_id }),
+            Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned() }),
         ]
     }
 
@@ -109,6 +108,15 @@ impl Device {
         let answer = match effect {
             Effect::AcquireLease => Event::LeaseAnswered(told(self.store.acquire_lease(&owner, wall_ms, 120_000))),
             Effect::RenewLease(fence) => Event::LeaseRenewed(told(self.store.renew_lease(&fence, wall_ms, 120_000))),
+            Effect::LoadBelonging { fence, cloud_id } => {
+                Event::Belonging(told(self.store.belonging(&fence, &cloud_id, now)))
+            }
+            Effect::NoteRestored { fence, cloud_id } => {
+                Event::Belonging(told(self.store.cloud_restored(&fence, &cloud_id)))
+            }
+            Effect::Remirror { fence, cloud_id, project } => {
+                Event::Belonging(told(self.store.remirror_slice(&fence, &cloud_id, project.as_ref(), now, 3)))
+            }
             Effect::LoadBatch { fence, project, limits, restamp } => {
                 let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
                 Event::BatchLoaded(told(stamped.and_then(|_| self.store.pending_batch(&fence, &project, limits))))
@@ -124,10 +132,6 @@ impl Device {
                 Event::Applied(told(stamped.and_then(|_| self.store.apply_page(&fence, &cloud_id, &page, now))))
             }
             Effect::StandIns { fence, project } => Event::StoodIn(told(self.store.stand_ins(&fence, &project, now))),
-            Effect::RememberCloud(id) => {
-                self.store.set_meta("cloud_id", Some(&id)).expect("meta");
-                return Vec::new();
-            }
             Effect::ReleaseLease(fence) => {
                 self.store.release_lease(&fence).expect("released");
                 return Vec::new();

@@ -9,6 +9,7 @@ mod docs;
 mod go_server;
 mod journey;
 mod readme;
+mod replaced;
 mod socket;
 mod sync;
 mod writers;

@@ -17,6 +17,9 @@ const FACTS: &str = "
            NULL::text AS word, NULL::text AS body, false AS flag
     FROM cloud_mutations
     UNION ALL
+    SELECT 'witness', 0, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, false
+    FROM cloud_mutations m WHERE m.seq = ANY ($11::bigint[])
+    UNION ALL
     SELECT 'paused', asked.place, 0, (extract(epoch FROM c.updated_at) * 1000000)::bigint,
            c.paused_reason, coalesce(c.updated_by, ''), false
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (project, place)
@@ -73,6 +76,7 @@ struct Asked {
     known: Vec<Name>,
     /// Without a hash the last thing said is asked for, with one just that.
     foreign: Vec<(Name, Option<Hash>)>,
+    witnesses: Vec<i64>,
 }
 
 impl Asked {
@@ -84,6 +88,7 @@ impl Asked {
             ids: facts.ids.keys().cloned().collect(),
             known: facts.heads.keys().cloned().collect(),
             foreign: last.chain(seen).collect(),
+            witnesses: facts.witnesses.keys().map(|seq| seq.cast_signed()).collect(),
         }
     }
 
@@ -100,6 +105,7 @@ impl Asked {
             .bind(foreign().map(|name| name.entity.as_str()).collect::<Vec<_>>())
             .bind(foreign().map(|name| name.key.as_str()).collect::<Vec<_>>())
             .bind(self.foreign.iter().map(|(_, hash)| hash.map(|hash| hash.to_string())).collect::<Vec<_>>())
+            .bind(&self.witnesses)
             .fetch_all(connection)
             .await
     }
@@ -118,6 +124,10 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
         let place = place(row)?;
         match row.try_get("answer")? {
             "last" => facts.last_seq = row.try_get("seq")?,
+            "witness" => {
+                let told = told(row)?;
+                facts.witnesses.insert(told.seq, Some(told.occurred_at_us));
+            }
             "paused" => {
                 let control = control(asked.projects[place].clone(), row)?;
                 facts.paused.insert(control.project.clone(), Some(control));

@@ -51,7 +51,7 @@ async fn ask_cloud(cx: &Context, projects: &[ProjectName]) -> Result<PullReply, 
         }
     };
     let cursors = projects.iter().map(|name| (name.clone(), 0)).collect();
-    Remote::new(config, cx.store.clone())?.pull(&PullRequest { cursors, limit: 0, wait_seconds: 0 }).await
+    Remote::new(config, cx.store.clone())?.pull(&PullRequest { cursors, ..PullRequest::default() }).await
 }
 
 /// Returns whether it was checked, why it was refused, and what to say.
@@ -71,6 +71,8 @@ fn verdict(asked: &Result<PullReply, classify::Failure>, project: &ProjectName) 
         classify::Failure::Blocked { code, message } | classify::Failure::Project { code, message } => {
             return (true, Some(*code), message.clone());
         }
+        // It tells itself again what was synced before; this project is only asked about.
+        classify::Failure::Replaced { message, .. } => message,
         classify::Failure::Rows(fault) => &fault.evidence,
     };
     (false, None, format!("enrolled, but it could not be checked yet: {why}"))
