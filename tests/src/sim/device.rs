@@ -1,5 +1,6 @@
 //! One device: a real store in memory, a real machine, and what of its effects is still under way.
 
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd::driver::machine_settings;
@@ -74,6 +75,15 @@ impl Device {
     #[must_use]
     pub fn row_time(&self, now_ms: u64) -> RowTime {
         row_time(now_ms, self.skew_ms)
+    }
+
+    /// Returns what the cloud must still hold.
+    ///
+    /// # Panics
+    /// Where the store fails.
+    #[must_use]
+    pub fn witness(&self) -> Option<Witness> {
+        self.store.witness(CLOUD_ID).expect("meta")
     }
 
     /// Kills the process: only the store is left.

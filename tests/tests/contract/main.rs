@@ -13,6 +13,7 @@ mod pages;
 mod peer_rows;
 mod repetition;
 mod waiting;
+mod witness;
 
 /// Names every case once for a bench.
 macro_rules! contract {
@@ -68,6 +69,7 @@ macro_rules! every_case {
                 door::a_version_that_was_held_keeps_its_time,
                 door::a_time_of_the_far_future_is_the_time_of_receipt,
                 door::sessions_are_shown_again_for_their_end_and_their_prompts,
+                witness::cur_3_a_store_without_the_row_of_the_witness_does_nothing,
                 waiting::who_listens_before_it_looks_is_woken,
                 waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
             ]
