@@ -67,12 +67,12 @@ fn verdict(asked: &Result<PullReply, classify::Failure>, project: &ProjectName) 
     };
     let why = match failure {
         classify::Failure::Blocked { code: ReasonCode::CloudNotConfigured, message }
-        | classify::Failure::Transport { message, .. } => message,
+        | classify::Failure::Transport { message, .. }
+        // The loop tells it again what was synced; this project was only asked about.
+        | classify::Failure::Replaced { message, .. } => message,
         classify::Failure::Blocked { code, message } | classify::Failure::Project { code, message } => {
             return (true, Some(*code), message.clone());
         }
-        // It tells itself again what was synced before; this project is only asked about.
-        classify::Failure::Replaced { message, .. } => message,
         classify::Failure::Rows(fault) => &fault.evidence,
     };
     (false, None, format!("enrolled, but it could not be checked yet: {why}"))
