@@ -6,6 +6,7 @@
 mod apply;
 mod backfill;
 mod backup;
+mod belonging;
 mod conflict;
 mod conflict_list;
 mod counts;
@@ -27,6 +28,7 @@ mod naming;
 mod open;
 mod pending;
 mod reread;
+mod remirror;
 mod restamp;
 mod rows;
 mod schema;
@@ -36,6 +38,7 @@ mod settle;
 mod state;
 mod thread;
 pub mod versions;
+mod witness;
 
 pub use apply::AppliedSlice;
 pub use conflict_list::{Lost, conflict, conflicts};

@@ -156,7 +156,7 @@ fn live_together(database: Option<&Database>) {
     fleet.go[behind].edit(&on_b, "From b", "edited with a clock that is behind");
     fleet.go[behind].edit(&by_go, "From Go", "edited at once with b");
     done(&fleet.devices[1], &["update", &by_go, "edited on b"]);
-    fleet.go[ahead].relate("shared", &by_go, &on_a);
+    fleet.go[ahead].relate(&by_go, &on_a);
     done(&fleet.devices[0], &["relate", &on_a, "related", &on_b]);
     fleet.settle("edits");
 

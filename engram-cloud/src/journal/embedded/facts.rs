@@ -10,6 +10,9 @@ use rusqlite::Connection;
 pub(super) fn load(connection: &Connection, batches: &[Batch]) -> rusqlite::Result<Facts> {
     let mut facts = Facts::asked_by(batches);
     facts.last_seq = rows::last_seq(connection)?;
+    for (&seq, taken) in &mut facts.witnesses {
+        *taken = rows::taken_at(connection, seq)?;
+    }
     for (project, control) in &mut facts.paused {
         *control = controls::paused(connection, project)?;
     }

@@ -47,7 +47,8 @@ impl GoServer<'_> {
         rows: &[Arc<PendingRow>],
         part: &[Made],
     ) -> Result<Vec<Receipt>, Failure> {
-        let request = PushRequest { entries: part.iter().map(|(_, entry)| entry.clone()).collect(), created_by: None };
+        let request =
+            PushRequest { entries: part.iter().map(|(_, entry)| entry.clone()).collect(), ..PushRequest::default() };
         let reply = self.transport.push_part1(&request).await.map_err(|failure| renumbered(failure, part))?;
         let seqs = &reply.accepted_seqs;
         if seqs.len() != part.len() || seqs.contains(&0) {

@@ -21,7 +21,7 @@ impl GoServer<'_> {
         let drained = reply.heads.iter().filter(|(project, _)| reply.remaining.get(*project) == Some(&0));
         let heads: BTreeMap<_, _> =
             drained.map(|(project, &head)| (project.clone(), head.max(last(project)))).collect();
-        let (rows, identity) = (reply.mutations.clone(), self.identity());
+        let (rows, identity) = (reply.mutations.clone(), self.identity().await?);
         self.on_store(move |store| {
             store.served(&rows)?;
             store.drained_first(&identity, &heads)

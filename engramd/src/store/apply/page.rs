@@ -1,7 +1,7 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
-use super::super::{Store, cursor, desired, lease, served};
+use super::super::{Store, cursor, desired, lease, served, witness};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
@@ -135,6 +135,9 @@ impl Slice<'_> {
                     applying.row(project, row, careful)?;
                     last_seqs.insert(project, row.seq);
                 }
+            }
+            if let Some((_, last)) = self.rows[..done].last() {
+                witness::told(conn, self.cloud_id, last.seq, &last.occurred_at)?;
             }
             for (project, seq) in last_seqs {
                 // The page may ask to begin earlier the next time, never later than its last row.
