@@ -131,7 +131,7 @@ impl Slice<'_> {
                     None => *enrolled.entry(project).or_insert(self.judged_from(conn, project)?),
                 };
                 if let Some(judged_from) = judged_from {
-                    applying.judges = row.seq > judged_from;
+                    applying.judged_of = (row.seq > judged_from).then(|| self.cloud_id.to_owned());
                     applying.row(project, row, careful)?;
                     last_seqs.insert(project, row.seq);
                 }
