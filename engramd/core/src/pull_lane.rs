@@ -297,9 +297,9 @@ impl Machine {
     pub(crate) fn stood_in(&mut self, answer: Result<Applied, StoreTrouble>) {
         let State::StandingIn(name) = std::mem::take(&mut self.pull.state) else { return };
         match answer {
-            Ok(_) => {
+            Ok(done) => {
                 if let Some(project) = self.projects.get_mut(&name) {
-                    project.stand_in_due = false;
+                    project.stand_in_due = done.unfinished;
                 }
             }
             Err(trouble) => self.store_failed(trouble, false),

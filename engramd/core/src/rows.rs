@@ -101,6 +101,8 @@ pub struct Applied {
     pub dead: u64,
     /// Rows that were queued because a merge is news to the cloud.
     pub queued: u64,
+    /// Whether children of parents that came are left for another transaction.
+    pub unfinished: bool,
 }
 
 impl Applied {
@@ -111,6 +113,7 @@ impl Applied {
         self.deferred += other.deferred;
         self.dead += other.dead;
         self.queued += other.queued;
+        self.unfinished |= other.unfinished;
     }
 }
 

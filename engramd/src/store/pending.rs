@@ -44,13 +44,12 @@ impl Store {
         now: RowTime,
     ) -> Result<Batch, StoreError> {
         let device_id = self.device_id.clone();
-        let ((batch, held), _) = self.applying(true, now, |applying| {
+        let (batch, _) = self.applying(true, now, |applying| {
             let tx = applying.conn();
             lease::check(tx, fence)?;
             let mut batch = Batch { project: project.clone(), rows: Vec::new(), more: false };
-            let mut held = false;
             if !desired::is_enrolled(tx, project)? || reread::is_due(tx, project)? {
-                return Ok((batch, held));
+                return Ok(batch);
             }
             let (mut bytes, mut after) = (0, 0);
             while let Some(raw) = next(tx, project, after)? {
@@ -69,17 +68,14 @@ impl Store {
                         bytes += row.body_bytes;
                         batch.rows.push(row);
                     }
-                    Err(evidence) => held |= hold(tx, project, &raw, &evidence, now)?,
+                    Err(evidence) => hold(tx, project, &raw, &evidence, now)?,
                 }
             }
             if let Some(last) = batch.rows.last() {
                 mark_carried(tx, project, last.seq)?;
             }
-            Ok((batch, held))
+            Ok(batch)
         })?;
-        if held {
-            self.counts.held_changed();
-        }
         Ok(batch)
     }
 }
@@ -203,7 +199,7 @@ fn hold(
     raw: &Raw,
     evidence: &str,
     now: RowTime,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     set_aside(
         conn,
         &SetAside {
@@ -221,6 +217,7 @@ fn hold(
             now,
         },
     )
+    .map(drop)
 }
 
 /// Writes down that rows up to this one may be on their way.

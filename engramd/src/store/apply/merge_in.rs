@@ -136,7 +136,6 @@ impl Applying<'_> {
                 journal::acknowledge(self.conn, own.seq, receipt, self.now)?;
                 if let Some(id) = own.quarantine {
                     super::held::release(self.conn, id)?;
-                    self.held_changes();
                 }
             } else {
                 journal::void(self.conn, own.seq, journal::SUPERSEDED, Some(self.now))?;

@@ -37,6 +37,10 @@ pub(super) struct Applying<'c> {
     seen_session: Option<String>,
     /// Whether a row was found to be dead.
     refused: bool,
+    /// So many children of parents that came may still be looked at.
+    children_left: usize,
+    /// Whether a row that waited has its place now.
+    unparked: bool,
     outcome: Outcome,
 }
 
@@ -45,7 +49,8 @@ pub(super) struct Applying<'c> {
 pub(super) struct Outcome {
     applied: BTreeMap<ProjectName, Applied>,
     left: Vec<(ProjectName, i64)>,
-    held_changed: bool,
+    /// Whether children of parents that came are left for another transaction.
+    unfinished: bool,
 }
 
 /// Switches the triggers of a connection off, and syncing to what a pull needs, until it is dropped.
@@ -91,6 +96,8 @@ impl<'c> Applying<'c> {
             any_open: BTreeMap::new(),
             seen_session: None,
             refused: false,
+            children_left: replay::CHILDREN_MAX,
+            unparked: false,
             outcome: Outcome::default(),
         };
         let result = f(&mut applying)?;
@@ -169,14 +176,9 @@ impl<'c> Applying<'c> {
             now: self.now,
         };
         held::set_aside(self.conn, &aside)?;
-        self.held_changes();
+        self.any_held = true;
         self.count(project).dead += 1;
         Ok(())
-    }
-
-    fn held_changes(&mut self) {
-        self.any_held = true;
-        self.outcome.held_changed = true;
     }
 
     /// Tries a dead row once more; tells whether it applied, or waits for its parent now.
@@ -190,7 +192,6 @@ impl<'c> Applying<'c> {
         self.row(project, row, true)?;
         if !self.refused {
             held::release(self.conn, id)?;
-            self.held_changes();
         }
         Ok(!self.refused)
     }
@@ -222,19 +223,22 @@ impl Store {
 }
 
 impl Outcome {
-    /// Tells the counts what left and what is held.
-    fn tell(self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
+    /// Tells the counts what left.
+    fn tell(mut self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
         counts.left(&self.left);
-        if self.held_changed {
-            counts.held_changed();
+        if self.unfinished {
+            self.applied.values_mut().for_each(|applied| applied.unfinished = true);
         }
         self.applied
     }
 }
 
+/// What the name of a session that is waited for begins with.
+const WAITS_FOR_SESSION: &str = "session:";
+
 /// Names what a deferred row waits for.
 fn waits_for_session(id: &str) -> String {
-    format!("session:{id}")
+    format!("{WAITS_FOR_SESSION}{id}")
 }
 
 /// Names what a deferred relation waits for.

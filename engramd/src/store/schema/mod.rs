@@ -20,6 +20,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 1, &[include_str!("v1_1_marks.sql")]),
     (1, 2, &[include_str!("v1_2_foreign.sql")]),
     (1, 3, &[include_str!("v1_3_reread.sql")]),
+    (1, 8, &[include_str!("v1_8_waiting.sql")]),
 ];
 
 /// Where the version stands in `engramd_meta`, as `major.minor`.
