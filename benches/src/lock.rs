@@ -9,6 +9,7 @@ use engramd::store::Store;
 use engramd_core::rows::LeaseOutcome;
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub(crate) fn bench(report: &mut Report) {
         let watch = Stopwatch::start();
         for page in 0..PAGES {
             let reply = page_of(page, &alpha);
-            store.apply_page(&fence, "cloud", &reply, now).expect("applied");
+            store.apply_page(&fence, "cloud", &BTreeMap::new(), &reply, now).expect("applied");
         }
         let took = watch.elapsed();
         done.store(true, Ordering::SeqCst);

@@ -11,6 +11,7 @@ use engramd::store::Store;
 use engramd::store::journal::{self, LocalWrite};
 use engramd_core::rows::LeaseOutcome;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ fn fill_deferred(home: &Path, rows: u64) {
         let mutations: Vec<_> = (first..rows.min(first + SLICE_ROWS)).map(row).collect();
         let cursors = [(alpha.clone(), mutations.len() as u64 + first)].into();
         let page = PullReply { mutations, cursors, ..PullReply::default() };
-        store.apply_page(&fence, "elsewhere", &page, now).expect("applied");
+        store.apply_page(&fence, "elsewhere", &BTreeMap::new(), &page, now).expect("applied");
     }
     store.release_lease(&fence).expect("released");
 }

@@ -283,7 +283,10 @@ fn a_store_of_ours_that_never_looked_is_read_from_the_beginning_if_autosync_ever
 fn conv_1_a_memory_that_only_autosync_pulled_takes_the_time_of_what_it_is() {
     let mut two = two();
     // Known to nobody here but the peer: pulled by it, then reviewed, which moves its time.
-    two.go.pull(&[up(40, "observation", revised("o6", "first", 100, 1)), up(48, "observation", revised("o6", "second", 200, 2))]);
+    two.go.pull(&[
+        up(40, "observation", revised("o6", "first", 100, 1)),
+        up(48, "observation", revised("o6", "second", 200, 2)),
+    ]);
     two.go.0.execute("UPDATE observations SET updated_at = ?1 WHERE sync_id = 'o6'", [second(900)]).unwrap();
     two.take_up();
     two.lab.apply(vec![

@@ -6,8 +6,8 @@ mod store_support;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use serde_json::json;
-use store_support::{CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up};
 use std::collections::BTreeMap;
+use store_support::{CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up};
 
 #[test]
 fn conv_4_a_pending_edit_stands_against_what_is_older_and_its_own_echo_acknowledges_it() {

@@ -6,8 +6,8 @@ mod store_support;
 use engram_proto::mutation::Entity;
 use engramd::store::StoreError;
 use serde_json::json;
-use store_support::{CLOUD, Lab, at, gone, observation, page, project, prompt, relation, row, session, up};
 use std::collections::BTreeMap;
+use store_support::{CLOUD, Lab, at, gone, observation, page, project, prompt, relation, row, session, up};
 
 fn cursor(lab: &Lab, name: &str) -> u64 {
     lab.store.cursors(CLOUD, &[project(name)]).unwrap()[&project(name)]

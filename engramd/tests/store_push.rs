@@ -9,8 +9,8 @@ use engram_proto::reason::ReasonCode;
 use engramd::store::{StoreError, journal};
 use engramd_core::rows::{BatchLimits, LeaseOutcome, Settlement};
 use serde_json::{Value, json};
-use store_support::{CLOUD, Lab, OWNER, at, gone, lease, observation, page, project, prompt, row, session, up};
 use std::collections::BTreeMap;
+use store_support::{CLOUD, Lab, OWNER, at, gone, lease, observation, page, project, prompt, row, session, up};
 
 fn hold(lab: &mut Lab, seq: i64) -> u64 {
     let held = Settlement::Held { seq, reason: ReasonCode::RowRejected, evidence: "the server says no".to_owned() };
@@ -53,7 +53,11 @@ fn own_2_a_fence_that_was_lost_writes_nothing() {
     lost(lab.store.pending_batch(&old, &lab.alpha, limits, at(1)).map(drop));
     let acked = Settlement::Acked { seq, cloud_seq: 1, occurred_at: None };
     lost(lab.store.settle(&old, &lab.alpha, &[acked], at(1)).map(drop));
-    lost(lab.store.apply_page(&old, CLOUD, &BTreeMap::new(), &page(vec![up(1, "session", session("s2", "/a", 0))]), at(1)).map(drop));
+    lost(
+        lab.store
+            .apply_page(&old, CLOUD, &BTreeMap::new(), &page(vec![up(1, "session", session("s2", "/a", 0))]), at(1))
+            .map(drop),
+    );
     lost(lab.store.stand_ins(&old, &lab.alpha, at(1)).map(drop));
     lost(lab.store.write_state(&old, "degraded", None, 3, None, at(1)).map(drop));
     assert_eq!(lab.store.renew_lease(&old, 2_000, 60_000).unwrap(), None);

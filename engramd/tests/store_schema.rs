@@ -6,8 +6,8 @@ mod store_support;
 use engram_proto::mutation::{Entity, Op};
 use engramd::store::Store;
 use rusqlite::Connection;
-use store_support::{Lab, at, observation, page, row, session, up};
 use std::collections::BTreeMap;
+use store_support::{Lab, at, observation, page, row, session, up};
 
 /// Taken once from a store that the Go program wrote.
 const SHARED: &str = include_str!("../../tests/fixtures/shared-schema.txt");

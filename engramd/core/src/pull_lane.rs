@@ -201,9 +201,9 @@ impl Machine {
             return self.page_done(end, generation, &BTreeMap::new());
         }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
-        let restamp = self.restamp();
+        let cloud_now = self.cloud_now();
         let (cloud_id, since) = (info.cloud_id.clone(), request.cursors);
-        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, restamp };
+        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, cloud_now };
         self.out.push(effect);
         self.pull.state = State::Applying { end, generation };
     }

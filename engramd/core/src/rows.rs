@@ -4,6 +4,7 @@ use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Op;
 use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
 use std::collections::BTreeMap;
 
 /// Proves that its holder was granted the lease; every write of sync state presents it (OWN-2).
@@ -86,6 +87,22 @@ pub struct Settled {
     pub acked: u64,
     /// Held.
     pub held: u64,
+}
+
+/// What time it is where versions of this device are about to meet others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Here.
+    pub own: RowTime,
+    /// At the cloud, where it told: what is more than a day ahead of that is stamped again before it is used.
+    pub cloud: Option<RowTime>,
+}
+
+impl From<RowTime> for Clocks {
+    /// Takes the own time, where the cloud's is not known.
+    fn from(own: RowTime) -> Self {
+        Self { own, cloud: None }
+    }
 }
 
 /// What applying a page did to one project.

@@ -9,6 +9,7 @@ use crate::store::{Store, StoreError, StoreGone, StoreHandle};
 use engram_proto::reason::ReasonCode;
 use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
+use engramd_core::rows::Clocks;
 use engramd_core::{Effect, Event, StoreTrouble};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,10 +50,9 @@ impl Driver {
             }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
             Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
-            Effect::LoadBatch { fence, project, limits, restamp } => {
+            Effect::LoadBatch { fence, project, limits, cloud_now } => {
                 self.on_store_counted(Event::BatchLoaded, move |store| {
-                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.pending_batch(&fence, &project, limits, clock::row_time())
+                    store.pending_batch(&fence, &project, limits, Clocks { own: clock::row_time(), cloud: cloud_now })
                 });
             }
             Effect::Settle { fence, project, settlements } => {
@@ -63,10 +63,15 @@ impl Driver {
             Effect::LoadCursors { cloud_id, projects } => {
                 self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
             }
-            Effect::Apply { fence, cloud_id, since, page, restamp } => {
+            Effect::Apply { fence, cloud_id, since, page, cloud_now } => {
                 self.on_store_counted(Event::Applied, move |store| {
-                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.apply_page(&fence, &cloud_id, &since, &page, clock::row_time())
+                    store.apply_page(
+                        &fence,
+                        &cloud_id,
+                        &since,
+                        &page,
+                        Clocks { own: clock::row_time(), cloud: cloud_now },
+                    )
                 });
             }
             Effect::ClearReread { fence, project, mark } => {

@@ -59,6 +59,19 @@ pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<bool, S
     Ok(inserted == 1)
 }
 
+/// Removes the held rows of ours that another program pushed meanwhile.
+pub(super) fn release_acknowledged(conn: &Connection) -> Result<(), StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT h.id FROM engramd_held AS h INDEXED BY engramd_held_journal JOIN sync_mutations AS m ON m.seq = h.journal_seq
+         WHERE h.journal_seq IS NOT NULL AND m.acked_at IS NOT NULL",
+    )?;
+    let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    for id in ids {
+        release(conn, id)?;
+    }
+    Ok(())
+}
+
 /// Removes a held row.
 pub(super) fn release(conn: &Connection, id: i64) -> Result<bool, StoreError> {
     let mut delete =

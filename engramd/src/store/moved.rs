@@ -117,18 +117,13 @@ fn leave(
 }
 
 /// Queues an entity, and its session before it, in the project that it came to, unless a journal row tells of them.
-fn arrive(
-    conn: &Connection,
-    project: &ProjectName,
-    entity: Entity,
-    key: &str,
-    at: RowTime,
-) -> Result<(), StoreError> {
+fn arrive(conn: &Connection, project: &ProjectName, entity: Entity, key: &str, at: RowTime) -> Result<(), StoreError> {
     let Some(version) = versions::row_version(conn, project, entity, key)? else { return Ok(()) };
     let session = version.session_id().unwrap_or_default().to_owned();
     for (entity, key) in [(Entity::Session, session.as_str()), (entity, key)] {
         let known = versions::known(conn, project, entity, key)?.is_some();
-        if !known && !journal::tells_of(conn, project, entity, key)?
+        if !known
+            && !journal::tells_of(conn, project, entity, key)?
             && let Some(version) = versions::row_version(conn, project, entity, key)?
         {
             append(conn, project, key, &version, None, at)?;

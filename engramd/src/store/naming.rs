@@ -79,12 +79,7 @@ pub(super) fn name_later(conn: &Connection, seq: i64) -> Result<bool, StoreError
 
 /// Gives a row without a project to the one that speaks of its sync id, unless its session is another's: the peer stores
 /// what it pulls as the payload names it, or does not. Tells whether there was one.
-pub(super) fn adopt(
-    conn: &Connection,
-    project: &ProjectName,
-    entity: Entity,
-    key: &str,
-) -> Result<bool, StoreError> {
+pub(super) fn adopt(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<bool, StoreError> {
     let Some(table) = table_of(entity).filter(|_| entity != Entity::Session) else { return Ok(false) };
     let of_session = unnamed(conn, table, key, "")?;
     let is_its = of_session.is_some_and(|name| name.is_empty() || name == project.as_str());
@@ -120,8 +115,7 @@ pub(super) fn project_of(
     };
     for (sql, id) in [(of_session, text_of(payload, "session_id")), (of_row, Some(key))] {
         let Some(id) = id else { continue };
-        let name: Option<Option<String>> =
-            conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+        let name: Option<Option<String>> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
         if let Some(project) = name.flatten().and_then(|name| ProjectName::parse(&name).ok()) {
             return Ok(Some(project));
         }

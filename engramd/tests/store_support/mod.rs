@@ -86,6 +86,11 @@ pub fn page(mutations: Vec<PulledMutation>) -> PullReply {
     PullReply { mutations, cursors, ..PullReply::default() }
 }
 
+/// Takes a store of ours back to what it was in version 1.2.
+pub const BACK_TO_1_2: &str = "DROP TABLE engramd_reread;
+    DROP TABLE engramd_held_count; DROP TABLE engramd_arrived; DROP INDEX engramd_held_parent;
+    UPDATE engramd_meta SET value = '1.2' WHERE key = 'schema';";
+
 pub struct Lab {
     pub store: Store,
     pub fence: Fence,

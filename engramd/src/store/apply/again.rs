@@ -61,7 +61,7 @@ fn pending(conn: &Connection, after: i64, rows_max: u32) -> Result<Vec<Pending>,
         "SELECT seq, project, entity, entity_key FROM sync_mutations INDEXED BY idx_sync_mutations_pending
          WHERE target_key = 'cloud' AND acked_at IS NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
-    let rows =
-        statement.query_map(params![after, rows_max], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let rows = statement
+        .query_map(params![after, rows_max], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

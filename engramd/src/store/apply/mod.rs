@@ -28,6 +28,8 @@ use std::collections::BTreeMap;
 pub(super) struct Applying<'c> {
     conn: &'c Connection,
     now: RowTime,
+    /// The cloud's time for now, where versions of this device are about to meet others'.
+    cloud_now: Option<RowTime>,
     index: Index,
     /// Whether anything is held, in any project; asked once, for most stores hold nothing.
     any_held: bool,
@@ -91,6 +93,7 @@ impl<'c> Applying<'c> {
         let mut applying = Self {
             conn,
             now,
+            cloud_now: None,
             index: Index::default(),
             any_held,
             any_open: BTreeMap::new(),
@@ -194,6 +197,16 @@ impl<'c> Applying<'c> {
             held::release(self.conn, id)?;
         }
         Ok(!self.refused)
+    }
+
+    /// Says what time it is at the cloud: what is more than a day ahead of it is stamped again before it is used.
+    pub(super) fn set_cloud_now(&mut self, cloud_now: Option<RowTime>) {
+        self.cloud_now = cloud_now;
+    }
+
+    /// Returns the cloud's time for now, where it is known and counts.
+    pub(super) fn cloud_now(&self) -> Option<RowTime> {
+        self.cloud_now
     }
 
     /// Returns the connection, for statements of the same transaction.

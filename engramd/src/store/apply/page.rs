@@ -5,8 +5,7 @@ use super::super::{Store, cursor, desired, lease};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
-use engram_proto::time::RowTime;
-use engramd_core::rows::{Applied, Fence};
+use engramd_core::rows::{Applied, Clocks, Fence};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 
@@ -32,17 +31,18 @@ impl Store {
         cloud_id: &str,
         since: &BTreeMap<ProjectName, u64>,
         page: &PullReply,
-        now: RowTime,
+        clocks: impl Into<Clocks>,
     ) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
         let mut rows: Vec<(ProjectName, &PulledMutation)> =
             page.mutations.iter().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
         // A cursor may only pass what was applied, even if a server forgets its order.
         rows.sort_by_key(|(_, row)| row.seq);
         let mut all = BTreeMap::<ProjectName, Applied>::new();
+        let clocks = clocks.into();
         let quiet = Quiet::new(&self.conn, false)?;
         let mut rest = rows.as_slice();
         loop {
-            let slice = Slice { fence, cloud_id, since, page, rows: rest, now, stopwatch: self.stopwatch };
+            let slice = Slice { fence, cloud_id, since, page, rows: rest, clocks, stopwatch: self.stopwatch };
             // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
             let (done, outcome) = match slice.apply(&quiet, false) {
                 Err(error) if error.is_the_rows_fault() => slice.apply(&quiet, true)?,
@@ -69,15 +69,16 @@ struct Slice<'a> {
     since: &'a BTreeMap<ProjectName, u64>,
     page: &'a PullReply,
     rows: &'a [(ProjectName, &'a PulledMutation)],
-    now: RowTime,
+    clocks: Clocks,
     stopwatch: fn() -> u64,
 }
 
 impl Slice<'_> {
     /// Applies the first rows in one transaction; returns how many.
     fn apply(&self, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
-        Applying::run(quiet, self.now, |applying| {
+        Applying::run(quiet, self.clocks.own, |applying| {
             let conn = applying.conn;
+            applying.set_cloud_now(self.clocks.cloud);
             lease::check(conn, self.fence)?;
             let began_ms = (self.stopwatch)();
             let mut enrolled = BTreeMap::<&ProjectName, bool>::new();
