@@ -176,8 +176,8 @@ pub enum Effect {
         project: ProjectName,
         /// How many.
         limits: BatchLimits,
-        /// The cloud's time, where what is pending may be more than a day ahead of it: that is stamped again first.
-        restamp: Option<RowTime>,
+        /// The cloud's time for now, where it told.
+        cloud_now: Option<RowTime>,
     },
     /// Send some rows of a batch in one request.
     Send {
@@ -216,8 +216,8 @@ pub enum Effect {
         since: BTreeMap<ProjectName, u64>,
         /// The page.
         page: PullReply,
-        /// As in [`Effect::LoadBatch`].
-        restamp: Option<RowTime>,
+        /// The cloud's time for now, where it told.
+        cloud_now: Option<RowTime>,
     },
     /// Record that a project was read to the head after a Go process had synced the store.
     ClearReread {

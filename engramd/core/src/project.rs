@@ -75,7 +75,7 @@ impl Project {
     pub(crate) fn applied(&mut self, applied: Applied, now: Now) {
         // What came back of what went out from here is no news.
         self.totals.pulled += applied.changed + applied.deferred + applied.dead;
-        self.stand_in_due |= applied.deferred > 0;
+        self.stand_in_due |= applied.deferred > 0 || applied.unfinished;
         self.last_pull_ms = Some(now.wall_ms);
     }
 

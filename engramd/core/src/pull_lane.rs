@@ -222,9 +222,9 @@ impl Machine {
             return self.page_done(end, generation, &BTreeMap::new());
         }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
-        let restamp = self.restamp();
+        let cloud_now = self.cloud_now();
         let (cloud_id, since) = (info.cloud_id.clone(), request.cursors);
-        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, restamp };
+        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, cloud_now };
         self.out.push(effect);
         self.pull.state = State::Applying { end, generation };
     }
@@ -312,9 +312,9 @@ impl Machine {
     pub(crate) fn stood_in(&mut self, answer: Result<Applied, StoreTrouble>) {
         let State::StandingIn(name) = std::mem::take(&mut self.pull.state) else { return };
         match answer {
-            Ok(_) => {
+            Ok(done) => {
                 if let Some(project) = self.projects.get_mut(&name) {
-                    project.stand_in_due = false;
+                    project.stand_in_due = done.unfinished;
                 }
             }
             Err(trouble) => self.store_failed(trouble, false),

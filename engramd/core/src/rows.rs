@@ -4,6 +4,7 @@ use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Op;
 use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Proves that its holder was granted the lease; every write of sync state presents it (OWN-2).
@@ -88,6 +89,22 @@ pub struct Settled {
     pub held: u64,
 }
 
+/// What time it is where versions of this device are about to meet others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Here.
+    pub own: RowTime,
+    /// At the cloud, where it told: what is more than a day ahead of that is stamped again before it is used.
+    pub cloud: Option<RowTime>,
+}
+
+impl From<RowTime> for Clocks {
+    /// Takes the own time, where the cloud's is not known.
+    fn from(own: RowTime) -> Self {
+        Self { own, cloud: None }
+    }
+}
+
 /// What applying a page did to one project.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -101,6 +118,8 @@ pub struct Applied {
     pub dead: u64,
     /// Rows that were queued because a merge is news to the cloud.
     pub queued: u64,
+    /// Whether children of parents that came are left for another transaction.
+    pub unfinished: bool,
 }
 
 impl Applied {
@@ -111,6 +130,7 @@ impl Applied {
         self.deferred += other.deferred;
         self.dead += other.dead;
         self.queued += other.queued;
+        self.unfinished |= other.unfinished;
     }
 }
 

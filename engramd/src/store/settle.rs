@@ -58,9 +58,6 @@ impl Store {
             Ok((settled, left))
         })?;
         self.counts.left(&left);
-        if settled.held > 0 {
-            self.counts.held_changed();
-        }
         Ok(settled)
     }
 }

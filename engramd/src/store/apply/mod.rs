@@ -30,6 +30,8 @@ use std::collections::BTreeMap;
 pub(super) struct Applying<'c> {
     conn: &'c Connection,
     now: RowTime,
+    /// The cloud's time for now, where versions of this device are about to meet others'.
+    cloud_now: Option<RowTime>,
     index: Index,
     /// Whether anything is held, in any project; asked once, for most stores hold nothing.
     any_held: bool,
@@ -41,6 +43,10 @@ pub(super) struct Applying<'c> {
     judged_of: Option<String>,
     /// Whether a row was found to be dead.
     refused: bool,
+    /// So many children of parents that came may still be looked at.
+    children_left: usize,
+    /// Whether a row that waited has its place now.
+    unparked: bool,
     outcome: Outcome,
 }
 
@@ -49,7 +55,8 @@ pub(super) struct Applying<'c> {
 pub(super) struct Outcome {
     applied: BTreeMap<ProjectName, Applied>,
     left: Vec<(ProjectName, i64)>,
-    held_changed: bool,
+    /// Whether children of parents that came are left for another transaction.
+    unfinished: bool,
 }
 
 /// Switches the triggers of a connection off, and syncing to what a pull needs, until it is dropped.
@@ -90,12 +97,15 @@ impl<'c> Applying<'c> {
         let mut applying = Self {
             conn,
             now,
+            cloud_now: None,
             index: Index::default(),
             any_held,
             any_open: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
             refused: false,
+            children_left: replay::CHILDREN_MAX,
+            unparked: false,
             outcome: Outcome::default(),
         };
         let result = f(&mut applying)?;
@@ -174,14 +184,9 @@ impl<'c> Applying<'c> {
             now: self.now,
         };
         held::set_aside(self.conn, &aside)?;
-        self.held_changes();
+        self.any_held = true;
         self.count(project).dead += 1;
         Ok(())
-    }
-
-    fn held_changes(&mut self) {
-        self.any_held = true;
-        self.outcome.held_changed = true;
     }
 
     /// Tries a dead row once more; tells whether it applied, or waits for its parent now.
@@ -195,9 +200,18 @@ impl<'c> Applying<'c> {
         self.row(project, row, true)?;
         if !self.refused {
             held::release(self.conn, id)?;
-            self.held_changes();
         }
         Ok(!self.refused)
+    }
+
+    /// Says what time it is at the cloud: what is more than a day ahead of it is stamped again before it is used.
+    pub(super) fn set_cloud_now(&mut self, cloud_now: Option<RowTime>) {
+        self.cloud_now = cloud_now;
+    }
+
+    /// Returns the cloud's time for now, where it is known and counts.
+    pub(super) fn cloud_now(&self) -> Option<RowTime> {
+        self.cloud_now
     }
 
     /// Returns the connection, for statements of the same transaction.
@@ -227,19 +241,22 @@ impl Store {
 }
 
 impl Outcome {
-    /// Tells the counts what left and what is held.
-    fn tell(self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
+    /// Tells the counts what left.
+    fn tell(mut self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
         counts.left(&self.left);
-        if self.held_changed {
-            counts.held_changed();
+        if self.unfinished {
+            self.applied.values_mut().for_each(|applied| applied.unfinished = true);
         }
         self.applied
     }
 }
 
+/// What the name of a session that is waited for begins with.
+const WAITS_FOR_SESSION: &str = "session:";
+
 /// Names what a deferred row waits for.
 fn waits_for_session(id: &str) -> String {
-    format!("session:{id}")
+    format!("{WAITS_FOR_SESSION}{id}")
 }
 
 /// Names what a deferred relation waits for.

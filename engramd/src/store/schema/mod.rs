@@ -22,6 +22,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 3, &[include_str!("v1_3_reread.sql")]),
     (1, 4, &[include_str!("v1_4_served.sql")]),
     (1, 5, &[include_str!("v1_5_replaced.sql")]),
+    (1, 6, &[include_str!("v1_6_waiting.sql")]),
 ];
 
 /// Where the version stands in `engramd_meta`, as `major.minor`.
