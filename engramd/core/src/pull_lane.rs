@@ -10,6 +10,7 @@ use crate::rows::{Applied, Fence, Repaired};
 use engram_proto::http::health::capability;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::id::ProjectName;
+use engram_proto::merge::Digest;
 use engram_proto::reason::ReasonCode;
 use std::collections::BTreeMap;
 
@@ -57,6 +58,7 @@ struct PageEnd {
     heads: BTreeMap<ProjectName, u64>,
     remaining: BTreeMap<ProjectName, u64>,
     has_more: bool,
+    digests: BTreeMap<ProjectName, Digest>,
 }
 
 impl PullLane {
@@ -254,6 +256,7 @@ impl Machine {
             heads: page.heads.clone(),
             remaining: page.remaining.clone(),
             has_more: page.has_more,
+            digests: page.digests.clone(),
         }
     }
 
@@ -287,6 +290,7 @@ impl Machine {
             }
             project.last_pull_ms = Some(self.now.wall_ms);
         }
+        self.agree.hear(&end.heads, end.digests);
         for (name, done) in applied {
             if let Some(project) = self.projects.get_mut(name) {
                 project.applied(*done, self.now);

@@ -30,8 +30,11 @@ pub fn count(store: &mut Store) -> Result<Counted, StoreError> {
 /// How many journal rows of other processes one transaction takes up (OWN-3).
 pub const TAKE_UP_ROWS: u32 = 200;
 
+/// How many rows one transaction looks at (OWN-3).
+const RECHECK_ROWS: u32 = 200;
+
 /// How many versions one transaction queues anew (OWN-3).
-pub const REMIRROR_ROWS: u32 = 200;
+const REMIRROR_ROWS: u32 = 200;
 
 impl Driver {
     pub(super) fn perform(&mut self, effect: Effect) {
@@ -91,6 +94,14 @@ impl Driver {
             Effect::Repair { fence, cloud_id, project, confirmed } => {
                 self.on_store_counted(Event::Looked, move |store| {
                     store.repair(&fence, (&cloud_id, &project), confirmed, clock::row_time())
+                });
+            }
+            Effect::Compare { cloud_id, asked } => {
+                self.on_store(Event::Compared, move |store| store.compare_digests(&cloud_id, &asked));
+            }
+            Effect::Recheck { fence, cloud_id, every_ms } => {
+                self.on_store(Event::Rechecked, move |store| {
+                    store.recheck_slice(&fence, &cloud_id, clock::row_time(), every_ms, RECHECK_ROWS)
                 });
             }
             Effect::Probe | Effect::Send { .. } | Effect::Pull(_) => self.on_wire(effect),

@@ -145,6 +145,10 @@ impl Device {
             Effect::ClearReread { fence, project, mark } => {
                 Event::RereadCleared(told(self.store.clear_reread(&fence, &project, mark)))
             }
+            Effect::Compare { cloud_id, asked } => Event::Compared(told(self.store.compare_digests(&cloud_id, &asked))),
+            Effect::Recheck { fence, cloud_id, every_ms } => {
+                Event::Rechecked(told(self.store.recheck_slice(&fence, &cloud_id, now, every_ms, 5)))
+            }
             Effect::StandIns { fence, project } => Event::StoodIn(told(self.store.stand_ins(&fence, &project, now))),
             Effect::ReleaseLease(fence) => {
                 self.store.release_lease(&fence).expect("released");

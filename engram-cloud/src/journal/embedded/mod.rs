@@ -4,6 +4,7 @@
 //! become visible in the order of their numbers (CUR-2). Readers have connections of their own and see whole commits.
 
 mod controls;
+mod digests;
 mod facts;
 mod open;
 mod page;

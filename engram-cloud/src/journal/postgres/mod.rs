@@ -5,6 +5,7 @@
 
 mod connect;
 mod controls;
+mod digests;
 mod load;
 mod migrate;
 mod notices;

@@ -91,7 +91,9 @@ impl Applying<'_> {
             }
         }
         if let Some(after) = &after {
-            versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+            let moved = versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+            let digest = self.digests.entry(project.clone()).or_default();
+            *digest = digest.plus(moved);
             self.mark((project, key), known.as_ref(), after)?;
         }
         self.place((project, key), &merged, found.as_ref(), row)

@@ -13,11 +13,11 @@ pub use page::AppliedSlice;
 use super::error::StoreError;
 use super::fts::Index;
 use super::held::{self, SetAside};
-use super::{Store, foreign, versions};
+use super::{Store, digest, foreign, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
-use engram_proto::merge::Version;
+use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
@@ -37,6 +37,8 @@ pub(super) struct Applying<'c> {
     any_held: bool,
     /// Whether a project has open journal rows; asked once per project.
     any_open: BTreeMap<ProjectName, bool>,
+    /// By how much the digest of each project moves.
+    digests: BTreeMap<ProjectName, Digest>,
     /// The session whose row was seen last.
     seen_session: Option<String>,
     /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
@@ -101,6 +103,7 @@ impl<'c> Applying<'c> {
             index: Index::default(),
             any_held,
             any_open: BTreeMap::new(),
+            digests: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
             refused: false,
@@ -110,6 +113,7 @@ impl<'c> Applying<'c> {
         };
         let result = f(&mut applying)?;
         applying.index.write(conn)?;
+        applying.digests.iter().try_for_each(|(project, &moved)| digest::add(conn, project, moved))?;
         foreign::ours_to_here(conn)?;
         tx.commit()?;
         Ok((result, applying.outcome))
@@ -127,6 +131,7 @@ impl<'c> Applying<'c> {
         }
         let mark = self.index.mark();
         let (left, applied) = (self.outcome.left.len(), self.outcome.applied.clone());
+        let digests = self.digests.clone();
         self.conn.prepare_cached("SAVEPOINT engramd_row")?.execute([])?;
         let taken = self.read_and_take(project, row);
         if let Err(error) = taken {
@@ -137,6 +142,7 @@ impl<'c> Applying<'c> {
             self.index.rewind(mark);
             self.outcome.left.truncate(left);
             self.outcome.applied = applied;
+            self.digests = digests;
             self.seen_session = None;
             self.dead(project, row, &error.to_string())?;
         }
