@@ -11,6 +11,7 @@ mod door;
 mod facts;
 mod prompts;
 mod take_over;
+mod telling;
 
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
 pub use changes::{Changes, Loser, NewHead, NewRow};
