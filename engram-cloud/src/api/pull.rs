@@ -51,7 +51,7 @@ pub(crate) async fn pull<J: Journal>(
     let wait_seconds = if may_wait { request.wait_seconds.min(WAIT_SECONDS_MAX) } else { 0 };
     let page = look(&app, ask, Duration::from_secs(u64::from(wait_seconds))).await?;
     let Page { rows, cursors, heads, remaining, has_more } = page;
-    encode(PullReply { mutations: rows, cursors, heads, remaining, has_more, denied }).await
+    encode(PullReply { mutations: rows, cursors, heads, remaining, has_more, denied, ..PullReply::default() }).await
 }
 
 fn sort(

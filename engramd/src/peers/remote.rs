@@ -83,11 +83,15 @@ impl Remote {
     /// # Errors
     /// [`Failure`].
     pub async fn pull(&self, request: &PullRequest) -> Result<PullReply, Failure> {
-        let mut reply = match self.kind().await? {
+        let kind = self.kind().await?;
+        let mut reply = match kind {
             Kind::Ours => up_to_last_rows(self.transport.pull(request).await?),
             Kind::Go => self.go_server().pull(request).await?,
         };
         reply.mutations.retain_mut(disguise::take_back);
+        if kind == Kind::Go {
+            self.go_server().add_chunks(request, &mut reply).await?;
+        }
         Ok(reply)
     }
 

@@ -9,12 +9,14 @@ mod id;
 mod json;
 mod manifest;
 mod payload;
+mod statement;
 
 pub use canonical::{canonical_bytes, encode};
 pub use error::{ChunkError, MutationError};
 pub use id::{ChunkId, InvalidChunkId};
 pub use manifest::{Manifest, ManifestEntry};
 pub use payload::canonical_payload;
+pub use statement::Statement;
 
 use crate::canonical::Object;
 use serde::{Deserialize, Deserializer, Serialize};

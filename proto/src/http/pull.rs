@@ -60,6 +60,12 @@ pub struct PullReply {
     /// Projects the caller may not read; the others are served.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub denied: BTreeMap<ProjectName, Denial>,
+    /// Rows that no number orders, of a history that came in chunks: they are applied first and move no cursor.
+    #[serde(skip)]
+    pub unnumbered: Vec<PulledMutation>,
+    /// What whoever read the page wants to find again once it is applied: kept in the transaction of its last row.
+    #[serde(skip)]
+    pub notes: BTreeMap<String, String>,
 }
 
 /// Why one project of several was not served.

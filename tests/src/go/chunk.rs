@@ -98,7 +98,8 @@ impl GoClient {
     /// # Panics
     /// Where the server cannot be reached, or a listed chunk's bytes do not hash to its id.
     pub async fn import_chunks(&mut self, remote: &Remote, project: &str) -> Result<usize, String> {
-        let mut waiting: Vec<String> = self.manifest(remote, project).await.chunks.into_iter().map(|one| one.id).collect();
+        let mut waiting: Vec<String> =
+            self.manifest(remote, project).await.chunks.into_iter().map(|one| one.id).collect();
         waiting.retain(|id| !self.has_imported(project, id));
         let mut imported = 0;
         while !waiting.is_empty() {
@@ -208,7 +209,8 @@ impl GoClient {
                 _ => {}
             }
         }
-        let prompt = "SELECT id, sync_id, session_id, content, project, created_at FROM user_prompts WHERE sync_id = ?1";
+        let prompt =
+            "SELECT id, sync_id, session_id, content, project, created_at FROM user_prompts WHERE sync_id = ?1";
         let prompt_names = ["id", "sync_id", "session_id", "content", "project", "created_at"];
         let session = "SELECT id, project, directory, started_at, ended_at, summary FROM sessions WHERE id = ?1";
         let session_names = ["id", "project", "directory", "started_at", "ended_at", "summary"];

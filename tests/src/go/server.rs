@@ -5,12 +5,13 @@
 
 use crate::processes::TOKEN;
 use axum::body::Bytes;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use engram_proto::chunk::{ChunkId, encode};
 use engram_proto::mutation::{Entity, text_of};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,8 @@ pub struct Inside {
     pub rows: Vec<Row>,
     /// The projects that the token may touch; without any it may touch all.
     pub allowed: Option<BTreeSet<String>>,
+    /// Chunks by project, in the order of their list: who made them, and what is in them.
+    pub chunks: BTreeMap<String, Vec<(String, Value)>>,
     /// Projects whose pushes are paused.
     pub paused: BTreeSet<String>,
     /// For the next pushes, in order.
@@ -85,6 +88,7 @@ impl GoServer {
             .route("/sync/mutations/push", post(push))
             .route("/sync/mutations/pull", get(pull))
             .route("/sync/pull", get(manifest))
+            .route("/sync/pull/{id}", get(chunk))
             .fallback(|| async { plain(404, "404 page not found") })
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit))
             .with_state(Arc::clone(&shared));
@@ -175,10 +179,39 @@ async fn manifest(State(shared): State<Shared>, Query(query): Query<BTreeMap<Str
             "error_code": "upgrade_blocked_project_required"});
         return refuse(400, body);
     };
-    if !shared.lock().expect("no request panicked").allows(project) {
+    let inside = shared.lock().expect("no request panicked");
+    if !inside.allows(project) {
         return forbidden();
     }
-    Json(json!({"version": 1, "chunks": []})).into_response()
+    let chunks = inside.chunks.get(project).into_iter().flatten();
+    let entries = chunks.map(|(created_by, chunk)| {
+        let count = |list: &str| chunk[list].as_array().map_or(0, Vec::len);
+        json!({"id": chunk_id(chunk), "created_by": created_by, "created_at": "2026-11-22T10:00:00Z",
+            "sessions": count("sessions"), "memories": count("observations"), "prompts": count("prompts")})
+    });
+    Json(json!({"version": 1, "chunks": entries.collect::<Vec<_>>()})).into_response()
+}
+
+fn chunk_id(chunk: &Value) -> String {
+    ChunkId::of_bytes(&encode(chunk)).to_string()
+}
+
+/// A chunk, its bytes as `jsonb` shows them: they are not those that its id is the hash of (D68).
+async fn chunk(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let inside = shared.lock().expect("no request panicked");
+    let project = query.get("project").cloned().unwrap_or_default();
+    if !inside.allows(&project) {
+        return forbidden();
+    }
+    let mut chunks = inside.chunks.get(&project).into_iter().flatten();
+    match chunks.find(|(_, chunk)| chunk_id(chunk) == id) {
+        Some((_, chunk)) => format!("{chunk:#}").into_response(),
+        None => plain(404, &format!("read chunk: cloudstore: chunk not found: {id:?}")),
+    }
 }
 
 async fn pull(State(shared): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {

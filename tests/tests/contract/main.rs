@@ -11,6 +11,7 @@ mod foreign;
 mod merging;
 mod pages;
 mod peer_rows;
+mod rail;
 mod repetition;
 mod waiting;
 
@@ -68,6 +69,10 @@ macro_rules! every_case {
                 door::a_version_that_was_held_keeps_its_time,
                 door::a_time_of_the_far_future_is_the_time_of_receipt,
                 door::sessions_are_shown_again_for_their_end_and_their_prompts,
+                rail::a_chunk_is_served_to_the_byte_and_kept_once,
+                rail::a_chunk_is_listed_where_it_tells_the_truth,
+                rail::a_slice_goes_on_where_the_list_ends,
+                rail::a_chunk_that_is_refused_leaves_nothing,
                 waiting::who_listens_before_it_looks_is_woken,
                 waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
             ]
@@ -88,6 +93,8 @@ contract!(
         peer_rows::conv_1_a_push_merges_with_what_a_peer_wrote,
         peer_rows::conv_1_the_last_row_becomes_the_join,
         peer_rows::a_deletion_reaches_prompts_that_a_peer_wrote,
+        rail::a_peers_chunks_are_served_under_their_ids,
+        rail::conv_5_what_a_peer_was_told_in_chunks_alone_is_taken_over,
         peer_rows::the_peer_may_go_on_where_this_server_ended,
     ]
 );

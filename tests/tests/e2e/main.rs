@@ -6,6 +6,7 @@ mod bad_store;
 mod conflicts;
 mod crash;
 mod docs;
+mod go_chunks;
 mod go_server;
 mod journey;
 mod readme;

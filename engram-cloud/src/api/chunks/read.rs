@@ -5,12 +5,13 @@ use crate::journal::admit::Name;
 use crate::journal::rail::{ChunkPush, NewChunk, Telling};
 use crate::journal::{Batch, Content, Entry, storable};
 use engram_proto::canonical::Object;
-use engram_proto::chunk::{Chunk, ChunkError, MutationError, canonical_bytes, canonical_payload};
+use engram_proto::chunk::{Chunk, ChunkError, MutationError, Statement, canonical_bytes};
 use engram_proto::http::error::InvalidEntry;
 use engram_proto::http::push::PushEntry;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op, payload_text, text_of};
+use engram_proto::stand_in::session_id_of;
 use serde_json::{Number, Value};
 use std::collections::BTreeSet;
 
@@ -39,8 +40,11 @@ pub(super) struct Read {
     pub(super) references: Vec<(&'static str, usize, String)>,
 }
 
-const LISTS: [(&str, Entity); 3] =
-    [("sessions", Entity::Session), ("observations", Entity::Observation), ("prompts", Entity::Prompt)];
+/// Names what a list of rows holds; the mutations say it themselves.
+fn entity_of(list: &str) -> &'static str {
+    let lists = Chunk::default();
+    lists.lists().into_iter().find(|(name, ..)| *name == list).map_or("", |(_, entity, _)| entity.as_str())
+}
 
 /// Reads a chunk for the project that it was authorised for.
 pub(super) fn read(
@@ -63,7 +67,7 @@ pub(super) fn read(
     let counts = [&chunk.sessions, &chunk.observations, &chunk.prompts];
     let counts = counts.map(|rows| u64::try_from(rows.len()).unwrap_or(u64::MAX));
     let made_by: String = created_by.chars().filter(|c| !c.is_control()).take(CREATED_BY_CHARS_MAX).collect();
-    let references = said.references(&chunk);
+    let references = said.references(project, &chunk);
     let kept = NewChunk {
         project: project.clone(),
         text,
@@ -88,81 +92,62 @@ struct Said {
 }
 
 impl Said {
-    /// Reads rows and mutations; a row speaks only where no mutation of its entity does, as an importing client has it.
     fn of(project: &ProjectName, chunk: &Chunk) -> Result<Self, Faults> {
         let mut said = Self { entries: Vec::new(), raw: Vec::new(), sessions: BTreeSet::new() };
         let mut faults = Faults::default();
-        let spoken: BTreeSet<(&str, &str)> =
-            chunk.mutations.iter().map(|one| (one.entity.as_str(), one.entity_key.as_str())).collect();
-        for ((list, entity), rows) in LISTS.into_iter().zip([&chunk.sessions, &chunk.observations, &chunk.prompts]) {
+        for (list, entity, rows) in chunk.lists() {
             for (at, row) in rows.iter().enumerate() {
                 if let Some(field) = entity.missing_field(row) {
                     faults.add(list, at, field, entity.as_str(), "is required");
-                    continue;
-                }
-                let id =
-                    text_of(row, if entity == Entity::Session { "id" } else { "sync_id" }).unwrap_or_default().trim();
-                let is_ours = text_of(row, "project") == Some(project.as_str());
-                if entity == Entity::Session && is_ours {
-                    said.sessions.insert(id.to_owned());
-                }
-                if !is_ours || spoken.contains(&(entity.as_str(), id)) {
-                    continue;
-                }
-                let is_deleted = text_of(row, "deleted_at").is_some_and(|at| !at.trim().is_empty());
-                let op = if is_deleted && entity != Entity::Session { Op::Delete } else { Op::Upsert };
-                match canonical_payload(project.as_str(), entity, id, op, row.clone().into()) {
-                    Ok(payload) => {
-                        said.add(project, list, at, (entity.as_str(), id, op.as_str(), payload), &mut faults)
-                    }
-                    Err(error) => faults.add(list, at, field_of(&error), entity.as_str(), &error.to_string()),
                 }
             }
         }
-        for (at, one) in chunk.mutations.iter().enumerate() {
-            if one.entity == Entity::Session.as_str() && one.op == Op::Upsert.as_str() {
-                said.sessions.insert(one.entity_key.clone());
-            }
-            let named = (one.entity.as_str(), one.entity_key.as_str(), one.op.as_str(), one.payload.clone());
-            said.add(project, "mutations", at, named, &mut faults);
+        if !faults.words.is_empty() {
+            return Err(faults);
+        }
+        for row in chunk.sessions.iter().filter(|row| text_of(row, "project") == Some(project.as_str())) {
+            said.sessions.extend(text_of(row, "id").map(|id| id.trim().to_owned()));
+        }
+        let upserts = chunk.mutations.iter().filter(|one| one.op == Op::Upsert.as_str());
+        let sessions = upserts.filter(|one| one.entity == Entity::Session.as_str());
+        said.sessions.extend(sessions.map(|one| one.entity_key.clone()));
+        for statement in chunk.statements(project.as_str()) {
+            said.add(project, statement, &mut faults);
         }
         if faults.words.is_empty() { Ok(said) } else { Err(faults) }
     }
 
-    fn add(
-        &mut self,
-        project: &ProjectName,
-        list: &str,
-        at: usize,
-        (entity, key, op, payload): (&str, &str, &str, String),
-        faults: &mut Faults,
-    ) {
+    fn add(&mut self, project: &ProjectName, statement: Statement, faults: &mut Faults) {
+        let Statement { list, index, entity, key, op, payload } = statement;
+        let payload = match payload {
+            Ok(payload) => payload,
+            Err(error) => return faults.add(list, index, field_of(&error), &entity, &error.to_string()),
+        };
         let session = payload_text(&payload).ok();
-        let session =
-            session.and_then(|payload| text_of(&payload, "session_id").map(str::to_owned)).unwrap_or_default();
+        let session = session.and_then(|payload| text_of(&payload, "session_id").map(str::to_owned));
+        self.raw.push((key.clone(), session.unwrap_or_default()));
         let entry = PushEntry {
             project: project.to_string(),
-            entity: entity.to_owned(),
-            entity_key: key.to_owned(),
-            op: op.to_owned(),
+            entity: entity.clone(),
+            entity_key: key,
+            op,
             payload: payload.into(),
             mutation_id: None,
             base: None,
         };
         let entry = peers::door::read(project.clone(), entry);
         if let Err(fault) = &entry.content {
-            faults.add(list, at, &fault.field, entity, &fault.message);
+            faults.add(list, index, &fault.field, &entity, &fault.message);
         }
         self.entries.push(entry);
-        self.raw.push((key.to_owned(), session));
     }
 
-    /// Lists the rows and upserts whose session is not in the chunk.
-    fn references(&self, chunk: &Chunk) -> Vec<(&'static str, usize, String)> {
+    /// Lists the rows and upserts whose session is not in the chunk. A stand-in of this project came from us.
+    fn references(&self, project: &ProjectName, chunk: &Chunk) -> Vec<(&'static str, usize, String)> {
         let mut references = Vec::new();
         let mut look = |list, at, id: Option<&str>| {
             let id = id.unwrap_or_default().trim();
-            if !id.is_empty() && !self.sessions.contains(id) {
+            if !id.is_empty() && !self.sessions.contains(id) && session_id_of(project, id) == id {
                 references.push((list, at, id.to_owned()));
             }
         };
@@ -223,9 +208,7 @@ fn refuse_nul(data: &Object) -> Result<(), Faults> {
         let whole = std::slice::from_ref(rows);
         for (at, row) in rows.as_array().map_or(whole, Vec::as_slice).iter().enumerate() {
             if let Err(fault) = storable::payload(row) {
-                let entity =
-                    LISTS.into_iter().find(|(name, _)| *name == list).map_or("", |(_, entity)| entity.as_str());
-                faults.add(&list, at, &fault.field, entity, "holds a NUL character, which no text may");
+                faults.add(&list, at, &fault.field, entity_of(&list), "holds a NUL character, which no text may");
             }
         }
     }
@@ -246,8 +229,7 @@ fn named(error: ChunkError) -> Faults {
     let invalid = match error {
         ChunkError::NotAList { .. } => Vec::new(),
         ChunkError::NotAnObject { list, index } => {
-            let entity = LISTS.into_iter().find(|(name, _)| *name == list).map_or("", |(_, entity)| entity.as_str());
-            vec![InvalidEntry { index, field: String::new(), entity: entity.to_owned() }]
+            vec![InvalidEntry { index, field: String::new(), entity: entity_of(list).to_owned() }]
         }
         ChunkError::Mutation { index, source } => {
             vec![InvalidEntry { index, field: field_of(&source).to_owned(), entity: String::new() }]

@@ -15,7 +15,7 @@ const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/embedded/0001_journal.sql"),
     include_str!("../../../migrations/embedded/0002_children.sql"),
     include_str!("../../../migrations/embedded/0003_versions.sql"),
-    include_str!("../../../migrations/embedded/0004_chunks.sql"),
+    include_str!("../../../migrations/embedded/0005_chunks.sql"),
 ];
 
 /// A connection is used by one thread at a time, so SQLite need not lock it at every call.

@@ -4,6 +4,7 @@
 //! ours stands beside it. Each process has one task that writes, a few connections that read, and one that listens.
 
 mod chunks;
+mod chunks_of_peer;
 mod connect;
 mod controls;
 mod held;

@@ -1,7 +1,7 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
-use super::super::{Store, cursor, desired, lease};
+use super::super::{Store, cursor, desired, lease, meta};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
@@ -31,9 +31,14 @@ impl Store {
         page: &PullReply,
         now: RowTime,
     ) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
-        let mut rows: Vec<(ProjectName, &PulledMutation)> =
-            page.mutations.iter().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
-        // A cursor may only pass what was applied, even if a server forgets its order.
+        let mut rows: Vec<(ProjectName, &PulledMutation)> = page
+            .unnumbered
+            .iter()
+            .chain(&page.mutations)
+            .filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row)))
+            .collect();
+        // A cursor may only pass what was applied, even if a server forgets its order. What has no number has 0: it comes
+        // first.
         rows.sort_by_key(|(_, row)| row.seq);
         let mut all = BTreeMap::<ProjectName, Applied>::new();
         let quiet = Quiet::new(&self.conn, false)?;
@@ -99,6 +104,9 @@ impl Slice<'_> {
                 cursor::advance(conn, project, self.cloud_id, seq)?;
             }
             if done == self.rows.len() {
+                for (key, note) in &self.page.notes {
+                    meta::set(conn, key, Some(note))?;
+                }
                 // Behind the last row, a cursor may pass what is not its project's.
                 for (project, &seq) in &self.page.cursors {
                     if desired::is_enrolled(conn, project)? {
