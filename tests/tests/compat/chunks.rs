@@ -79,6 +79,38 @@ async fn conv_5_deletes_and_relations_travel_on_both_rails() {
     assert_eq!(late.manifest(&server.remote, "alpha").await, listed);
 }
 
+/// ISO-3 for an importing client: it applies deletes last, and stalls at a relation whose end it lacks (D63).
+#[tokio::test(flavor = "multi_thread")]
+async fn iso_3_what_an_import_would_stall_at_or_lose_is_told_otherwise() {
+    let server = Server::start(&["alpha"]).await;
+    server.push(vec![session("alpha", "s", "/src"), memory("alpha", "s", "again", "one", 1)]).await;
+    server.push(vec![delete("alpha", "s", "again", 2, false)]).await;
+    server.push(vec![memory("alpha", "s", "again", "two", 3)]).await;
+    let relation = json!({
+        "sync_id": "rel", "source_id": "again", "target_id": "of another project", "relation": "related",
+        "judgment_status": "judged", "marked_by_actor": "a", "marked_by_kind": "agent",
+        "created_at": minute(4).to_string(), "updated_at": minute(4).to_string(),
+    });
+    server.push(vec![entry("alpha", "relation", "rel", "upsert", relation)]).await;
+    // A child whose project knows no directory of its session, and one of a session that is gone.
+    server.push(vec![memory("alpha", "nowhere", "child", "child", 5), session("alpha", "t", "/src")]).await;
+    server.push(vec![memory("alpha", "t", "hard", "hard", 6)]).await;
+    server.push(vec![delete("alpha", "t", "hard", 7, true), session_delete("alpha", "t", 8)]).await;
+    let mut client = server.go("client", 60);
+    client.enroll("alpha");
+    assert_eq!(client.import_chunks(&server.remote, "alpha").await, Ok(1));
+    let mut titles: Vec<String> = memories_of(&client).into_values().collect();
+    titles.sort_unstable();
+    assert_eq!(titles, ["child", "two"]);
+    assert_eq!(count(&client, "SELECT count(*) FROM memory_relations"), 0);
+    // Opening its store queues what it imported (D1): it is nothing new to the server.
+    let rows = server.rows(&["alpha"]).await.len();
+    let mut client = client.reopened();
+    assert!(client.pending_count() > 0);
+    client.push_chunk(&server.remote, "alpha").await.expect("taken");
+    assert_eq!(server.rows(&["alpha"]).await.len(), rows);
+}
+
 /// A chunk that says what the journal holds after it is listed itself; one that lost is not, and its sender learns.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_is_listed_where_it_tells_the_truth() {
