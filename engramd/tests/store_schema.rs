@@ -6,6 +6,7 @@ mod store_support;
 use engram_proto::mutation::{Entity, Op};
 use engramd::store::Store;
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use store_support::{Lab, at, observation, page, row, session, up};
 
 /// Taken once from a store that the Go program wrote.
@@ -231,7 +232,7 @@ fn triggers_and_full_syncing_are_back_after_a_page_and_after_a_failed_one() {
     let mut lab = Lab::new();
     let stolen = engramd_core::rows::Fence { number: 99, owner: "nobody".to_owned() };
     let rows = page(vec![row(1, "alpha", "session", "upsert", session("s1", "/a", 0))]);
-    lab.store.apply_page(&stolen, "c", &rows, at(1)).unwrap_err();
+    lab.store.apply_page(&stolen, "c", &BTreeMap::new(), &rows, at(1)).unwrap_err();
     lab.apply(rows.mutations);
     assert_eq!(lab.one::<i64>("SELECT synchronous FROM pragma_synchronous"), 2);
     lab.write(Entity::Observation, Op::Upsert, observation("o1", "s1", "findable", 1));

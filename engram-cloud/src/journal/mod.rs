@@ -53,7 +53,8 @@ pub trait Journal: Rail + Clone + Send + Sync + 'static {
     /// Reads a page of several projects, each from its own cursor.
     fn page(&self, ask: PageAsk) -> impl Future<Output = Result<Page, JournalError>> + Send;
 
-    /// Reads a page of a whole grant in one order, unknown entities left out.
+    /// Reads a page of a whole grant in one order, unknown entities left out, and children of another program's dense
+    /// rows that nothing can be put in before.
     fn grant_page(&self, ask: GrantAsk) -> impl Future<Output = Result<GrantRows, JournalError>> + Send;
 
     /// Tells how sessions stand now; one without a row is left out of the answer.
@@ -154,6 +155,8 @@ pub struct GrantAsk {
 pub struct GrantRows {
     /// The rows, in the order of their numbers.
     pub rows: Vec<PulledMutation>,
+    /// The last number that was looked at, that of a row that was left out included.
+    pub read_to: u64,
     /// Whether more follow.
     pub has_more: bool,
 }

@@ -1,7 +1,9 @@
 //! What the machine hears and what it wants done.
 
 use crate::classify::Failure;
-use crate::rows::{Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Settled, Settlement};
+use crate::rows::{
+    Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement,
+};
 use engram_proto::http::health::HealthReply;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::http::push::PushReply;
@@ -55,6 +57,8 @@ pub struct Projects {
     pub paused: BTreeMap<ProjectName, (Option<String>, i64)>,
     /// Everything paused.
     pub paused_all: Option<(Option<String>, i64)>,
+    /// Rows that are held because nothing tells their project.
+    pub nameless: u64,
 }
 
 /// What went wrong with the store.
@@ -118,8 +122,12 @@ pub enum Event {
     PullCancelled,
     /// The answer to [`Effect::Apply`].
     Applied(Result<BTreeMap<ProjectName, Applied>, StoreTrouble>),
+    /// The answer to [`Effect::ClearReread`].
+    RereadCleared(Result<(), StoreTrouble>),
     /// The answer to [`Effect::StandIns`].
     StoodIn(Result<Applied, StoreTrouble>),
+    /// The answer to [`Effect::Repair`].
+    Looked(Result<Repaired, StoreTrouble>),
     /// A panic was contained while an effect was performed.
     Panicked(String),
     /// The daemon stops: finish the step, give the lease back.
@@ -181,10 +189,21 @@ pub enum Effect {
         fence: Fence,
         /// The data set.
         cloud_id: String,
+        /// The cursors behind which the page begins.
+        since: BTreeMap<ProjectName, u64>,
         /// The page.
         page: PullReply,
         /// As in [`Effect::LoadBatch`].
         restamp: Option<RowTime>,
+    },
+    /// Record that a project was read to the head after a Go process had synced the store.
+    ClearReread {
+        /// Proof of the lease.
+        fence: Fence,
+        /// Whose.
+        project: ProjectName,
+        /// For which time ([`ProjectCounts::reread`](crate::rows::ProjectCounts)).
+        mark: i64,
     },
     /// Apply what still waits for a session under a stand-in.
     StandIns {
@@ -192,6 +211,18 @@ pub enum Effect {
         fence: Fence,
         /// Whose.
         project: ProjectName,
+    },
+    /// Look whether the last rows of a server that merges nothing show other than what is known; where `confirmed`, queue
+    /// once more what was suspect before and is still so.
+    Repair {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set.
+        cloud_id: String,
+        /// Whose.
+        project: ProjectName,
+        /// Whether a random time has passed, and a pull shown that it is still so.
+        confirmed: bool,
     },
     /// Keep the identity of the cloud this store syncs with (CUR-3); no answer.
     RememberCloud(String),

@@ -177,6 +177,10 @@ impl Machine {
             conditions.extend(project_conditions(name, project).into_iter().map(|condition| condition.about(name)));
         }
         conditions.extend(self.not_enrolled());
+        conditions.extend(self.nameless.map(|(rows, since)| {
+            let message = format!("{rows} rows name no project and are held");
+            Condition::new(ReasonCode::RowRejected, message, since)
+        }));
         conditions
     }
 
@@ -274,6 +278,7 @@ impl Machine {
             cursor,
             head: project.head.max(cursor),
             behind: project.behind,
+            repaired: project.repair.rows,
             last_push_at: project.last_push_ms.map(rfc3339_from_ms),
             last_pull_at: project.last_pull_ms.map(rfc3339_from_ms),
         }

@@ -17,6 +17,7 @@ pub mod pull_page;
 mod push_lane;
 pub mod push_plan;
 pub mod push_settle;
+mod read_repair;
 pub mod rows;
 mod server;
 mod ticket;

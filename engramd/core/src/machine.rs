@@ -52,6 +52,8 @@ pub struct Machine {
     /// Since when local rows of projects that are not enrolled exist.
     pub(crate) others_since: Option<Now>,
     pub(crate) paused_all: Option<(Option<String>, i64)>,
+    /// Rows that are held because nothing tells their project, and since when there are any.
+    pub(crate) nameless: Option<(u64, Now)>,
     pub(crate) projects: BTreeMap<ProjectName, Project>,
     pub(crate) counts: Counts,
     pub(crate) lease: Lease,
@@ -81,6 +83,7 @@ impl Machine {
             cloud_since: Now::default(),
             others_since: None,
             paused_all: None,
+            nameless: None,
             projects: BTreeMap::new(),
             counts: Counts::new(),
             lease: Lease::default(),
@@ -112,7 +115,10 @@ impl Machine {
     /// Returns when [`Event::Tick`] is due next, on the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> u64 {
-        let projects = self.projects.values().flat_map(|project| [project.access.until_ms, project.push.until_ms]);
+        let projects = self
+            .projects
+            .values()
+            .flat_map(|project| [project.access.until_ms, project.push.until_ms, project.repair.until_ms()]);
         let own = [
             self.server.retry.until_ms,
             self.push.retry.until_ms,
@@ -145,7 +151,9 @@ impl Machine {
             Event::Pulled(answer) => self.pulled(answer),
             Event::PullCancelled => self.pull_cancelled(),
             Event::Applied(answer) => self.applied(answer),
+            Event::RereadCleared(answer) => self.reread_cleared(answer),
             Event::StoodIn(answer) => self.stood_in(answer),
+            Event::Looked(answer) => self.looked(answer),
             Event::Panicked(message) => self.panicked(message),
             Event::Stopping => self.stopping = true,
         }
@@ -200,6 +208,8 @@ impl Machine {
 
     fn projects_changed(&mut self, projects: Projects) {
         self.paused_all = projects.paused_all;
+        let since = self.nameless.map_or(self.now, |(_, since)| since);
+        self.nameless = (projects.nameless > 0).then_some((projects.nameless, since));
         let enrolled = projects.enrolled.into_iter().map(|name| {
             let mut project = self.projects.remove(&name).unwrap_or_default();
             let paused = projects.paused.get(&name).cloned();
@@ -221,11 +231,30 @@ impl Machine {
     }
 
     fn counted(&mut self, counts: Counts) {
+        let mut moved = Vec::new();
         for (name, project) in &mut self.projects {
-            project.count(counts.get(name).cloned().unwrap_or_default(), self.now);
+            let counts = counts.get(name).cloned().unwrap_or_default();
+            if counts.reread.is_some() && counts.reread != project.counts.reread {
+                moved.push(name.clone());
+            }
+            project.count(counts, self.now);
         }
         self.counts = counts;
         self.look_at_others();
+        self.read_again(&moved);
+    }
+
+    /// Reads projects to the head again: a Go process synced the store, and the store took their cursors back.
+    fn read_again(&mut self, names: &[ProjectName]) {
+        self.generation += u64::from(!names.is_empty());
+        for name in names {
+            if let Some(project) = self.projects.get_mut(name) {
+                project.cursor = None;
+                project.in_doubt = self.generation;
+            }
+            let message = "another program synced this store; the project is read again before it is pushed";
+            self.note("read_again", Some(name), message.to_owned());
+        }
     }
 
     /// Ends every waiting: the cause may be gone (REC-1).

@@ -2,6 +2,7 @@
 
 use crate::backoff::{Retry, Trouble};
 use crate::event::Now;
+use crate::read_repair::ReadRepair;
 use crate::rows::{Applied, ProjectCounts};
 use engram_proto::reason::ReasonCode;
 
@@ -22,7 +23,7 @@ pub(crate) struct Project {
     pub behind: u64,
     /// The newest wish to be up to date that was fulfilled.
     pub drained_generation: u64,
-    /// Rows that were sent may be at the server without our knowing, until a pull of this generation has drained.
+    /// Rows of this store may be at the server without our knowing, until a pull of this generation has drained.
     pub in_doubt: u64,
     /// 403: neither way.
     pub access: Retry,
@@ -36,6 +37,8 @@ pub(crate) struct Project {
     pub outage: bool,
     /// Whether deferred children are still to be looked at once the head is reached.
     pub stand_in_due: bool,
+    /// Whether what the server's last rows show is looked at.
+    pub repair: ReadRepair,
     /// Since when there are rows of each held kind.
     pub held_since: Option<Now>,
     /// Since when there are deferred rows.
@@ -82,7 +85,8 @@ impl Project {
         self.can_pull(now) && self.push.is_due(now) && self.counts.pending > 0
     }
 
-    /// Tells whether a pull has shown all that the server holds since a reply was lost, or since the machine began.
+    /// Tells whether a pull has shown all that the server holds since a reply was lost or a Go process pushed, or since
+    /// the machine began.
     pub(crate) fn is_certain(&self) -> bool {
         self.drained_generation >= self.in_doubt.max(1)
     }

@@ -114,6 +114,15 @@ impl Applied {
     }
 }
 
+/// What a look at the last rows of a server that merges nothing found (peers.md, "Read repair").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Entities whose last row shows other than what is known here.
+    pub suspects: u64,
+    /// Rows that were queued because it was still so.
+    pub queued: u64,
+}
+
 /// What the store holds of one project, counted without looking at its history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectCounts {
@@ -129,6 +138,8 @@ pub struct ProjectCounts {
     pub dead: u64,
     /// The most important reason among the held ones.
     pub held_reason: Option<ReasonCode>,
+    /// Why it must be read to the head before anything of it is pushed: a Go process synced the store, for this time.
+    pub reread: Option<i64>,
 }
 
 /// [`ProjectCounts`] by project name.

@@ -2,7 +2,7 @@
 
 use super::handle::SyncUpdate;
 use super::publish::RowState;
-use super::{Counted, Driver, Outcome, Reloaded};
+use super::{Counted, Driver, Outcome, Reloaded, apply};
 use crate::clock;
 use crate::config::cloud;
 use crate::store::{Store, StoreError, StoreGone, StoreHandle};
@@ -11,6 +11,7 @@ use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
 use engramd_core::{Effect, Event, StoreTrouble};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the store keeps the identity of the cloud it syncs with (CUR-3).
@@ -36,8 +37,12 @@ impl Driver {
         let owner = self.parts.lease_owner.clone();
         let ttl_ms = i64::try_from(self.parts.settings.lease_ttl_ms).unwrap_or(i64::MAX);
         match effect {
-            Effect::AcquireLease => self
-                .on_store(Event::LeaseAnswered, move |store| store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)),
+            Effect::AcquireLease => {
+                // Counted, because whoever had the lease before may have synced.
+                self.on_store_counted(Event::LeaseAnswered, move |store| {
+                    store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)
+                });
+            }
             Effect::RenewLease(fence) => {
                 self.on_store(Event::LeaseRenewed, move |store| {
                     store.renew_lease(&fence, clock::now().wall_ms, ttl_ms)
@@ -48,7 +53,7 @@ impl Driver {
             Effect::LoadBatch { fence, project, limits, restamp } => {
                 self.on_store_counted(Event::BatchLoaded, move |store| {
                     restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.pending_batch(&fence, &project, limits)
+                    store.pending_batch(&fence, &project, limits, clock::row_time())
                 });
             }
             Effect::Settle { fence, project, settlements } => {
@@ -59,15 +64,23 @@ impl Driver {
             Effect::LoadCursors { cloud_id, projects } => {
                 self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
             }
-            Effect::Apply { fence, cloud_id, page, restamp } => {
-                self.on_store_counted(Event::Applied, move |store| {
-                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.apply_page(&fence, &cloud_id, &page, clock::row_time())
-                });
+            Effect::Apply { fence, cloud_id, since, page, restamp } => {
+                let store = self.parts.store.clone();
+                let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
+                let work = apply::Work { fence, cloud_id, since, page, restamp, others_wrote_ms };
+                self.tasks.spawn(async move { apply::page(store, work).await });
+            }
+            Effect::ClearReread { fence, project, mark } => {
+                self.on_store_counted(Event::RereadCleared, move |store| store.clear_reread(&fence, &project, mark));
             }
             Effect::StandIns { fence, project } => {
                 self.on_store_counted(Event::StoodIn, move |store| {
                     store.stand_ins(&fence, &project, clock::row_time())
+                });
+            }
+            Effect::Repair { fence, cloud_id, project, confirmed } => {
+                self.on_store_counted(Event::Looked, move |store| {
+                    store.repair(&fence, (&cloud_id, &project), confirmed, clock::row_time())
                 });
             }
             Effect::Probe | Effect::Send { .. } | Effect::Pull(_) => self.on_wire(effect),
@@ -176,12 +189,14 @@ impl Driver {
     /// Asks whether another process committed, and looks again at everything it may have changed.
     pub(super) fn check_foreign_writes(&mut self) {
         let store = self.parts.store.clone();
+        let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
         self.tasks.spawn(async move {
-            let looked = store.call(|store| {
+            let looked = store.call(move |store| {
                 if !store.data_changed_elsewhere()? {
                     return Ok(None);
                 }
-                while store.take_up(TAKE_UP_ROWS)? {}
+                others_wrote_ms.store(clock::mono_ms(), Ordering::Relaxed);
+                while store.take_up(TAKE_UP_ROWS, clock::row_time())? {}
                 Ok::<_, StoreError>(Some((read_projects(store)?, count(store)?)))
             });
             match looked.await {
@@ -203,7 +218,8 @@ fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
     };
     let paused_all = notes.remove(&None).map(words);
     let paused: BTreeMap<_, _> = notes.into_iter().filter_map(|(name, note)| Some((name?, words(note)))).collect();
-    Ok(Projects { enrolled: store.enrolled()?, queueing: store.backfills_due()?, paused, paused_all })
+    let (enrolled, queueing, nameless) = (store.enrolled()?, store.backfills_due()?, store.nameless()?);
+    Ok(Projects { enrolled, queueing, paused, paused_all, nameless })
 }
 
 fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreTrouble> {
@@ -211,7 +227,7 @@ fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreT
 }
 
 /// Turns the store's error into what the machine knows.
-fn trouble(error: StoreError) -> StoreTrouble {
+pub(super) fn trouble(error: StoreError) -> StoreTrouble {
     match error {
         StoreError::LeaseLost => StoreTrouble::LeaseLost,
         error => {

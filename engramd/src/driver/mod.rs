@@ -3,6 +3,7 @@
 //! It decides nothing. Every effect runs as a task of its own, so that a pull that listens stops no push; the machine
 //! sees to it that no lane has two.
 
+mod apply;
 mod effects;
 pub mod events;
 pub mod handle;
@@ -26,6 +27,8 @@ use handle::{Command, Sync, SyncUpdate};
 use publish::Publisher;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -112,6 +115,8 @@ pub struct Driver {
     /// Syncs that begin when configuration was read again.
     syncs: Vec<Sync>,
     counted_stamp: u64,
+    /// When another process was last seen to write, on the monotonic clock; 0 before.
+    others_wrote_ms: Arc<AtomicU64>,
     last_turn: Now,
 }
 
@@ -135,6 +140,7 @@ impl Driver {
             next_ticket: 0,
             syncs: Vec::new(),
             counted_stamp: 0,
+            others_wrote_ms: Arc::default(),
             last_turn: clock::now(),
         };
         (driver, handle)

@@ -102,7 +102,7 @@ fn hold(
         &SetAside {
             kind: HeldKind::Quarantined,
             reason,
-            project,
+            project: project.as_str(),
             entity: &row.entity,
             key: &row.key,
             op: &row.op,

@@ -68,6 +68,13 @@ pub struct PullReply {
     pub notes: BTreeMap<String, String>,
 }
 
+impl PullReply {
+    /// Returns all its rows, those without a number first.
+    pub fn rows(&self) -> impl Iterator<Item = &PulledMutation> {
+        self.unnumbered.iter().chain(&self.mutations)
+    }
+}
+
 /// Why one project of several was not served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denial {

@@ -111,7 +111,7 @@ impl Device {
             Effect::RenewLease(fence) => Event::LeaseRenewed(told(self.store.renew_lease(&fence, wall_ms, 120_000))),
             Effect::LoadBatch { fence, project, limits, restamp } => {
                 let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
-                Event::BatchLoaded(told(stamped.and_then(|_| self.store.pending_batch(&fence, &project, limits))))
+                Event::BatchLoaded(told(stamped.and_then(|_| self.store.pending_batch(&fence, &project, limits, now))))
             }
             Effect::Settle { fence, project, settlements } => {
                 Event::Settled(told(self.store.settle(&fence, &project, &settlements, now)))
@@ -119,9 +119,12 @@ impl Device {
             Effect::LoadCursors { cloud_id, projects } => {
                 Event::CursorsLoaded(told(self.store.cursors(&cloud_id, &projects)))
             }
-            Effect::Apply { fence, cloud_id, page, restamp } => {
+            Effect::Apply { fence, cloud_id, since, page, restamp } => {
                 let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
-                Event::Applied(told(stamped.and_then(|_| self.store.apply_page(&fence, &cloud_id, &page, now))))
+                Event::Applied(told(stamped.and_then(|_| self.store.apply_page(&fence, &cloud_id, &since, &page, now))))
+            }
+            Effect::ClearReread { fence, project, mark } => {
+                Event::RereadCleared(told(self.store.clear_reread(&fence, &project, mark)))
             }
             Effect::StandIns { fence, project } => Event::StoodIn(told(self.store.stand_ins(&fence, &project, now))),
             Effect::RememberCloud(id) => {

@@ -43,7 +43,7 @@ async fn conv_5_deletes_and_relations_travel_on_both_rails() {
     let ids: Vec<String> =
         ["soft", "hard", "kept", "other"].map(|title| by_chunks.save("alpha", "s", title, title, None)).into();
     by_chunks.prompt("alpha", "s", "gone");
-    by_chunks.relate("alpha", &ids[2], &ids[3]);
+    by_chunks.relate(&ids[2], &ids[3]);
     let sent = by_chunks.push_chunk(&server.remote, "alpha").await.expect("taken").expect("something");
     assert_eq!(sent.0, sent.1, "the id it counted itself");
     by_mutations.cycle(&server.remote).await.expect("no halt");
@@ -86,12 +86,14 @@ async fn iso_3_what_an_import_would_stall_at_or_lose_is_told_otherwise() {
     server.push(vec![session("alpha", "s", "/src"), memory("alpha", "s", "again", "one", 1)]).await;
     server.push(vec![delete("alpha", "s", "again", 2, false)]).await;
     server.push(vec![memory("alpha", "s", "again", "two", 3)]).await;
-    let relation = json!({
-        "sync_id": "rel", "source_id": "again", "target_id": "of another project", "relation": "related",
-        "judgment_status": "judged", "marked_by_actor": "a", "marked_by_kind": "agent",
-        "created_at": minute(4).to_string(), "updated_at": minute(4).to_string(),
-    });
-    server.push(vec![entry("alpha", "relation", "rel", "upsert", relation)]).await;
+    for (id, end) in [("rel", "of another project"), ("rel-late", "late")] {
+        let relation = json!({
+            "sync_id": id, "source_id": "again", "target_id": end, "relation": "related",
+            "judgment_status": "judged", "marked_by_actor": "a", "marked_by_kind": "agent",
+            "created_at": minute(4).to_string(), "updated_at": minute(4).to_string(),
+        });
+        server.push(vec![entry("alpha", "relation", id, "upsert", relation)]).await;
+    }
     // A child whose project knows no directory of its session, and one of a session that is gone.
     server.push(vec![memory("alpha", "nowhere", "child", "child", 5), session("alpha", "t", "/src")]).await;
     server.push(vec![memory("alpha", "t", "hard", "hard", 6)]).await;
@@ -103,6 +105,10 @@ async fn iso_3_what_an_import_would_stall_at_or_lose_is_told_otherwise() {
     titles.sort_unstable();
     assert_eq!(titles, ["child", "two"]);
     assert_eq!(count(&client, "SELECT count(*) FROM memory_relations"), 0);
+    // Once its memory is there, it is told.
+    server.push(vec![memory("alpha", "s", "late", "late", 9)]).await;
+    assert_eq!(client.import_chunks(&server.remote, "alpha").await, Ok(1));
+    assert_eq!(count(&client, "SELECT count(*) FROM memory_relations"), 1);
     // Opening its store queues what it imported (D1): it is nothing new to the server.
     let rows = server.rows(&["alpha"]).await.len();
     let mut client = client.reopened();

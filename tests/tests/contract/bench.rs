@@ -145,11 +145,13 @@ pub(crate) async fn read_all<J: Journal>(journal: &J, projects: &[&str]) -> Vec<
 /// Reads everything of a grant, page by page, as a Go client does.
 pub(crate) async fn read_grant<J: Journal>(journal: &J, grant: Grant) -> Vec<PulledMutation> {
     let mut rows: Vec<PulledMutation> = Vec::new();
+    let mut since_seq = 0;
     loop {
-        let since_seq = rows.last().map_or(0, |row| row.seq);
         let ask = GrantAsk { grant: grant.clone(), since_seq, rows_max: 3, bytes_max: 4 << 20 };
         let page = journal.grant_page(ask).await.expect("the store answers");
         assert!(page.rows.len() <= 3);
+        assert!(!page.has_more || page.read_to > since_seq, "more without progress");
+        since_seq = page.read_to;
         rows.extend(page.rows);
         if !page.has_more {
             return rows;

@@ -12,7 +12,9 @@ mod merging;
 mod pages;
 mod peer_rows;
 mod rail;
+mod relations;
 mod repetition;
+mod round_trips;
 mod waiting;
 
 /// Names every case once for a bench.
@@ -73,6 +75,8 @@ macro_rules! every_case {
                 rail::a_chunk_is_listed_where_it_tells_the_truth,
                 rail::a_slice_goes_on_where_the_list_ends,
                 rail::a_chunk_that_is_refused_leaves_nothing,
+                relations::a_relation_is_shown_again_when_a_missing_end_arrives,
+                relations::an_end_in_the_same_request_or_of_another_project_counts,
                 waiting::who_listens_before_it_looks_is_woken,
                 waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
             ]
@@ -96,5 +100,8 @@ contract!(
         rail::a_peers_chunks_are_served_under_their_ids,
         rail::conv_5_what_a_peer_was_told_in_chunks_alone_is_taken_over,
         peer_rows::the_peer_may_go_on_where_this_server_ended,
+        peer_rows::a_child_before_its_session_is_left_out_of_the_grant_form_and_appended_again,
+        round_trips::a_push_is_four_round_trips_and_pushes_that_wait_share_them,
+        peer_rows::a_relation_that_a_peer_wrote_before_its_end_is_appended_again,
     ]
 );

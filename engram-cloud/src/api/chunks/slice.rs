@@ -45,10 +45,9 @@ pub(super) async fn tell_all<J: Journal>(journal: &J, project: &ProjectName) -> 
 async fn next<J: Journal>(journal: &J, project: &ProjectName, rail: RailState) -> Result<Slice, JournalError> {
     let grant = Grant::Only(BTreeSet::from([project.clone()]));
     let ask = GrantAsk { grant, since_seq: rail.told_to, rows_max: ROWS_MAX, bytes_max: BYTES_MAX };
-    let GrantRows { rows, has_more } = journal.grant_page(ask).await?;
-    let last = rows.last().map_or(rail.told_to, |row| row.seq);
+    let GrantRows { rows, has_more, read_to } = journal.grant_page(ask).await?;
     // Behind the last of these there may be rows of newer programs, which no Go client sees.
-    let upto = if has_more { last } else { last.max(rail.head) };
+    let upto = if has_more { read_to } else { read_to.max(rail.head) };
     let ends = rows.iter().flat_map(ends_of).collect();
     let standing = journal.standing(project, ends, upto).await?;
     let rows = page::read(rows);

@@ -13,6 +13,7 @@ mod rows;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod writer;
 
 use super::{Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed};

@@ -150,7 +150,7 @@ pub(super) fn grant_page(connection: &Connection, ask: &GrantAsk) -> rusqlite::R
         }
     };
     seqs.sort_unstable();
-    let mut page = GrantRows { has_more: seqs.len() > ask.rows_max, rows: Vec::new() };
+    let mut page = GrantRows { has_more: seqs.len() > ask.rows_max, rows: Vec::new(), read_to: ask.since_seq };
     seqs.truncate(ask.rows_max);
     let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE seq = ?1"))?;
     let mut bytes = 0;
@@ -161,6 +161,7 @@ pub(super) fn grant_page(connection: &Connection, ask: &GrantAsk) -> rusqlite::R
             break;
         }
         bytes += size;
+        page.read_to = row.seq;
         page.rows.push(row);
     }
     Ok(page)

@@ -4,6 +4,7 @@
 //! need no common snapshot. What fits is decided by sizes alone; only then are payloads read.
 
 use super::load::storable;
+use super::opened;
 use crate::auth::Grant;
 use crate::clock::rfc3339_us;
 use crate::journal::room::Room;
@@ -14,7 +15,7 @@ use engram_proto::mutation::payload_text;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const HEADS: &str = "
     SELECT asked.place, (SELECT seq FROM cloud_mutations m WHERE m.project = asked.project ORDER BY seq DESC LIMIT 1)
@@ -39,7 +40,8 @@ const REMAINING: &str = "
     ORDER BY asked.place";
 
 const ROWS: &str = "
-    SELECT seq, project, entity, entity_key, op, payload::text, (extract(epoch FROM occurred_at) * 1000000)::bigint
+    SELECT seq, project, entity, entity_key, op, payload::text, (extract(epoch FROM occurred_at) * 1000000)::bigint,
+           version_hash IS NULL
     FROM cloud_mutations WHERE seq = ANY ($1) ORDER BY seq";
 
 const GRANT_EVERY: &str = "
@@ -128,7 +130,7 @@ async fn fill(
             break;
         }
     }
-    rows(pool, &seqs).await
+    rows(pool, &seqs).await?.iter().map(read).collect()
 }
 
 async fn heads<'a>(pool: &PgPool, projects: Vec<&'a ProjectName>) -> Result<Vec<(&'a ProjectName, i64)>, sqlx::Error> {
@@ -181,15 +183,14 @@ async fn remaining(pool: &PgPool, open: &[&Track<'_>]) -> Result<BTreeMap<Projec
     open.iter().zip(&found).map(|(track, row)| Ok((track.project.clone(), count(row)?))).collect()
 }
 
-async fn rows(pool: &PgPool, seqs: &[i64]) -> Result<Vec<PulledMutation>, sqlx::Error> {
+async fn rows(pool: &PgPool, seqs: &[i64]) -> Result<Vec<PgRow>, sqlx::Error> {
     if seqs.is_empty() {
         return Ok(Vec::new());
     }
-    let found = sqlx::query(ROWS).bind(seqs).fetch_all(pool).await?;
-    found.iter().map(read).collect()
+    sqlx::query(ROWS).bind(seqs).fetch_all(pool).await
 }
 
-/// Reads a row of seven columns in the order of a mutation's fields.
+/// Reads a row whose first seven columns stand in the order of a mutation's fields.
 pub(super) fn read(row: &PgRow) -> Result<PulledMutation, sqlx::Error> {
     let text: &str = row.try_get(5)?;
     // A stringified payload is served as the object it holds.
@@ -205,7 +206,7 @@ pub(super) fn read(row: &PgRow) -> Result<PulledMutation, sqlx::Error> {
     })
 }
 
-/// Reads a page of a whole grant in one order. Unknown entities are left out: a Go client halts at one for ever.
+/// Reads a page of a whole grant in one order, without what the form leaves out. Unknown entities are left out: a Go client halts at one for ever.
 pub(super) async fn grant_page(pool: &PgPool, ask: &GrantAsk) -> Result<GrantRows, sqlx::Error> {
     let limit = i64::try_from(ask.rows_max.saturating_add(1)).unwrap_or(i64::MAX);
     let found = match &ask.grant {
@@ -226,5 +227,15 @@ pub(super) async fn grant_page(pool: &PgPool, ask: &GrantAsk) -> Result<GrantRow
         }
         seqs.push(row.try_get(0)?);
     }
-    Ok(GrantRows { rows: rows(pool, &seqs).await?, has_more })
+    let found = rows(pool, &seqs).await?;
+    let (mut all, mut of_peer) = (Vec::new(), BTreeSet::new());
+    for row in &found {
+        let pulled = read(row)?;
+        if row.try_get(7)? {
+            of_peer.insert(pulled.seq);
+        }
+        all.push(pulled);
+    }
+    let read_to = all.last().map_or(ask.since_seq, |row| row.seq);
+    Ok(GrantRows { rows: opened::leave_out(pool, all, &of_peer).await?, read_to, has_more })
 }

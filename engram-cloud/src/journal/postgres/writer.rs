@@ -5,12 +5,11 @@
 //! and lock, load, write, commit are four round trips.
 
 use super::notices::Notice;
-use super::{chunks, connect, held, load, take_over, write};
+use super::{chunks, connect, load, take_over, write};
 use crate::clock::Clock;
-use crate::journal::admit::{Admission, Changes, Facts, Name};
+use crate::journal::admit::{Admission, Changes, Facts};
 use crate::journal::rail::{ChunkPush, ChunkPushed, Slice};
 use crate::journal::{Batch, JournalError, Listeners, Pushed};
-use engram_proto::mutation::Entity;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
@@ -168,10 +167,9 @@ pub(super) async fn load_known(
     facts: &mut Facts,
     batches: &[Batch],
 ) -> Result<load::PeerRows, sqlx::Error> {
-    let peers = load_with_sessions(connection, facts).await?;
+    let peers = take_over::facts(connection, facts).await?;
     facts.ask_live_prompts(batches);
     load::live_prompts(connection, facts).await?;
-    held::load(connection, facts).await?;
     Ok(peers)
 }
 
@@ -182,30 +180,6 @@ pub(super) fn admission(facts: Facts, peers: &load::PeerRows, now_us: i64) -> Ad
         admission.take_over(name, rows);
     }
     admission
-}
-
-/// Loads facts and, where rows of the peer are about to be taken over, what follows from those.
-pub(super) async fn load_with_sessions(
-    connection: &mut PgConnection,
-    facts: &mut Facts,
-) -> Result<load::PeerRows, sqlx::Error> {
-    let mut peers = load::facts(connection, facts).await?;
-    let mut more = Facts::default();
-    for session in peers.iter().flat_map(|(name, rows)| take_over::sessions_of(name, rows)) {
-        if !facts.heads.contains_key(&session) {
-            more.heads.insert(session, None);
-        }
-    }
-    if !more.heads.is_empty() {
-        peers.extend(load::facts(connection, &mut more).await?);
-        facts.heads.append(&mut more.heads);
-    }
-    for Name { project, entity, key } in peers.keys() {
-        if entity == Entity::Session.as_str() {
-            facts.live_prompts.entry((project.clone(), key.clone())).or_default();
-        }
-    }
-    Ok(peers)
 }
 
 /// What a transaction is for.

@@ -7,6 +7,7 @@ mod chunks;
 mod page;
 mod pull;
 mod push;
+mod record;
 mod witness;
 
 use crate::store::{Store, StoreError, StoreHandle};
