@@ -26,7 +26,7 @@ impl Go {
         for row in &mut rows {
             row.occurred_at = at(i64::try_from(row.seq).unwrap()).rfc3339();
         }
-        self.lab.store.served(&rows).unwrap();
+        self.lab.store.served(CLOUD, &rows).unwrap();
         self.lab.apply(rows);
     }
 
@@ -50,7 +50,7 @@ impl Go {
             ends_session: false,
         });
         let alpha = self.lab.alpha.clone();
-        self.lab.store.accepted(&alpha, &numbered.collect::<Vec<_>>()).unwrap();
+        self.lab.store.accepted(CLOUD, &alpha, &numbered.collect::<Vec<_>>()).unwrap();
         for (row, seq) in rows.iter().zip(seq..) {
             self.lab.ack(row.seq, seq);
         }

@@ -28,6 +28,20 @@ fn ack_1_ack_2_cur_1_conv_1_hold_under_any_schedule() {
     }
 }
 
+/// CUR-3, CONV-1: a cloud that was restored from a backup is told again what its devices have, under any schedule.
+#[test]
+fn cur_3_a_restored_cloud_is_told_again_under_any_schedule() {
+    for seed in FIXED_SEEDS.take(6) {
+        let mut world = World::new(seed);
+        world.run(150);
+        let backup = world.cloud.clone();
+        world.run(100);
+        world.restore(backup);
+        world.run(150);
+        world.settle();
+    }
+}
+
 /// `ENGRAM_SIM_SEED` runs one seed again; without it, a fresh one per run, which is printed.
 #[test]
 fn one_more_schedule() {

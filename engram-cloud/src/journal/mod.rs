@@ -14,6 +14,7 @@ mod room;
 pub(crate) mod storable;
 
 use engram_proto::http::pull::PulledMutation;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent, foreign_hash};
 pub use listeners::{Listener, Listeners};
@@ -50,8 +51,8 @@ pub trait Journal: Rail + Clone + Send + Sync + 'static {
     /// Merges a batch into the journal, and returns once what it says is durable.
     fn push(&self, batch: Batch) -> impl Future<Output = Result<Pushed, JournalError>> + Send;
 
-    /// Reads a page of several projects, each from its own cursor.
-    fn page(&self, ask: PageAsk) -> impl Future<Output = Result<Page, JournalError>> + Send;
+    /// Reads a page of several projects, each from its own cursor; `None` where the row of the witness is not here.
+    fn page(&self, ask: PageAsk) -> impl Future<Output = Result<Option<Page>, JournalError>> + Send;
 
     /// Reads a page of a whole grant in one order, unknown entities left out, and children of another program's dense
     /// rows that nothing can be put in before.
@@ -87,6 +88,8 @@ pub enum Pushed {
     Invalid(Vec<(usize, Fault)>),
     /// A project of it is paused; nothing of it was stored.
     Paused(Control),
+    /// The row of its witness is not here; nothing of it was stored (CUR-3).
+    Replaced,
 }
 
 /// What became of one entry: outcomes of the protocol, not errors.
@@ -120,6 +123,8 @@ pub struct PageAsk {
     pub rows_max: usize,
     /// Bytes of payload at most, save for a single row that is larger.
     pub bytes_max: usize,
+    /// What the asker was told and the store must still hold (CUR-3).
+    pub witness: Option<Witness>,
 }
 
 /// A page of several projects.

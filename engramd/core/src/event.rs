@@ -2,7 +2,7 @@
 
 use crate::classify::Failure;
 use crate::rows::{
-    Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement,
+    Applied, Batch, BatchLimits, Belonging, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement,
 };
 use engram_proto::http::health::HealthReply;
 use engram_proto::http::pull::{PullReply, PullRequest};
@@ -41,8 +41,6 @@ pub enum Cloud {
     Configured {
         /// Host and port, for messages.
         host: String,
-        /// The data set this store synced with before, if any.
-        known_cloud_id: Option<String>,
     },
 }
 
@@ -108,6 +106,8 @@ pub enum Event {
     LeaseRenewed(Result<Option<i64>, StoreTrouble>),
     /// The answer to [`Effect::Probe`].
     Probed(Result<HealthReply, Failure>),
+    /// The answer to [`Effect::LoadBelonging`], [`Effect::NoteRestored`] and [`Effect::Remirror`].
+    Belonging(Result<Belonging, StoreTrouble>),
     /// The answer to [`Effect::LoadBatch`].
     BatchLoaded(Result<Batch, StoreTrouble>),
     /// The answer to [`Effect::Send`].
@@ -145,6 +145,29 @@ pub enum Effect {
     ReleaseLease(Fence),
     /// Ask who answers.
     Probe,
+    /// Read which projects belong to this cloud; one that belonged to another stays there (CUR-3).
+    LoadBelonging {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set that answers.
+        cloud_id: String,
+    },
+    /// Write down that this cloud lost rows that it had told of: all that was synced is due to be queued anew.
+    NoteRestored {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set.
+        cloud_id: String,
+    },
+    /// Queue the next slice of a project's current versions anew.
+    Remirror {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set it is to be mirrored to.
+        cloud_id: String,
+        /// Whose; of a restored cloud whichever is due.
+        project: Option<ProjectName>,
+    },
     /// Read pending rows.
     LoadBatch {
         /// Proof of the lease.
@@ -224,8 +247,6 @@ pub enum Effect {
         /// Whether a random time has passed, and a pull shown that it is still so.
         confirmed: bool,
     },
-    /// Keep the identity of the cloud this store syncs with (CUR-3); no answer.
-    RememberCloud(String),
     /// Tell a follower how its sync goes on; no answer.
     SyncProgress(TicketId, SyncProgress),
     /// Tell a follower how its sync ended; no answer.

@@ -18,6 +18,7 @@ mod push_lane;
 pub mod push_plan;
 pub mod push_settle;
 mod read_repair;
+mod replaced;
 pub mod rows;
 mod server;
 mod ticket;

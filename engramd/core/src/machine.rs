@@ -17,6 +17,7 @@ use crate::lease::Lease;
 use crate::project::Project;
 use crate::pull_lane::PullLane;
 use crate::push_lane::PushLane;
+use crate::replaced::Replaced;
 use crate::rows::{Counts, Fence};
 use crate::server::Server;
 use crate::ticket::Ticket;
@@ -58,6 +59,7 @@ pub struct Machine {
     pub(crate) counts: Counts,
     pub(crate) lease: Lease,
     pub(crate) server: Server,
+    pub(crate) replaced: Replaced,
     pub(crate) push: PushLane,
     pub(crate) pull: PullLane,
     pub(crate) tickets: Vec<Ticket>,
@@ -88,6 +90,7 @@ impl Machine {
             counts: Counts::new(),
             lease: Lease::default(),
             server: Server::default(),
+            replaced: Replaced::default(),
             push: PushLane::default(),
             pull: PullLane::default(),
             tickets: Vec::new(),
@@ -144,6 +147,7 @@ impl Machine {
             Event::LeaseAnswered(answer) => self.lease_answered(answer),
             Event::LeaseRenewed(answer) => self.lease_renewed(answer),
             Event::Probed(answer) => self.probed(answer),
+            Event::Belonging(answer) => self.belonging(answer),
             Event::BatchLoaded(answer) => self.batch_loaded(answer),
             Event::Sent(answer) => self.sent(answer),
             Event::Settled(answer) => self.settled(answer),
@@ -174,7 +178,7 @@ impl Machine {
             return self.cancel_pull();
         }
         let Some(fence) = self.advance_lease() else { return self.cancel_pull() };
-        if self.advance_server() {
+        if self.advance_server() && self.advance_replaced(&fence) {
             self.advance_push(&fence);
             self.advance_pull(&fence);
         }
@@ -182,7 +186,7 @@ impl Machine {
 
     fn advance_stop(&mut self) {
         self.cancel_pull();
-        if self.stopped || !self.push.is_idle() || !self.pull.is_idle() {
+        if self.stopped || !self.push.is_idle() || !self.pull.is_idle() || !self.replaced.is_idle() {
             return;
         }
         self.stopped = true;
@@ -195,10 +199,8 @@ impl Machine {
     fn cloud_changed(&mut self, cloud: Cloud) {
         if cloud != self.cloud || self.cloud_since == Now::default() {
             self.server = Server::default();
-            for project in self.projects.values_mut() {
-                project.cursor = None;
-                project.drained_generation = 0;
-            }
+            self.replaced = Replaced::default();
+            self.forget_places();
             self.cloud = cloud;
             self.cloud_since = self.now;
         }
@@ -222,6 +224,7 @@ impl Machine {
             (name, project)
         });
         self.projects = enrolled.collect();
+        self.replaced.look_again();
         self.look_at_others();
     }
 
@@ -274,6 +277,7 @@ impl Machine {
         self.push.abort();
         self.pull.abort();
         self.server.abort();
+        self.replaced.abort();
         self.lease.abort();
         let wait_ms = self.backoff_ms(self.panicked.failures);
         self.panicked.fail(ReasonCode::InternalError, message, wait_ms, self.now);
@@ -310,6 +314,7 @@ impl Machine {
             Failure::Transport { code, message, wait_ms, .. } => {
                 self.lane_failed(code, message, wait_ms, out);
             }
+            Failure::Replaced { cloud_id, message } => self.cloud_replaced(cloud_id.as_deref(), message),
             Failure::Rows(fault) => self.lane_failed(ReasonCode::TransportFailed, fault.evidence, None, out),
         }
     }

@@ -13,6 +13,10 @@ pub(crate) struct Project {
     pub paused: Option<(Option<String>, i64)>,
     /// Whether its history is still being queued.
     pub queueing: bool,
+    /// Why it stands still: it belongs to another cloud.
+    pub elsewhere: Option<Trouble>,
+    /// Whether its current versions are still being queued anew.
+    pub mirroring: bool,
     /// As last counted.
     pub counts: ProjectCounts,
     /// As last read or moved; unknown until it was read for this cloud.
@@ -75,9 +79,14 @@ impl Project {
         self.last_pull_ms = Some(now.wall_ms);
     }
 
+    /// Forgets how far it was read: it is read from where the store says, and nothing that was told before counts.
+    pub(crate) fn forget_place(&mut self) {
+        (self.cursor, self.head, self.behind, self.drained_generation) = (None, 0, 0, 0);
+    }
+
     /// Tells whether it may be asked for rows now.
     pub(crate) fn can_pull(&self, now: Now) -> bool {
-        self.paused.is_none() && self.access.is_due(now)
+        self.paused.is_none() && self.elsewhere.is_none() && !self.mirroring && self.access.is_due(now)
     }
 
     /// Tells whether it has rows to send and may send them now.
@@ -93,7 +102,7 @@ impl Project {
 
     /// Returns the one trouble that stands in its way, if there is one.
     pub(crate) fn trouble(&self) -> Option<&Trouble> {
-        self.access.trouble.as_ref().or(self.push.trouble.as_ref())
+        self.elsewhere.as_ref().or(self.access.trouble.as_ref()).or(self.push.trouble.as_ref())
     }
 
     /// Returns the reason of its held rows.

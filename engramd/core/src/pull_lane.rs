@@ -73,6 +73,19 @@ impl PullLane {
         matches!(self.state, State::StandingIn(_))
     }
 
+    /// Tells whether what is under way would move this project's cursor.
+    pub(crate) fn is_about(&self, name: &ProjectName) -> bool {
+        match &self.state {
+            State::Idle => false,
+            State::LoadingCursors => true,
+            State::Fetching { request, .. } => request.cursors.contains_key(name),
+            State::Applying { end, .. } => end.asked.contains(name),
+            State::ClearingReread(project, _) | State::Looking { project, .. } | State::StandingIn(project) => {
+                project == name
+            }
+        }
+    }
+
     pub(crate) fn abort(&mut self) {
         self.state = State::Idle;
     }
@@ -142,7 +155,7 @@ impl Machine {
         } else {
             return;
         };
-        let request = PullRequest { cursors, limit: self.server.limits().pull_entries, wait_seconds };
+        let request = PullRequest { cursors, limit: self.server.limits().pull_entries, wait_seconds, witness: None };
         self.out.push(Effect::Pull(request.clone()));
         self.pull.state = State::Fetching { request, generation: self.generation, cancelling: false };
     }
@@ -221,13 +234,6 @@ impl Machine {
         self.pull.retry.succeed();
         self.pull.pages += 1;
         self.pull.last_pull_ms = Some(self.now.wall_ms);
-        let info = self.server.info.as_ref().map(|info| info.cloud_id.clone());
-        if let (crate::event::Cloud::Configured { known_cloud_id, .. }, Some(cloud_id)) = (&mut self.cloud, info)
-            && known_cloud_id.is_none()
-        {
-            *known_cloud_id = Some(cloud_id.clone());
-            self.out.push(Effect::RememberCloud(cloud_id));
-        }
     }
 
     fn take_denials(&mut self, request: &PullRequest, page: &PullReply) -> PageEnd {

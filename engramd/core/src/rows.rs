@@ -4,7 +4,7 @@ use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Op;
 use engram_proto::reason::ReasonCode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Proves that its holder was granted the lease; every write of sync state presents it (OWN-2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,28 @@ pub struct ProjectCounts {
 
 /// [`ProjectCounts`] by project name.
 pub type Counts = BTreeMap<ProjectName, ProjectCounts>;
+
+/// How the projects of this store stand to a cloud (CUR-3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Belonging {
+    /// The cloud.
+    pub cloud_id: String,
+    /// Projects that belong to another one.
+    pub elsewhere: BTreeMap<ProjectName, Elsewhere>,
+    /// Projects of which not all is queued anew yet.
+    pub due: BTreeSet<ProjectName>,
+    /// Whether the cloud lost rows: nothing may be said to it until all is queued anew.
+    pub restored: bool,
+}
+
+/// The cloud that a project belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Its identity.
+    pub cloud_id: String,
+    /// Since when another one answers, Unix milliseconds.
+    pub since_ms: i64,
+}
 
 /// How asking for the lease ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -71,7 +71,7 @@ impl Loop {
         let mut this = Self { machine: Machine::new(settings), open: Vec::new(), mono_ms: 0 };
         this.tell(Event::ProjectsChanged(Projects { enrolled: vec![alpha()], ..Projects::default() }));
         this.tell(Event::Counted(counted));
-        this.tell(Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned(), known_cloud_id: None }));
+        this.tell(Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned() }));
         this.take("AcquireLease", |effect| matches!(effect, Effect::AcquireLease));
         let fence = Fence { number: 1, owner: "engramd".to_owned() };
         this.tell(Event::LeaseAnswered(Ok(LeaseOutcome::Granted { fence, until_ms: i64::MAX })));

@@ -14,9 +14,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where the store keeps the identity of the cloud it syncs with (CUR-3).
-pub(crate) const CLOUD_ID_KEY: &str = "cloud_id";
-
 /// The order in which counts were made; drawn on the store's thread, so it is the order of the writes.
 static COUNTED: AtomicU64 = AtomicU64::new(1);
 
@@ -31,6 +28,9 @@ pub fn count(store: &mut Store) -> Result<Counted, StoreError> {
 
 /// How many journal rows of other processes one transaction takes up (OWN-3).
 pub const TAKE_UP_ROWS: u32 = 200;
+
+/// How many versions one transaction queues anew (OWN-3).
+pub const REMIRROR_ROWS: u32 = 200;
 
 impl Driver {
     pub(super) fn perform(&mut self, effect: Effect) {
@@ -49,7 +49,17 @@ impl Driver {
                 });
             }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
-            Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
+            Effect::LoadBelonging { fence, cloud_id } => {
+                self.on_store(Event::Belonging, move |store| store.belonging(&fence, &cloud_id, clock::row_time()));
+            }
+            Effect::NoteRestored { fence, cloud_id } => {
+                self.on_store(Event::Belonging, move |store| store.cloud_restored(&fence, &cloud_id));
+            }
+            Effect::Remirror { fence, cloud_id, project } => {
+                self.on_store_counted(Event::Belonging, move |store| {
+                    store.remirror_slice(&fence, &cloud_id, project.as_ref(), clock::row_time(), REMIRROR_ROWS)
+                });
+            }
             Effect::LoadBatch { fence, project, limits, restamp } => {
                 self.on_store_counted(Event::BatchLoaded, move |store| {
                     restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
@@ -175,12 +185,11 @@ impl Driver {
             let loaded = store.call(move |store| {
                 // On the store's thread because it may wait for a disk.
                 let cloud = cloud::load(&data_dir, &environment);
-                let known_cloud_id = store.meta(CLOUD_ID_KEY).ok().flatten();
                 let projects = read_projects(store).inspect_err(|error| {
                     tracing::error!(%error, "the enrolled projects cannot be read");
                 });
                 let counted = count(store).ok();
-                Reloaded { cloud, known_cloud_id, projects: projects.ok(), counted }
+                Reloaded { cloud, projects: projects.ok(), counted }
             });
             loaded.await.map_or(Outcome::Nothing, |loaded| Outcome::Loaded(Box::new(loaded)))
         });

@@ -11,8 +11,7 @@ pub mod network;
 mod publish;
 pub mod watch;
 
-pub(crate) use effects::CLOUD_ID_KEY;
-pub use effects::{TAKE_UP_ROWS, backfill, count};
+pub use effects::{REMIRROR_ROWS, TAKE_UP_ROWS, backfill, count};
 pub use handle::DriverHandle;
 
 use crate::clock;
@@ -96,7 +95,6 @@ enum Outcome {
 /// Everything that configuration and store say about what is to be done.
 struct Reloaded {
     cloud: Loaded,
-    known_cloud_id: Option<String>,
     projects: Option<Projects>,
     counted: Option<Counted>,
 }
@@ -220,7 +218,7 @@ impl Driver {
     }
 
     fn loaded(&mut self, loaded: Reloaded) {
-        let cloud = self.configure(loaded.cloud, loaded.known_cloud_id);
+        let cloud = self.configure(loaded.cloud);
         if let Some(projects) = loaded.projects {
             self.feed(Event::ProjectsChanged(projects));
         }
@@ -236,7 +234,7 @@ impl Driver {
         }
     }
 
-    fn configure(&mut self, loaded: Loaded, known_cloud_id: Option<String>) -> engramd_core::Cloud {
+    fn configure(&mut self, loaded: Loaded) -> engramd_core::Cloud {
         let who = &mut self.parts.who;
         (who.server_url, who.token_origin) = (None, None);
         let before = self.remote.take();
@@ -252,7 +250,7 @@ impl Driver {
                 match known.unwrap_or_else(|| Remote::new(config.clone(), self.parts.store.clone())) {
                     Ok(remote) => {
                         self.remote = Some((config, remote));
-                        engramd_core::Cloud::Configured { host, known_cloud_id }
+                        engramd_core::Cloud::Configured { host }
                     }
                     Err(failure) => engramd_core::Cloud::Invalid {
                         code: engram_proto::reason::ReasonCode::TlsFailed,

@@ -49,6 +49,7 @@ pub(super) fn note(
 /// held, or the current one that it overwrites, if it had not seen it (peers.md, "Our devices on a Go server").
 pub(super) fn judge(
     conn: &Connection,
+    cloud_id: &str,
     (project, key): (&ProjectName, &str),
     row: &PulledMutation,
     remote: &Version,
@@ -59,7 +60,7 @@ pub(super) fn judge(
     if remote == current || rival::was_held(remote, &own) {
         return Ok(());
     }
-    let served = served::before(conn, (project, key), remote.entity(), row.seq)?;
+    let served = served::before(conn, cloud_id, (project, key), remote.entity(), row.seq)?;
     let held: Vec<_> = served.iter().map(|served| served.version.clone()).collect();
     if current.leads(remote) && !rival::was_held(remote, &held) {
         keep(conn, (project, key), remote, (&row.op, &row.payload.to_string()), now)?;

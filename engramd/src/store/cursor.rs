@@ -40,6 +40,13 @@ pub(super) fn take_back(conn: &Connection, seq: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Forgets where a project, or every one, was pulled to from a cloud: it is read from the start.
+pub(super) fn forget(conn: &Connection, cloud_id: &str, project: Option<&ProjectName>) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM engramd_cursor WHERE cloud_id = ?1 AND project = coalesce(?2, project)")?
+        .execute(params![cloud_id, project.map(ProjectName::as_str)])?;
+    Ok(())
+}
+
 impl Store {
     /// Returns where each of these projects was pulled to from this cloud; 0 at the beginning.
     ///

@@ -45,15 +45,19 @@ pub(super) fn names(conn: &Connection) -> Result<BTreeSet<ProjectName>, StoreErr
     Ok(projects)
 }
 
+pub(super) fn enrolled(conn: &Connection) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project FROM sync_enrolled_projects ORDER BY project")?;
+    let names = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+}
+
 impl Store {
     /// Lists the enrolled projects.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn enrolled(&self) -> Result<Vec<ProjectName>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT project FROM sync_enrolled_projects ORDER BY project")?;
-        let names = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-        Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+        self.read(enrolled)
     }
 
     /// Lists every project that is enrolled or has sessions, memories or pending rows.

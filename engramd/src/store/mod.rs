@@ -6,6 +6,7 @@
 mod apply;
 mod backfill;
 mod backup;
+mod belonging;
 mod conflict;
 mod conflict_list;
 mod counts;
@@ -26,6 +27,7 @@ pub mod moved;
 mod naming;
 mod open;
 mod pending;
+mod remirror;
 mod reread;
 mod restamp;
 mod rows;
@@ -36,6 +38,7 @@ mod settle;
 mod state;
 mod thread;
 pub mod versions;
+mod witness;
 
 pub use apply::AppliedSlice;
 pub use conflict_list::{Lost, conflict, conflicts};

@@ -3,6 +3,7 @@
 use engram_proto::canonical::{Object, canonical_object};
 use engram_proto::http::pull::{PullReply, PullRequest, PulledMutation};
 use engram_proto::http::push::{PushEntry, PushReply, Receipt, ReceiptStatus};
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Standing, Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_object};
@@ -31,6 +32,8 @@ pub struct ModelCloud {
     pub journal: Vec<Row>,
     heads: BTreeMap<EntityId, (u64, Version)>,
     ids: BTreeMap<String, u64>,
+    /// The highest number ever handed out, in whatever past.
+    ever: u64,
 }
 
 impl ModelCloud {
@@ -47,7 +50,7 @@ impl ModelCloud {
             mutation_id: mutation_id.clone(),
             status,
             seq,
-            occurred_at: seq.map(|seq| format!("{seq}")),
+            occurred_at: seq.map(|seq| seq.to_string()),
             reason_code: None,
             field: None,
             message: None,
@@ -72,7 +75,9 @@ impl ModelCloud {
     }
 
     fn append(&mut self, id: EntityId, version: Version) -> u64 {
-        let seq = self.journal.last().map_or(8, |row| row.seq + 8);
+        // As with a clock: never a number again, after a restoration neither.
+        self.ever += 8;
+        let seq = self.ever;
         if let Some((op, payload)) = version.write(&id.0, &id.2) {
             self.heads.insert(id.clone(), (seq, version.clone()));
             self.journal.push(Row { seq, id, version, payload, op });
@@ -98,6 +103,20 @@ impl ModelCloud {
         }
         page.mutations.sort_by_key(|row| row.seq);
         page
+    }
+
+    /// Takes the place of another past of itself.
+    pub fn restore(&mut self, backup: Self) {
+        *self = Self { ever: self.ever, ..backup };
+    }
+
+    /// Tells whether it holds the row that a device was told.
+    #[must_use]
+    pub fn holds(&self, witness: Option<&Witness>) -> bool {
+        witness.is_none_or(|witness| {
+            let row = self.journal.iter().find(|row| row.seq == witness.seq);
+            row.is_some_and(|row| row.seq.to_string() == witness.occurred_at)
+        })
     }
 
     /// Tells whether a pull from these cursors would bring a row.
@@ -131,7 +150,7 @@ fn served(row: &Row) -> PulledMutation {
         entity_key: row.id.2.clone(),
         op: row.op.to_string(),
         payload: row.payload.clone().into(),
-        occurred_at: String::new(),
+        occurred_at: row.seq.to_string(),
     }
 }
 

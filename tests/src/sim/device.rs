@@ -1,5 +1,6 @@
 //! One device: a real store in memory, a real machine, and what of its effects is still under way.
 
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd::driver::machine_settings;
@@ -76,6 +77,15 @@ impl Device {
         row_time(now_ms, self.skew_ms)
     }
 
+    /// Returns what the cloud must still hold.
+    ///
+    /// # Panics
+    /// Where the store fails.
+    #[must_use]
+    pub fn witness(&self) -> Option<Witness> {
+        self.store.witness(CLOUD_ID).expect("meta")
+    }
+
     /// Kills the process: only the store is left.
     pub fn crash(&mut self) {
         self.life += 1;
@@ -90,11 +100,10 @@ impl Device {
     /// Where the store fails, which a store in memory does not.
     pub fn boot_events(&mut self) -> Vec<Event> {
         let enrolled = self.store.enrolled().expect("enrolled");
-        let known_cloud_id = self.store.meta("cloud_id").expect("meta");
         vec![
             Event::ProjectsChanged(Projects { enrolled, ..Projects::default() }),
             Event::Counted(self.store.counts().expect("counts")),
-            Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned(), known_cloud_id }),
+            Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned() }),
         ]
     }
 
@@ -109,6 +118,15 @@ impl Device {
         let answer = match effect {
             Effect::AcquireLease => Event::LeaseAnswered(told(self.store.acquire_lease(&owner, wall_ms, 120_000))),
             Effect::RenewLease(fence) => Event::LeaseRenewed(told(self.store.renew_lease(&fence, wall_ms, 120_000))),
+            Effect::LoadBelonging { fence, cloud_id } => {
+                Event::Belonging(told(self.store.belonging(&fence, &cloud_id, now)))
+            }
+            Effect::NoteRestored { fence, cloud_id } => {
+                Event::Belonging(told(self.store.cloud_restored(&fence, &cloud_id)))
+            }
+            Effect::Remirror { fence, cloud_id, project } => {
+                Event::Belonging(told(self.store.remirror_slice(&fence, &cloud_id, project.as_ref(), now, 3)))
+            }
             Effect::LoadBatch { fence, project, limits, restamp } => {
                 let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
                 Event::BatchLoaded(told(stamped.and_then(|_| self.store.pending_batch(&fence, &project, limits, now))))
@@ -127,10 +145,6 @@ impl Device {
                 Event::RereadCleared(told(self.store.clear_reread(&fence, &project, mark)))
             }
             Effect::StandIns { fence, project } => Event::StoodIn(told(self.store.stand_ins(&fence, &project, now))),
-            Effect::RememberCloud(id) => {
-                self.store.set_meta("cloud_id", Some(&id)).expect("meta");
-                return Vec::new();
-            }
             Effect::ReleaseLease(fence) => {
                 self.store.release_lease(&fence).expect("released");
                 return Vec::new();

@@ -24,6 +24,8 @@ pub struct World {
     rng: StdRng,
     now_ms: u64,
     faults: bool,
+    /// Whether the cloud lost rows since the faults began: what was acknowledged is told again until they stop.
+    restored: bool,
     /// The model of the server.
     pub cloud: ModelCloud,
     /// All devices.
@@ -48,8 +50,16 @@ impl World {
             Device::new(name, skew_ms, &projects, 0)
         });
         let devices = devices.collect();
-        let mut world =
-            Self { rng, now_ms: 0, faults: true, cloud: ModelCloud::default(), devices, projects, tape: Vec::new() };
+        let mut world = Self {
+            rng,
+            now_ms: 0,
+            faults: true,
+            restored: false,
+            cloud: ModelCloud::default(),
+            devices,
+            projects,
+            tape: Vec::new(),
+        };
         for at in 0..world.devices.len() {
             world.boot(at);
         }
@@ -73,6 +83,13 @@ impl World {
         }
     }
 
+    /// Puts an earlier past of the cloud in its place.
+    pub fn restore(&mut self, backup: ModelCloud) {
+        self.tape.push(format!("{} restore", self.now_ms));
+        self.cloud.restore(backup);
+        self.restored = true;
+    }
+
     /// Lets the faults stop; all must agree within the budget.
     ///
     /// # Panics
@@ -86,6 +103,7 @@ impl World {
             }
             if all && self.devices.iter().all(|device| device.listening.is_some()) {
                 laws::conv_1(&self.devices, &self.projects);
+                self.devices.iter().for_each(|device| laws::ack_1(device, &self.cloud));
                 self.nothing_is_from_the_future();
                 return;
             }
@@ -122,7 +140,9 @@ impl World {
 
     fn check(&self) {
         for device in &self.devices {
-            laws::ack_1(device, &self.cloud);
+            if !self.restored {
+                laws::ack_1(device, &self.cloud);
+            }
             laws::ack_2(device, &self.projects);
             laws::cur_1(device, &self.cloud, &self.projects);
         }
@@ -165,10 +185,10 @@ impl World {
         for at in 0..self.devices.len() {
             let Some((until_ms, request)) = &self.devices[at].listening else { continue };
             let (until_ms, news) = (*until_ms, self.cloud.has_news(&request.cursors));
-            if news || until_ms <= self.now_ms {
-                let reply = self.cloud.pull(request);
+            if news || !self.cloud.holds(self.devices[at].witness().as_ref()) || until_ms <= self.now_ms {
+                let reply = self.answer(at, self.cloud.pull(request));
                 self.devices[at].listening = None;
-                self.later(at, Event::Pulled(Ok(reply)), true);
+                self.later(at, Event::Pulled(reply), true);
             }
         }
     }
@@ -212,7 +232,8 @@ impl World {
                         (page.has_more, page.cursors) = (true, request.cursors.clone());
                         page.mutations.clear();
                     }
-                    self.later(at, Event::Pulled(Ok(page)), true);
+                    let page = self.answer(at, page);
+                    self.later(at, Event::Pulled(page), true);
                 }
             },
             Effect::CancelPull => {
@@ -237,6 +258,9 @@ impl World {
         if let Some(failure) = lost_before {
             return self.later(at, Event::Sent(Err(failure)), false);
         }
+        if let Err(replaced) = self.answer(at, ()) {
+            return self.later(at, Event::Sent(Err(replaced)), false);
+        }
         let mut reply = self.cloud.push(project, &entries);
         if self.faults && self.rng.random_bool(0.05) {
             // Sent twice by the network: IDEM-1.
@@ -249,6 +273,14 @@ impl World {
         let lost_after = if self.faults && self.rng.random_bool(0.1) { Some(unreachable()) } else { None };
         let answer: Result<PushReply, Failure> = lost_after.map_or(Ok(reply), Err);
         self.later(at, Event::Sent(answer), false);
+    }
+
+    /// Answers only a device that was told nothing which the cloud does not hold (CUR-3).
+    fn answer<T>(&self, at: usize, reply: T) -> Result<T, Failure> {
+        if self.cloud.holds(self.devices[at].witness().as_ref()) {
+            return Ok(reply);
+        }
+        Err(Failure::Replaced { cloud_id: Some(CLOUD_ID.to_owned()), message: "rows are lost".to_owned() })
     }
 
     /// Draws what the network or the server does instead of answering.

@@ -16,6 +16,7 @@ mod relations;
 mod repetition;
 mod round_trips;
 mod waiting;
+mod witness;
 
 /// Names every case once for a bench.
 macro_rules! contract {
@@ -77,6 +78,7 @@ macro_rules! every_case {
                 rail::a_chunk_that_is_refused_leaves_nothing,
                 relations::a_relation_is_shown_again_when_a_missing_end_arrives,
                 relations::an_end_in_the_same_request_or_of_another_project_counts,
+                witness::cur_3_a_store_without_the_row_of_the_witness_does_nothing,
                 waiting::who_listens_before_it_looks_is_woken,
                 waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
             ]

@@ -33,7 +33,7 @@ fn saying(text: &str, entries: Vec<PushEntry>) -> ChunkPush {
             telling.statements.insert(name, known.version.clone());
         }
     }
-    let batch = Batch { entries, is_atomic: true, principal: "somebody".to_owned() };
+    let batch = Batch { is_atomic: true, ..Batch::new("somebody", entries) };
     ChunkPush { chunk: chunk(text), batch, telling: Some(telling), references: BTreeSet::new() }
 }
 

@@ -93,7 +93,7 @@ impl Fleet {
             7 => drop(client.prompt(PROJECT, &session, &format!("prompt {step}"))),
             8 => {
                 if let (Some(source), Some(target)) = (pick(rng, &known), pick(rng, &known)) {
-                    let _ = client.relate(PROJECT, &source, &target);
+                    let _ = client.relate(&source, &target);
                 }
             }
             _ => {

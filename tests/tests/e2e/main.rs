@@ -14,6 +14,7 @@ mod go_server;
 mod journey;
 mod mixed;
 mod readme;
+mod replaced;
 mod socket;
 mod sync;
 mod writers;

@@ -117,6 +117,11 @@ impl Fleet {
         for (at, shown) in all.iter().enumerate().skip(1) {
             assert_eq!(shown, &all[0], "member {at}");
         }
+        for store in &self.stores()[..2] {
+            let sql = "SELECT count(*) FROM observations WHERE session_id LIKE 'recovered-missing-session/%'";
+            let stand_ins: i64 = store.query_row(sql, [], |row| row.get(0)).expect("a count");
+            assert_eq!(stand_ins, 0, "a stand-in of the GET form stays with Go clients");
+        }
         let dumps = self.devices.iter_mut().map(|device| {
             assert_eq!(device.daemon.terminate(), Some(0));
             let store = Store::open(&device.dir.join("engram.db"), now()).expect("the store");
@@ -145,7 +150,7 @@ fn live_together(database: Option<&Database>) {
     let buried = fleet.go[behind].save("shared", "short", "Short-lived", "goes with its session", None);
     fleet.go[behind].prompt("shared", "short", "goes with its session");
     let [on_a, hard] = ["From a", "Secret"].map(|title| fleet.devices[0].save("shared", title, "written on a"));
-    let on_b = fleet.devices[1].save("shared", "From b", "written on b");
+    let [on_b, given_up] = ["From b", "Given up"].map(|title| fleet.devices[1].save("shared", title, "written on b"));
     fleet.settle("writes");
 
     // Everybody edits what another one wrote, two at once, and judges.
@@ -156,7 +161,7 @@ fn live_together(database: Option<&Database>) {
     fleet.go[behind].edit(&on_b, "From b", "edited with a clock that is behind");
     fleet.go[behind].edit(&by_go, "From Go", "edited at once with b");
     done(&fleet.devices[1], &["update", &by_go, "edited on b"]);
-    fleet.go[ahead].relate("shared", &by_go, &on_a);
+    fleet.go[ahead].relate(&by_go, &on_a);
     done(&fleet.devices[0], &["relate", &on_a, "related", &on_b]);
     fleet.settle("edits");
 
@@ -164,7 +169,7 @@ fn live_together(database: Option<&Database>) {
     for client in &mut fleet.go {
         client.pass_s(5);
     }
-    done(&fleet.devices[1], &["delete", &on_b]);
+    done(&fleet.devices[1], &["delete", &given_up]);
     done(&fleet.devices[0], &["delete", "--hard", &hard]);
     fleet.go[behind].delete(&buried, true);
     assert!(fleet.go[behind].delete_session("short"));
@@ -191,6 +196,14 @@ fn live_together(database: Option<&Database>) {
     fleet.go[behind].pass_s(200);
     fleet.go[behind].edit(&seen, "Seen", "edited by a Go client");
     fleet.settle("an edit after the late grant");
+
+    // A memory in a session that only another project knows: Go clients have it under a stand-in, and send that back.
+    let crossed = fleet.go[ahead].save("late", "go-work", "Crossed", "in a session of another project", None);
+    fleet.settle("a session of another project");
+    fleet.go[behind].pass_s(200);
+    fleet.go[behind].edit(&crossed, "Crossed", "edited under the stand-in");
+    fleet.go = fleet.go.drain(..).map(GoClient::reopened).collect();
+    fleet.settle("an edit under a stand-in");
     fleet.compare(&[&passed]);
 }
 

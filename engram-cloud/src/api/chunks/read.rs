@@ -78,7 +78,7 @@ pub(super) fn read(
     };
     let telling = telling(&said.entries, &said.raw);
     let unknown = references.iter().map(|(_, _, id)| id.clone()).collect();
-    let batch = Batch { entries: said.entries, is_atomic: true, principal: principal.to_owned() };
+    let batch = Batch { is_atomic: true, ..Batch::new(principal, said.entries) };
     Ok(Read { push: ChunkPush { chunk: kept, batch, telling, references: unknown }, references })
 }
 

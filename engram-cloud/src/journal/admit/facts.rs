@@ -3,8 +3,10 @@
 //! [`Facts::asked_by`] names every question that a group of batches will raise; the store writes the answers in. From
 //! then on it is the working set of one transaction: later entries see what earlier ones changed.
 
+use crate::clock::rfc3339_us;
 use crate::journal::{Batch, Content, Control, Entry, Told};
 use engram_proto::canonical::Hash;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op, payload_text};
@@ -71,6 +73,8 @@ pub struct Taken {
 pub struct Facts {
     /// The highest number there is; 0 in an empty journal.
     pub last_seq: i64,
+    /// When the rows of these numbers were taken, in microseconds since the epoch: what senders were told (CUR-3).
+    pub witnesses: BTreeMap<u64, Option<i64>>,
     /// Which of the projects are paused.
     pub paused: BTreeMap<ProjectName, Option<Control>>,
     /// What became of mutation ids.
@@ -99,6 +103,9 @@ impl Facts {
     #[must_use]
     pub fn asked_by(batches: &[Batch]) -> Self {
         let mut facts = Self::default();
+        for witness in batches.iter().filter_map(|batch| batch.witness.as_ref()) {
+            facts.witnesses.insert(witness.seq, None);
+        }
         for entry in batches.iter().flat_map(|batch| &batch.entries) {
             if !facts.paused.contains_key(&entry.project) {
                 facts.paused.insert(entry.project.clone(), None);
@@ -176,6 +183,12 @@ impl Facts {
     /// Tells whether an observation was asked for and is not there, or deleted.
     pub(super) fn lacks(&self, name: &Name) -> bool {
         self.heads.get(name).is_some_and(|head| head.as_ref().is_none_or(|head| head.version.is_delete()))
+    }
+
+    /// Tells whether the row that a sender was told of is here, and no other under its number.
+    pub(super) fn holds(&self, witness: &Witness) -> bool {
+        let taken = self.witnesses.get(&witness.seq).copied().flatten();
+        taken.is_some_and(|at_us| rfc3339_us(at_us) == witness.occurred_at)
     }
 
     /// Returns the current version of an entity.

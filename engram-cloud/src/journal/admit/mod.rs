@@ -54,6 +54,9 @@ impl Admission {
 
     /// Admits a batch. What refuses the whole of it is asked before its first row is appended.
     pub fn batch(&mut self, batch: &Batch) -> Pushed {
+        if batch.witness.as_ref().is_some_and(|witness| !self.facts.holds(witness)) {
+            return Pushed::Replaced;
+        }
         let mut paused = batch.projects().into_iter().filter_map(|project| self.facts.paused.get(project)?.as_ref());
         if let Some(control) = paused.next() {
             return Pushed::Paused(control.clone());

@@ -9,6 +9,9 @@ use rusqlite::Connection;
 /// Answers what is asked, and what these batches need to know beside it.
 pub(super) fn load(connection: &Connection, mut facts: Facts, batches: &[Batch]) -> rusqlite::Result<Facts> {
     facts.last_seq = rows::last_seq(connection)?;
+    for (&seq, taken) in &mut facts.witnesses {
+        *taken = rows::taken_at(connection, seq)?;
+    }
     for (project, control) in &mut facts.paused {
         *control = controls::paused(connection, project)?;
     }

@@ -37,7 +37,7 @@ pub(super) async fn next(connection: &mut PgConnection, now_us: i64) -> Result<(
         return Ok((Done::TakenOver(false), Changes::default()));
     };
     let (project, payload): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-    let batch = Batch { entries: lacking(&project, &payload), is_atomic: false, principal: TAKEN_BY.to_owned() };
+    let batch = Batch { is_atomic: false, ..Batch::new(TAKEN_BY, lacking(&project, &payload)) };
     let batches = std::slice::from_ref(&batch);
     let mut facts = Facts::asked_by(batches);
     let peers = load_known(connection, &mut facts, batches).await?;

@@ -17,6 +17,9 @@ const FACTS: &str = "
            NULL::text AS word, NULL::text AS body, false AS flag, NULL::text AS project, NULL::text AS key
     FROM cloud_mutations
     UNION ALL
+    SELECT 'witness', 0, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, false, NULL, NULL
+    FROM cloud_mutations m WHERE m.seq = ANY ($14::bigint[])
+    UNION ALL
     SELECT 'paused', asked.place, 0, (extract(epoch FROM c.updated_at) * 1000000)::bigint,
            c.paused_reason, coalesce(c.updated_by, ''), false, NULL, NULL
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (project, place)
@@ -92,6 +95,7 @@ struct Asked {
     /// Without a hash the last thing said is asked for, with one just that.
     foreign: Vec<(Name, Option<Hash>)>,
     held: Vec<Name>,
+    witnesses: Vec<i64>,
 }
 
 impl Asked {
@@ -104,6 +108,7 @@ impl Asked {
             known: facts.heads.keys().cloned().collect(),
             foreign: last.chain(seen).collect(),
             held: facts.held.keys().cloned().collect(),
+            witnesses: facts.witnesses.keys().map(|seq| seq.cast_signed()).collect(),
         }
     }
 
@@ -123,6 +128,7 @@ impl Asked {
             .bind(self.held.iter().map(|name| name.project.as_str()).collect::<Vec<_>>())
             .bind(self.held.iter().map(|name| name.entity.as_str()).collect::<Vec<_>>())
             .bind(self.held.iter().map(|name| name.key.as_str()).collect::<Vec<_>>())
+            .bind(&self.witnesses)
             .fetch_all(connection)
             .await
     }
@@ -141,6 +147,10 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
         let place = place(row)?;
         match row.try_get("answer")? {
             "last" => facts.last_seq = row.try_get("seq")?,
+            "witness" => {
+                let told = told(row)?;
+                facts.witnesses.insert(told.seq, Some(told.occurred_at_us));
+            }
             "paused" => {
                 let control = control(asked.projects[place].clone(), row)?;
                 facts.paused.insert(control.project.clone(), Some(control));

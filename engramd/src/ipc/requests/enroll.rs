@@ -56,7 +56,7 @@ async fn ask_cloud(cx: &Context, projects: &[ProjectName]) -> Result<PullReply, 
         }
     };
     let cursors = projects.iter().map(|name| (name.clone(), 0)).collect();
-    Remote::new(config, cx.store.clone())?.pull(&PullRequest { cursors, limit: 0, wait_seconds: 0 }).await
+    Remote::new(config, cx.store.clone())?.pull(&PullRequest { cursors, ..PullRequest::default() }).await
 }
 
 /// Returns whether it was checked, why it was refused, and what to say.
@@ -72,7 +72,9 @@ fn verdict(asked: &Result<PullReply, classify::Failure>, project: &ProjectName) 
     };
     let why = match failure {
         classify::Failure::Blocked { code: ReasonCode::CloudNotConfigured, message }
-        | classify::Failure::Transport { message, .. } => message,
+        | classify::Failure::Transport { message, .. }
+        // The loop tells it again what was synced; this project was only asked about.
+        | classify::Failure::Replaced { message, .. } => message,
         classify::Failure::Blocked { code, message } | classify::Failure::Project { code, message } => {
             return (true, Some(*code), message.clone());
         }

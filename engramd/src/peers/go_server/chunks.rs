@@ -34,9 +34,10 @@ impl GoServer<'_> {
         if request.limit == 0 {
             return Ok(());
         }
+        let identity = self.identity().await?;
         let mut room = BYTES_ENOUGH;
         for project in reply.cursors.keys() {
-            let key = format!("chunks:{}:{project}", self.identity());
+            let key = format!("chunks:{identity}:{project}");
             let of_store = key.clone();
             let note = self.on_store(move |store| store.meta(&of_store)).await?;
             if note.as_deref() == Some(ALL) || room == 0 {

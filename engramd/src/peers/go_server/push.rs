@@ -28,8 +28,8 @@ impl GoServer<'_> {
         rows: &[Arc<PendingRow>],
     ) -> Result<PushReply, Failure> {
         self.check_witness().await?;
-        let (name, of_rows) = (project.clone(), rows.to_vec());
-        let made = self.on_store(move |store| entries(store, &name, &of_rows)).await?;
+        let (identity, name, of_rows) = (self.identity(), project.clone(), rows.to_vec());
+        let made = self.on_store(move |store| entries(store, &identity, &name, &of_rows)).await?;
         let mut reply = PushReply::default();
         for part in made.chunks(BATCH_ROWS_MAX) {
             match self.push_part(project, rows, part).await {
@@ -47,7 +47,8 @@ impl GoServer<'_> {
         rows: &[Arc<PendingRow>],
         part: &[Made],
     ) -> Result<Vec<Receipt>, Failure> {
-        let request = PushRequest { entries: part.iter().map(|(_, entry)| entry.clone()).collect(), created_by: None };
+        let request =
+            PushRequest { entries: part.iter().map(|(_, entry)| entry.clone()).collect(), ..PushRequest::default() };
         let reply = self.transport.push_part1(&request).await.map_err(|failure| renumbered(failure, part))?;
         let seqs = &reply.accepted_seqs;
         if seqs.len() != part.len() || seqs.contains(&0) {
@@ -90,7 +91,12 @@ fn renumbered(failure: Failure, part: &[Made]) -> Failure {
 
 /// Makes the entries of a push; before a child whose session its project was not told of there is a stand-in, and before
 /// one whose session was taken by a `delete` the session.
-fn entries(store: &mut Store, project: &ProjectName, rows: &[Arc<PendingRow>]) -> Result<Vec<Made>, StoreError> {
+fn entries(
+    store: &mut Store,
+    identity: &str,
+    project: &ProjectName,
+    rows: &[Arc<PendingRow>],
+) -> Result<Vec<Made>, StoreError> {
     let mut told = BTreeSet::new();
     let mut made = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
@@ -110,7 +116,7 @@ fn entries(store: &mut Store, project: &ProjectName, rows: &[Arc<PendingRow>]) -
             }
             Some(Entity::Observation | Entity::Prompt) if op == Op::Upsert => {
                 let id = text_of(&payload, "session_id").unwrap_or_default().to_owned();
-                let parent = if told.contains(&id) { Parent::There } else { parent(store, project, &id)? };
+                let parent = if told.contains(&id) { Parent::There } else { parent(store, identity, project, &id)? };
                 match parent {
                     Parent::There => {}
                     Parent::Gone(mut session) => {
@@ -162,7 +168,7 @@ enum Parent {
     Unheard,
 }
 
-fn parent(store: &Store, project: &ProjectName, id: &str) -> Result<Parent, StoreError> {
+fn parent(store: &Store, identity: &str, project: &ProjectName, id: &str) -> Result<Parent, StoreError> {
     let known = store.read(|conn| versions::known(conn, project, Entity::Session, id))?;
     let was_told = matches!(known, Some(Version::Session(version)) if !version.is_stand_in());
     if !was_told {
@@ -170,7 +176,7 @@ fn parent(store: &Store, project: &ProjectName, id: &str) -> Result<Parent, Stor
     }
     let written = session(store, project, id)?.and_then(|version| version.write(project, id));
     Ok(match written {
-        Some((_, payload)) if store.was_session_taken(project, id)? => Parent::Gone(payload),
+        Some((_, payload)) if store.was_session_taken(identity, project, id)? => Parent::Gone(payload),
         _ => Parent::There,
     })
 }

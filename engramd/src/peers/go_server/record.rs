@@ -21,9 +21,9 @@ impl GoServer<'_> {
         let drained = reply.heads.iter().filter(|(project, _)| reply.remaining.get(*project) == Some(&0));
         let heads: BTreeMap<_, _> =
             drained.map(|(project, &head)| (project.clone(), head.max(last(project)))).collect();
-        let (rows, identity) = (reply.mutations.clone(), self.identity());
+        let (rows, identity) = (reply.mutations.clone(), self.identity().await?);
         self.on_store(move |store| {
-            store.served(&rows)?;
+            store.served(&identity, &rows)?;
             store.drained_first(&identity, &heads)
         })
         .await
@@ -45,6 +45,7 @@ impl GoServer<'_> {
             })
         };
         let (project, rows) = (project.clone(), rows.filter_map(row).collect::<Vec<_>>());
-        self.on_store(move |store| store.accepted(&project, &rows)).await
+        let identity = self.identity();
+        self.on_store(move |store| store.accepted(&identity, &project, &rows)).await
     }
 }

@@ -72,8 +72,11 @@ impl Applying<'_> {
             let own: Vec<_> = open.iter().map(|own| (&own.version, own.op.as_str(), own.payload.as_str())).collect();
             conflict::note(self.conn, (project, key), row, &remote, &own, self.now)?;
         }
-        if let (Some(row), true) = (row, self.judges) {
-            self.judge((project, key), row, &remote, known.clone(), found.as_ref())?;
+        if let (Some(row), Some(cloud_id)) = (row, self.judged_of.as_deref())
+            && served::is_unjudged(self.conn, cloud_id, row)?
+            && let Some(known) = known.clone()
+        {
+            self.judge(cloud_id, (project, key), row, (&remote, known), found.as_ref())?;
         }
         let (superseded, left_open) = self.settle_open(project, &open, &remote, row)?;
         let news_of_a_row = unknown && local.is_some();
@@ -93,20 +96,16 @@ impl Applying<'_> {
     /// Records what a row made lose, or lost to, on a server that keeps no conflicts.
     fn judge(
         &self,
+        cloud_id: &str,
         name @ (project, key): (&ProjectName, &str),
         row: &PulledMutation,
-        remote: &Version,
-        known: Option<Version>,
+        (remote, mut current): (&Version, Version),
         found: Option<&Found>,
     ) -> Result<(), StoreError> {
-        if !served::is_unjudged(self.conn, row)? {
-            return Ok(());
-        }
-        let Some(mut current) = known else { return Ok(()) };
         if let Some(shown) = found.map(|found| found.version(self.conn, project, key)).transpose()?.flatten() {
             versions::lend(&mut current, shown);
         }
-        conflict::judge(self.conn, name, row, remote, &current, self.now)
+        conflict::judge(self.conn, cloud_id, name, row, remote, &current, self.now)
     }
 
     /// Gives a row that was written over nothing known the time of a version with its winner's fields: they are one.

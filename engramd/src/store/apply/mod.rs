@@ -37,8 +37,8 @@ pub(super) struct Applying<'c> {
     any_open: BTreeMap<ProjectName, bool>,
     /// The session whose row was seen last.
     seen_session: Option<String>,
-    /// Whether the row comes from a server that keeps no conflicts, and behind the head that was read first.
-    judges: bool,
+    /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
+    judged_of: Option<String>,
     /// Whether a row was found to be dead.
     refused: bool,
     outcome: Outcome,
@@ -94,7 +94,7 @@ impl<'c> Applying<'c> {
             any_held,
             any_open: BTreeMap::new(),
             seen_session: None,
-            judges: false,
+            judged_of: None,
             refused: false,
             outcome: Outcome::default(),
         };

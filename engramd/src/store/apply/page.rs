@@ -1,7 +1,7 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
-use super::super::{Store, cursor, desired, lease, meta, served};
+use super::super::{Store, cursor, desired, lease, meta, served, witness};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
@@ -132,10 +132,13 @@ impl Slice<'_> {
                     None => *enrolled.entry(project).or_insert(self.judged_from(conn, project)?),
                 };
                 if let Some(judged_from) = judged_from {
-                    applying.judges = row.seq > judged_from;
+                    applying.judged_of = (row.seq > judged_from).then(|| self.cloud_id.to_owned());
                     applying.row(project, row, careful)?;
                     last_seqs.insert(project, row.seq);
                 }
+            }
+            if let Some((_, last)) = self.rows[..done].last() {
+                witness::told(conn, self.cloud_id, last.seq, &last.occurred_at)?;
             }
             for (project, seq) in last_seqs {
                 // The page may ask to begin earlier the next time, never later than its last row.

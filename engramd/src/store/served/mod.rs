@@ -35,6 +35,7 @@ pub struct AcceptedRow {
 
 /// A row as it is written down.
 struct Row<'a> {
+    cloud_id: &'a str,
     project: ProjectName,
     entity: Entity,
     key: &'a str,
@@ -57,9 +58,9 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn served(&mut self, rows: &[PulledMutation]) -> Result<(), StoreError> {
+    pub fn served(&mut self, cloud_id: &str, rows: &[PulledMutation]) -> Result<(), StoreError> {
         let mut news = Vec::new();
-        for row in rows.iter().filter_map(read) {
+        for row in rows.iter().filter_map(|row| read(cloud_id, row)) {
             if !self.read(|conn| is_recorded(conn, &row))? {
                 news.push(row);
             }
@@ -74,17 +75,17 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn accepted(&mut self, project: &ProjectName, rows: &[AcceptedRow]) -> Result<(), StoreError> {
+    pub fn accepted(&mut self, cloud_id: &str, project: &ProjectName, rows: &[AcceptedRow]) -> Result<(), StoreError> {
         self.write(|tx| {
             for row in rows {
                 let accepted = i64::try_from(row.seq).ok();
                 tx.prepare_cached(
-                    "INSERT INTO engramd_look (project, entity, entity_key, accepted) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT DO UPDATE SET accepted = max(coalesce(accepted, 0), ?4)",
+                    "INSERT INTO engramd_look (cloud_id, project, entity, entity_key, accepted) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT DO UPDATE SET accepted = max(coalesce(accepted, 0), ?5)",
                 )?
-                .execute(params![project.as_str(), row.entity.as_str(), row.key, accepted])?;
+                .execute(params![cloud_id, project.as_str(), row.entity.as_str(), row.key, accepted])?;
                 if row.ends_session {
-                    look_at_prompts(tx, project, &row.key)?;
+                    look_at_prompts(tx, cloud_id, project, &row.key)?;
                 }
             }
             Ok(())
@@ -95,12 +96,13 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn was_session_taken(&self, project: &ProjectName, id: &str) -> Result<bool, StoreError> {
+    pub fn was_session_taken(&self, cloud_id: &str, project: &ProjectName, id: &str) -> Result<bool, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT op FROM engramd_served WHERE project = ?1 AND entity = 'session' AND entity_key = ?2
+            "SELECT op FROM engramd_served WHERE cloud_id = ?1 AND project = ?2 AND entity = 'session' AND entity_key = ?3
              ORDER BY last_seq DESC LIMIT 1",
         )?;
-        let last: Option<String> = statement.query_row([project.as_str(), id], |row| row.get(0)).optional()?;
+        let last: Option<String> =
+            statement.query_row([cloud_id, project.as_str(), id], |row| row.get(0)).optional()?;
         Ok(last.as_deref() == Some(Op::Delete.as_str()))
     }
 
@@ -147,17 +149,18 @@ pub(super) fn first_head(conn: &Connection, project: &ProjectName, cloud_id: &st
 /// Reads the versions of an entity that were served before a number.
 pub(super) fn before(
     conn: &Connection,
+    cloud_id: &str,
     (project, key): (&ProjectName, &str),
     entity: Entity,
     seq: u64,
 ) -> Result<Vec<Served>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT version, first_at FROM engramd_served
-         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND first_seq < ?4 AND version <> ''
+         WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4 AND first_seq < ?5 AND version <> ''
          ORDER BY first_seq",
     )?;
     let seq = i64::try_from(seq).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![project.as_str(), entity.as_str(), key, seq])?;
+    let mut rows = statement.query(params![cloud_id, project.as_str(), entity.as_str(), key, seq])?;
     let mut served = Vec::new();
     while let Some(row) = rows.next()? {
         let (version, first_at): (String, String) = (row.get(0)?, row.get(1)?);
@@ -167,14 +170,15 @@ pub(super) fn before(
 }
 
 /// Tells whether a version is judged for the first time: young rows are served again, and a version may come twice.
-pub(super) fn is_unjudged(conn: &Connection, row: &PulledMutation) -> Result<bool, StoreError> {
-    let Some(row) = read(row) else { return Ok(false) };
+pub(super) fn is_unjudged(conn: &Connection, cloud_id: &str, row: &PulledMutation) -> Result<bool, StoreError> {
+    let Some(row) = read(cloud_id, row) else { return Ok(false) };
     let judged = conn
         .prepare_cached(
             "UPDATE engramd_served SET judged = 1
-             WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND op = ?4 AND version = ?5 AND judged = 0",
+             WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4 AND op = ?5 AND version = ?6
+                 AND judged = 0",
         )?
-        .execute(params![row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(&row)?])?;
+        .execute(params![cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(&row)?])?;
     Ok(judged == 1)
 }
 
@@ -184,12 +188,13 @@ fn parse(text: &str, entity: Entity, key: &str) -> Result<Version, StoreError> {
 }
 
 /// Reads a row; one of an entity or a project that is not known is none.
-fn read(row: &PulledMutation) -> Option<Row<'_>> {
+fn read<'a>(cloud_id: &'a str, row: &'a PulledMutation) -> Option<Row<'a>> {
     let (entity, project) = (Entity::parse(&row.entity)?, ProjectName::parse(&row.project).ok()?);
     let op = Op::parse(&row.op);
     let payload = payload_object(row.payload.clone()).ok();
     let version = op.zip(payload).and_then(|(op, payload)| Version::read(entity, &row.entity_key, op, &payload).ok());
     Some(Row {
+        cloud_id,
         project,
         entity,
         key: &row.entity_key,
@@ -207,27 +212,30 @@ fn text(row: &Row<'_>) -> Result<String, StoreError> {
 
 fn is_recorded(conn: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM engramd_served WHERE project = ?1 AND entity = ?2 AND entity_key = ?3
-             AND op = ?4 AND version = ?5 AND first_seq <= ?6 AND last_seq >= ?6)",
+        "SELECT EXISTS (SELECT 1 FROM engramd_served WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4
+             AND op = ?5 AND version = ?6 AND first_seq <= ?7 AND last_seq >= ?7)",
     )?;
-    let values = params![row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(row)?, row.seq];
+    let values =
+        params![row.cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(row)?, row.seq];
     Ok(statement.query_row(values, |row| row.get(0))?)
 }
 
 fn record(conn: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
-    let names = params![row.project.as_str(), row.entity.as_str(), row.key];
-    let came_before =
-        "SELECT EXISTS (SELECT 1 FROM engramd_served WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)";
+    let names = params![row.cloud_id, row.project.as_str(), row.entity.as_str(), row.key];
+    let came_before = "SELECT EXISTS (SELECT 1 FROM engramd_served
+         WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4)";
     let is_first = !conn.prepare_cached(came_before)?.query_row(names, |row| row.get::<_, bool>(0))?
         && versions::known(conn, &row.project, row.entity, row.key)?.is_none();
     let session_id = row.version.as_ref().filter(|_| row.entity == Entity::Prompt).and_then(Version::session_id);
     conn.prepare_cached(
-        "INSERT INTO engramd_served (project, entity, entity_key, op, version, session_id, first_seq, first_at, last_seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?7)
-         ON CONFLICT DO UPDATE SET first_at = iif(?7 < first_seq, ?8, first_at), first_seq = min(first_seq, ?7),
-             last_seq = max(last_seq, ?7)",
+        "INSERT INTO engramd_served (cloud_id, project, entity, entity_key, op, version, session_id, first_seq, first_at,
+             last_seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?8)
+         ON CONFLICT DO UPDATE SET first_at = iif(?8 < first_seq, ?9, first_at), first_seq = min(first_seq, ?8),
+             last_seq = max(last_seq, ?8)",
     )?
     .execute(params![
+        row.cloud_id,
         row.project.as_str(),
         row.entity.as_str(),
         row.key,
@@ -242,25 +250,30 @@ fn record(conn: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
         return Ok(());
     }
     conn.prepare_cached(
-        "INSERT INTO engramd_look (project, entity, entity_key) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET accepted = iif(accepted = ?4, NULL, accepted)",
+        "INSERT INTO engramd_look (cloud_id, project, entity, entity_key) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET accepted = iif(accepted = ?5, NULL, accepted)",
     )?
-    .execute(params![row.project.as_str(), row.entity.as_str(), row.key, row.seq])?;
+    .execute(params![row.cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.seq])?;
     match &row.version {
         Some(Version::Session(session)) if row.op == Op::Delete || session.deleted_at.is_some() => {
-            look_at_prompts(conn, &row.project, row.key)
+            look_at_prompts(conn, row.cloud_id, &row.project, row.key)
         }
         _ => Ok(()),
     }
 }
 
 /// Puts a session's prompts down: a session that is deleted takes them along.
-fn look_at_prompts(conn: &Connection, project: &ProjectName, session_id: &str) -> Result<(), StoreError> {
+fn look_at_prompts(
+    conn: &Connection,
+    cloud_id: &str,
+    project: &ProjectName,
+    session_id: &str,
+) -> Result<(), StoreError> {
     conn.prepare_cached(
-        "INSERT OR IGNORE INTO engramd_look (project, entity, entity_key)
-         SELECT DISTINCT project, entity, entity_key FROM engramd_served INDEXED BY engramd_served_session
-         WHERE project = ?1 AND session_id = ?2",
+        "INSERT OR IGNORE INTO engramd_look (cloud_id, project, entity, entity_key)
+         SELECT DISTINCT cloud_id, project, entity, entity_key FROM engramd_served INDEXED BY engramd_served_session
+         WHERE cloud_id = ?1 AND project = ?2 AND session_id = ?3",
     )?
-    .execute([project.as_str(), session_id])?;
+    .execute([cloud_id, project.as_str(), session_id])?;
     Ok(())
 }
