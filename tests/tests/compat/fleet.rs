@@ -6,13 +6,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
 
-const PROJECTS: [&str; 2] = ["alpha", "beta"];
+pub(crate) const PROJECTS: [&str; 2] = ["alpha", "beta"];
 const SESSIONS: [&str; 3] = ["s", "t", "manual-save"];
-const STEPS: usize = 60;
+pub(crate) const STEPS: usize = 60;
 
-type Memories = BTreeMap<(String, String), String>;
+pub(crate) type Memories = BTreeMap<(String, String), String>;
 
-fn memories_of(client: &GoClient) -> Memories {
+pub(crate) fn memories_of(client: &GoClient) -> Memories {
     let sql = "SELECT project, sync_id, title FROM observations WHERE deleted_at IS NULL";
     let mut statement = client.db.prepare(sql).expect("a statement");
     let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))).expect("rows");
@@ -21,7 +21,7 @@ fn memories_of(client: &GoClient) -> Memories {
 
 /// What a device of ours ends with: the last version of each memory; and what a Go client cannot know, because its one
 /// cursor passed it while the project was not granted.
-async fn memories_of_journal(server: &Server, passed: u64) -> (Memories, BTreeSet<(String, String)>) {
+pub(crate) async fn memories_of_journal(server: &Server, passed: u64) -> (Memories, BTreeSet<(String, String)>) {
     let mut last = BTreeMap::new();
     for row in server.rows(&PROJECTS).await.into_iter().filter(|row| row.entity == "observation") {
         last.insert((row.project.clone(), row.entity_key.clone()), row);
@@ -38,7 +38,7 @@ fn pick<'a, T>(rng: &mut StdRng, all: &'a [T]) -> Option<&'a T> {
 }
 
 /// Does something a user does. Sessions of one id are begun in both projects, some without a directory.
-fn write(client: &mut GoClient, rng: &mut StdRng, step: usize) {
+pub(crate) fn write(client: &mut GoClient, rng: &mut StdRng, step: usize) {
     let project = PROJECTS[rng.random_range(0..2)];
     let known: Vec<(String, String)> = memories_of(client).into_keys().map(|(project, id)| (id, project)).collect();
     let sessions: Vec<String> = {
@@ -64,7 +64,7 @@ fn write(client: &mut GoClient, rng: &mut StdRng, step: usize) {
 }
 
 /// Does something a device of ours does.
-async fn write_ours(server: &Server, rng: &mut StdRng, step: usize) {
+pub(crate) async fn write_ours(server: &Server, rng: &mut StdRng, step: usize) {
     let (project, session_id) = (PROJECTS[rng.random_range(0..2)], SESSIONS[rng.random_range(0..3)]);
     let at = i64::try_from(step).expect("small");
     let entry = match rng.random_range(0..4) {

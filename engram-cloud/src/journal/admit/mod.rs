@@ -12,6 +12,7 @@ mod facts;
 mod prompts;
 mod relations;
 mod take_over;
+mod telling;
 
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
 pub use changes::{Changes, Loser, NewHead, NewRow};

@@ -6,9 +6,8 @@ use crate::journal::admit::{Changes, Facts, Name};
 use engram_proto::mutation::Entity;
 use rusqlite::Connection;
 
-/// Answers what these batches need to know.
-pub(super) fn load(connection: &Connection, batches: &[Batch]) -> rusqlite::Result<Facts> {
-    let mut facts = Facts::asked_by(batches);
+/// Answers what is asked, and what these batches need to know beside it.
+pub(super) fn load(connection: &Connection, mut facts: Facts, batches: &[Batch]) -> rusqlite::Result<Facts> {
     facts.last_seq = rows::last_seq(connection)?;
     for (&seq, taken) in &mut facts.witnesses {
         *taken = rows::taken_at(connection, seq)?;

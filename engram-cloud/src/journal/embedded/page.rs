@@ -23,7 +23,7 @@ struct Track {
     head: i64,
 }
 
-fn signed(seq: u64) -> i64 {
+pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
@@ -135,7 +135,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(PulledMutation, usize)> {
     Ok((pulled, text.len()))
 }
 
-fn head(connection: &Connection, project: &ProjectName) -> rusqlite::Result<i64> {
+pub(super) fn head(connection: &Connection, project: &ProjectName) -> rusqlite::Result<i64> {
     let sql = "SELECT coalesce(max(seq), 0) FROM cloud_mutations WHERE project = ?1";
     connection.prepare_cached(sql)?.query_row([project.as_str()], |row| row.get(0))
 }

@@ -4,10 +4,11 @@ use super::{OpenError, digests};
 use sqlx::{Connection, PgConnection, Row};
 
 /// Frozen, in order; the version table counts those that were applied.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/postgres/0001_journal.sql"),
     include_str!("../../../migrations/postgres/0002_versions.sql"),
     include_str!("../../../migrations/postgres/0003_waiting.sql"),
+    include_str!("../../../migrations/postgres/0004_chunks.sql"),
     include_str!("../../../migrations/postgres/0005_digests.sql"),
 ];
 

@@ -1,7 +1,7 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
-use super::super::{Store, cursor, desired, lease, served, witness};
+use super::super::{Store, cursor, desired, lease, meta, served, witness};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
@@ -57,8 +57,9 @@ impl Store {
         clocks: Clocks,
     ) -> Result<Option<AppliedSlice>, StoreError> {
         let mut rows: Vec<(ProjectName, &PulledMutation)> =
-            page.mutations.iter().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
-        // A cursor may only pass what was applied, even if a server forgets its order.
+            page.rows().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
+        // A cursor may only pass what was applied, even if a server forgets its order. What has no number has 0: it comes
+        // first.
         rows.sort_by_key(|(_, row)| row.seq);
         let rest = rows.get(done..).unwrap_or_default();
         // A page without rows may move cursors all the same.
@@ -145,6 +146,9 @@ impl Slice<'_> {
                 self.advance(conn, project, seq)?;
             }
             if done == self.rows.len() {
+                for (key, note) in &self.page.notes {
+                    meta::set(conn, key, Some(note))?;
+                }
                 // Behind the last row, a cursor may pass what is not its project's.
                 for (project, &seq) in &self.page.cursors {
                     if desired::is_enrolled(conn, project)? {
