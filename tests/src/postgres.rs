@@ -89,6 +89,17 @@ impl Database {
         cluster().expect("a cluster").psql(&self.name, &["-c", sql])
     }
 
+    /// Tells whether it answers: while it recovers from a crash it does not.
+    ///
+    /// # Panics
+    /// Where `psql` cannot be started.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        let cluster = cluster().expect("a cluster");
+        let asked = cluster.command(&self.name, &["-c", "SELECT 1"]).output();
+        asked.expect("psql").status.success()
+    }
+
     /// Runs a file of statements.
     ///
     /// # Panics
@@ -116,10 +127,15 @@ impl Cluster {
         Self { programs, dir, _guard: guard }
     }
 
-    fn psql(&self, database: &str, args: &[&str]) -> String {
+    fn command(&self, database: &str, args: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("psql"));
         command.arg("-h").arg(&self.dir).args(["-U", "engram", "-d", database, "-XqAt", "-v", "ON_ERROR_STOP=1"]);
-        let done = command.args(args).output().expect("psql");
+        command.args(args);
+        command
+    }
+
+    fn psql(&self, database: &str, args: &[&str]) -> String {
+        let done = self.command(database, args).output().expect("psql");
         assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
     }
