@@ -38,7 +38,7 @@ fn dur_1_a_store_is_brought_forward_whole_whatever_stops_it() {
     fixture(&dir);
     let written = memories(&Connection::open(dir.join("engram.db")).expect("a file"));
     assert!(!written.is_empty());
-    let (mut stops, stride) = (0, (41 / rounds()).max(1));
+    let (mut stops, stride) = (0, (29 / rounds()).max(1));
     for fate in [Fate::Stops, Fate::Fails] {
         let mut nth = 1 + Dice::new(5).below(stride);
         loop {
