@@ -187,8 +187,9 @@ async fn ask(
         Some(Fault::Html) => return "<html><body>Sign in to the network</body></html>".into_response(),
         Some(Fault::Truncate) => body.slice(..body.len() / 2),
         Some(fault) => {
+            let text = unpacked(&headers, &body);
             headers.remove("content-encoding");
-            named(&unpacked(&headers, &body), fault)
+            named(&text, fault)
         }
     };
     headers.remove("content-length");

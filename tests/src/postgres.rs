@@ -89,15 +89,15 @@ impl Database {
         cluster().expect("a cluster").psql(&self.name, &["-c", sql])
     }
 
-    /// Tells whether it answers: while it recovers from a crash it does not.
+    /// Runs statements as [`query`](Self::query) does; `None` where the cluster does not take them, as while it recovers
+    /// from a crash.
     ///
     /// # Panics
     /// Where `psql` cannot be started.
     #[must_use]
-    pub fn answers(&self) -> bool {
-        let cluster = cluster().expect("a cluster");
-        let asked = cluster.command(&self.name, &["-c", "SELECT 1"]).output();
-        asked.expect("psql").status.success()
+    pub fn try_query(&self, sql: &str) -> Option<String> {
+        let asked = cluster().expect("a cluster").command(&self.name, &["-c", sql]).output().expect("psql");
+        asked.status.success().then(|| String::from_utf8_lossy(&asked.stdout).trim().to_owned())
     }
 
     /// Runs a file of statements.

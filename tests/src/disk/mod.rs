@@ -98,7 +98,7 @@ impl std::str::FromStr for Plan {
 struct State {
     plan: Option<Plan>,
     seen: u64,
-    met: bool,
+    met: Option<String>,
     stopped: bool,
     full: bool,
     unsynced: BTreeMap<PathBuf, Vec<Change>>,
@@ -117,7 +117,7 @@ impl State {
         if let Some(plan) = self.plan.as_ref().filter(|plan| plan.counts(path, step)) {
             self.seen += 1;
             if self.seen == plan.nth {
-                self.met = true;
+                self.met = Some(format!("{step:?} of {}", path.display()));
                 match plan.fate {
                     Fate::Fails => return Verdict::Refuse(ffi::SQLITE_IOERR),
                     Fate::Full => self.full = true,
@@ -181,13 +181,19 @@ impl Disk {
     pub fn plan(&self, plan: Plan) {
         let mut state = self.state();
         state.plan = Some(plan);
-        (state.seen, state.met) = (0, false);
+        (state.seen, state.met) = (0, None);
     }
 
     /// Tells whether the planned step has come.
     #[must_use]
     pub fn met(&self) -> bool {
-        self.state().met
+        self.state().met.is_some()
+    }
+
+    /// Names the step that has come.
+    #[must_use]
+    pub fn what(&self) -> String {
+        self.state().met.clone().unwrap_or_default()
     }
 
     /// Ends a full disk.

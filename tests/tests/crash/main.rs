@@ -6,7 +6,7 @@
 //! before|after`), in this process for the sweeps, and in a child that links the same library (`child`) for the storms.
 //!
 //! `ENGRAM_CRASH_ROUNDS` multiplies what runs here (1 in continuous integration); `ENGRAM_CRASH_SEED` gives another
-//! course; `ENGRAM_CRASH_LEDGER` names a file that every storm adds a line of counts to.
+//! course; `ENGRAM_CRASH_STEP` shows the one step of a sweep that failed; `ENGRAM_CRASH_LEDGER` names a file that every storm adds a line of counts to.
 
 mod books;
 mod child;
@@ -21,6 +21,11 @@ mod sweeps;
 /// How many times more than in continuous integration.
 fn rounds() -> u64 {
     std::env::var("ENGRAM_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// The one step that a sweep looks at, where a failure is to be seen again.
+fn one_step() -> Option<u64> {
+    std::env::var("ENGRAM_CRASH_STEP").ok()?.parse().ok()
 }
 
 /// A course of random numbers that a seed decides.

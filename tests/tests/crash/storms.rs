@@ -99,25 +99,34 @@ fn dur_1_kills_of_postgres_lose_nothing_and_double_nothing() {
     for _ in 0..4 * rounds() {
         moment(&mut dice);
         let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        let pids = database.query(&format!("{pids} ORDER BY random() LIMIT 1"));
+        let pids = answered(&database, &format!("{pids} ORDER BY random() LIMIT 1"));
         if let Some(pid) = pids.parse().ok().and_then(rustix::process::Pid::from_raw) {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
             tally.kills += 1;
         }
-        until("it has recovered", || database.answers());
         let which = usize::try_from(dice.below(2)).expect("few");
         writers[which].kill(&mut dice, &mut tally, &|| postgres_rows(&database));
     }
     settle(&mut writers);
     let doubles = "SELECT count(*) FROM (SELECT 1 FROM cloud_mutations GROUP BY project, entity, entity_key, payload
         HAVING count(*) > 1) AS doubled";
-    assert_eq!(database.query(doubles), "0");
+    assert_eq!(answered(&database, doubles), "0");
     add_up("postgres", &tally, &writers);
+}
+
+/// Asks until the database has recovered.
+fn answered(database: &Database, sql: &str) -> String {
+    let mut answer = None;
+    until("Postgres has recovered", || {
+        answer = database.try_query(sql);
+        answer.is_some()
+    });
+    answer.expect("an answer")
 }
 
 fn postgres_rows(database: &Database) -> Vec<CloudRow> {
     let sql = format!("SELECT seq, entity, entity_key FROM cloud_mutations WHERE project = '{PROJECT}' ORDER BY seq");
-    let text = database.query(&sql);
+    let text = answered(database, &sql);
     let row = |line: &str| {
         let mut cells = line.split('|');
         let seq = cells.next()?.parse().ok()?;

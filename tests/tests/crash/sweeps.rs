@@ -1,7 +1,7 @@
 //! Every durable step of a device's store, one after another: stopped there, failed there, full from there on.
 
 use crate::script::{Device, Failed, OPS, PULLED, alpha};
-use crate::{Dice, books, rounds};
+use crate::{Dice, books, one_step, rounds};
 use engram_tests::disk::{Disk, Fate, Plan, Step};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -75,6 +75,10 @@ fn until_failure(device: &mut Device, disk: &Disk) -> Option<(usize, Failed)> {
 
 /// Goes on with every n-th step until the course has no such step; continuous integration looks at a part of them.
 fn every_step(part: u64, seed: u64, mut meet: impl FnMut(u64) -> bool) -> u64 {
+    if let Some(nth) = one_step() {
+        meet(nth);
+        return u64::MAX;
+    }
     let stride = (part / rounds()).max(1);
     let mut nth = 1 + Dice::new(seed).below(stride);
     let mut met = 0;
@@ -162,15 +166,20 @@ fn dur_1_an_error_of_the_disk_at_any_step_leaves_nothing_behind() {
         disk.plan(Plan { steps: all.to_vec(), ..Plan::nth(nth, Fate::Fails) });
         let failure = until_failure(&mut device, &disk);
         if let Some((op, error)) = &failure {
-            let context = format!("step {nth} failed, {}: {error}", OPS[*op]);
+            let context = format!("step {nth} failed ({}), {}: {error}", disk.what(), OPS[*op]);
             if device.store.is_some() {
                 let before = op.checked_sub(1).map_or("", |op| &course.after[op]);
                 assert_eq!(books::difference(before, &books::dump(device.store())), "", "{context}");
             }
+            if device.store.is_some() {
+                books::check(device.store(), &alpha(), &context);
+            }
             for op in *op..OPS.len() {
                 device.run(op).unwrap_or_else(|error| panic!("{context}, then {}: {error}", OPS[op]));
+                books::check(device.store(), &alpha(), &format!("{context}, after {}", OPS[op]));
             }
-            books::check(device.store(), &alpha(), &context);
+            device.open().expect("it opens again");
+            books::check(device.store(), &alpha(), &format!("{context}, opened again"));
             let last = &course.after[OPS.len() - 1];
             assert_eq!(books::difference(last, &books::dump(device.store())), "", "{context}");
         }
