@@ -322,8 +322,12 @@ fn project_conditions(name: &ProjectName, project: &Project) -> Vec<Condition> {
 fn finding(condition: &Condition) -> Finding {
     let Condition { trouble, project, hint } = condition;
     let entry = reason_catalog::entry(trouble.code);
-    let named = project.as_ref().map_or("P", |project| project.as_str());
-    let hint = hint.clone().or_else(|| entry.hint.map(|hint| hint.replace("{project}", named)));
+    let named = |hint: &str| match project {
+        Some(project) => hint.replace("{project}", project.as_str()),
+        // What refuses them all is about none of them.
+        None => hint.replace(" --project {project}", "").replace("{project}", "P"),
+    };
+    let hint = hint.clone().or_else(|| entry.hint.map(named));
     Finding {
         code: trouble.code,
         severity: entry.severity,

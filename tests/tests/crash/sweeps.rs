@@ -174,7 +174,10 @@ fn dur_1_an_error_of_the_disk_at_any_step_leaves_nothing_behind() {
             if device.store.is_some() {
                 let fresh = books::faults(&rusqlite::Connection::open(dir.join("engram.db")).expect("a file"));
                 let here = device.store().read(|conn| Ok(books::faults(conn))).expect("a read");
-                let reset = device.store().read(|conn| { conn.execute_batch("PRAGMA writable_schema = RESET")?; Ok(books::faults(conn)) });
+                let reset = device.store().read(|conn| {
+                    conn.execute_batch("PRAGMA writable_schema = RESET")?;
+                    Ok(books::faults(conn))
+                });
                 assert!(here.is_empty(), "{context}: here {here:?}, fresh {fresh:?}, reset {reset:?}");
                 books::check(device.store(), &alpha(), &context);
             }

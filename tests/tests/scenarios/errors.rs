@@ -101,9 +101,12 @@ impl Place {
 #[test]
 fn scenario_13_loud_1_loud_2_every_answer_has_one_reason_and_one_command_that_works() {
     let place = Place::new();
-    for (path, status, code) in
-        [("/", 502, "transport_failed"), ("/sync", 401, "auth_required"), ("/sync", 404, "server_unsupported")]
-    {
+    for (path, status, code) in [
+        ("/", 502, "transport_failed"),
+        ("/sync", 401, "auth_required"),
+        ("/sync", 403, "policy_forbidden"),
+        ("/sync", 404, "server_unsupported"),
+    ] {
         let body = json!({"error": "no", "error_class": "auth", "error_code": "no"});
         place.answer(path, status, &body);
         let _ = place.device.save("other", "t", &format!("text {status}"));
