@@ -85,6 +85,14 @@ impl Process {
         code.flatten()
     }
 
+    /// Tells whether it has ended by itself.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.as_mut().is_none_or(|child| child.try_wait().expect("a status").is_some())
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics

@@ -9,7 +9,7 @@ use crate::store::{Store, StoreError, StoreGone, StoreHandle};
 use engram_proto::reason::ReasonCode;
 use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
-use engramd_core::rows::Clocks;
+use engramd_core::rows::{Clocks, Fence};
 use engramd_core::{Effect, Event, StoreTrouble};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,8 +180,7 @@ impl Driver {
     }
 
     /// Writes the report's words into `sync_state`, where the peer's `cloud status` reads them (LOUD-2).
-    pub(super) fn write_state(&mut self, state: RowState) {
-        let Some(fence) = self.machine.fence().cloned() else { return };
+    pub(super) fn write_state(&mut self, fence: Fence, state: RowState) {
         self.quietly(move |store| {
             let reason = state.reason.as_ref().map(|(code, message)| (code.as_str(), message.as_str()));
             store.write_state(&fence, state.lifecycle, reason, state.failures, None, clock::row_time()).map(|_| ())

@@ -272,8 +272,9 @@ impl Driver {
             self.perform(effect);
         }
         let report = self.machine.report(&self.parts.who);
-        if let Some(state) = self.publisher.publish(report) {
-            self.write_state(state);
+        let fence = self.machine.fence().cloned();
+        if let (Some(state), Some(fence)) = (self.publisher.publish(report, fence.is_some()), fence) {
+            self.write_state(fence, state);
         }
     }
 

@@ -11,7 +11,7 @@ mod stand_in;
 pub use page::AppliedSlice;
 
 use super::error::StoreError;
-use super::fts::Index;
+use super::fts::{self, Index};
 use super::held::{self, SetAside};
 use super::{Store, digest, foreign, versions};
 use engram_proto::http::pull::PulledMutation;
@@ -88,6 +88,14 @@ impl Drop for Quiet<'_> {
 impl<'c> Applying<'c> {
     /// Runs one transaction with triggers off, and writes the index before it commits.
     fn run<R>(
+        quiet: &Quiet<'c>,
+        now: RowTime,
+        f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
+    ) -> Result<(R, Outcome), StoreError> {
+        Self::in_transaction(quiet, now, f).inspect_err(|error| fts::doubt(quiet.0, error))
+    }
+
+    fn in_transaction<R>(
         &Quiet(conn): &Quiet<'c>,
         now: RowTime,
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
