@@ -6,6 +6,7 @@
 mod apply;
 mod backfill;
 mod backup;
+pub mod chunks;
 mod conflict;
 mod conflict_list;
 mod counts;

@@ -2,14 +2,14 @@
 //! (merging.md, "Writing on a device"): else a device whose clock was wrong would win for years.
 
 use super::error::StoreError;
-use super::{Store, lease, versions};
+use super::{Store, chunks, journal, lease, versions};
 use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text, text_of};
 use engram_proto::time::RowTime;
 use engramd_core::rows::Fence;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// A time may be so far ahead of the cloud's clock, in seconds.
@@ -108,8 +108,8 @@ fn stamp(
         let version = if row.version.time() > Some(limit) {
             let (payload, version) = above(before.as_ref(), (entity, key), &row, (cloud_now, limit))?;
             let text = serde_json::Value::Object(payload).to_string();
-            conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
-                .execute(params![row.seq, text])?;
+            journal::rewrite(conn, row.seq, &text)?;
+            chunks::due::note(conn, project, entity, key)?;
             stamped += 1;
             version
         } else {

@@ -1,6 +1,7 @@
 //! Applying versions that came in: one transaction, its index, and what it tells afterwards.
 
 mod again;
+mod bring;
 mod merge_in;
 mod page;
 mod place;
@@ -39,9 +40,22 @@ pub(super) struct Applying<'c> {
     seen_session: Option<String>,
     /// Whether the row comes from a server that keeps no conflicts, and behind the head that was read first.
     judges: bool,
+    /// Where the rows come from.
+    pub(super) source: Source,
     /// Whether a row was found to be dead.
     refused: bool,
     outcome: Outcome,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The cloud served them: they are known from then on.
+    Cloud,
+    /// A chunk of this number holds them.
+    Chunk(i64),
+    /// A chunk held them once, and they were set aside.
+    Aside,
 }
 
 /// What a transaction did.
@@ -95,6 +109,7 @@ impl<'c> Applying<'c> {
             any_open: BTreeMap::new(),
             seen_session: None,
             judges: false,
+            source: Source::Cloud,
             refused: false,
             outcome: Outcome::default(),
         };
@@ -146,7 +161,10 @@ impl<'c> Applying<'c> {
             Err(error) => return self.dead(project, row, &error.to_string()),
         };
         match Version::read(entity, &row.entity_key, op, &payload) {
-            Ok(remote) => self.take(project, entity, &row.entity_key, remote, Some(row)),
+            Ok(remote) if self.source == Source::Cloud => {
+                self.take(project, entity, &row.entity_key, remote, Some(row))
+            }
+            Ok(brought) => self.bring(project, (entity, &row.entity_key), &brought, row),
             Err(error) => self.dead(project, row, &error.to_string()),
         }
     }
@@ -167,7 +185,7 @@ impl<'c> Applying<'c> {
             key: &row.entity_key,
             op: &row.op,
             journal_seq: None,
-            cloud_seq: Some(row.seq),
+            cloud_seq: (self.source == Source::Cloud).then_some(row.seq),
             payload: &payload,
             evidence,
             waits_for: None,
@@ -190,7 +208,9 @@ impl<'c> Applying<'c> {
         project: &ProjectName,
         id: i64,
         row: &PulledMutation,
+        source: Source,
     ) -> Result<bool, StoreError> {
+        self.source = source;
         self.refused = false;
         self.row(project, row, true)?;
         if !self.refused {

@@ -116,11 +116,10 @@ impl Applying<'_> {
         row: Option<&PulledMutation>,
     ) -> Result<(), StoreError> {
         if found.is_some()
-            && let Some(other) = relation::project_of(self.conn, key)?.filter(|other| other != project)
+            && let Some(other) = relation::elsewhere(self.conn, project, key)?
         {
-            let evidence = format!("this relation is here already, in project {other}; there is room for one");
             return match row {
-                Some(row) => self.dead(project, row, &evidence),
+                Some(row) => self.dead(project, row, &relation::no_room(&other)),
                 None => Ok(()),
             };
         }

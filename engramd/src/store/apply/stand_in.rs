@@ -20,10 +20,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
     pub fn stand_ins(&mut self, fence: &Fence, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
+        self.make_stand_ins(project, now, |conn| lease::check(conn, fence))
+    }
+
+    /// Does the same once an import has read every chunk; no state of sync is written, so no lease is asked for.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn stand_ins_of_import(&mut self, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
+        self.make_stand_ins(project, now, |_| Ok(()))
+    }
+
+    fn make_stand_ins(
+        &mut self,
+        project: &ProjectName,
+        now: RowTime,
+        check: impl Fn(&Connection) -> Result<(), StoreError>,
+    ) -> Result<Applied, StoreError> {
         let mut all = Applied::default();
         loop {
             let (made, applied) = self.applying(false, now, |applying| {
-                lease::check(applying.conn, fence)?;
+                check(applying.conn)?;
                 let missing = held::missing_sessions(applying.conn, project, SESSIONS_MAX)?;
                 for (id, payload) in &missing {
                     applying.stand_in(project, id, payload)?;

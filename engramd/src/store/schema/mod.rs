@@ -21,6 +21,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 2, &[include_str!("v1_2_foreign.sql")]),
     (1, 3, &[include_str!("v1_3_reread.sql")]),
     (1, 4, &[include_str!("v1_4_served.sql")]),
+    (1, 6, &[include_str!("v1_6_chunks.sql")]),
 ];
 
 /// Where the version stands in `engramd_meta`, as `major.minor`.
