@@ -43,7 +43,8 @@ pub fn export(
 pub fn projects_of(conn: &Connection) -> Result<Vec<ProjectName>, StoreError> {
     let mut names = Vec::new();
     // Each step is one look into an index, however many rows a project has.
-    for table in ["sync_mutations", "observations", "sessions", "user_prompts", "prompt_tombstones", "engramd_version"] {
+    for table in ["sync_mutations", "observations", "sessions", "user_prompts", "prompt_tombstones", "engramd_version"]
+    {
         let sql = format!(
             "WITH RECURSIVE p(name) AS (
                  SELECT min(project) FROM {table} WHERE project > ''

@@ -3,12 +3,13 @@
 
 use crate::store::chunks::Travelling;
 use engram_proto::canonical::Object;
+use engram_proto::chunk::ChunkMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunkPart, ChunkRow};
 use engram_proto::merge::{RelationVersion, SessionVersion, Version};
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::time::row_text;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Fields that a relation which nobody judged lacks.
 const JUDGE: [&str; 3] = ["marked_by_actor", "marked_by_kind", "marked_by_model"];
@@ -23,7 +24,13 @@ pub(super) fn rows(project: &ProjectName, key: &str, travelling: &Travelling) ->
         }
         // The Go program's sessions have no deletion in their list.
         if session.deleted_at.is_some() && (travelling.session_is_deleted || session.is_stand_in()) {
-            rows.push(mutation(project, (Entity::Session, key), Op::Delete, session_delete(project, key, session), version));
+            rows.push(mutation(
+                project,
+                (Entity::Session, key),
+                Op::Delete,
+                session_delete(project, key, session),
+                version,
+            ));
         }
         return rows;
     }
@@ -71,16 +78,16 @@ fn mutation(
     payload: Object,
     version: &Version,
 ) -> ChunkRow {
-    let row = json!({
-        "seq": 0,
-        "target_key": "",
-        "entity": entity.as_str(),
-        "entity_key": key,
-        "op": op.as_str(),
-        "payload": Value::Object(payload).to_string(),
-        "source": "",
-        "project": project.as_str(),
-        "occurred_at": row_text(version.time()),
-    });
-    ChunkRow { part: ChunkPart::Mutation, json: row.to_string() }
+    let row = ChunkMutation {
+        entity: entity.to_string(),
+        entity_key: key.to_owned(),
+        op: op.to_string(),
+        payload: Value::Object(payload).to_string(),
+        project: project.to_string(),
+        occurred_at: row_text(version.time()),
+        ..ChunkMutation::default()
+    };
+    // Texts and numbers alone always have a JSON form.
+    let json = serde_json::to_string(&row).unwrap_or_default();
+    ChunkRow { part: ChunkPart::Mutation, json }
 }

@@ -1,11 +1,11 @@
 //! Reading a row of a chunk, whoever wrote it.
 
 use crate::store::{Store, StoreError};
+use engram_proto::canonical::Object;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunkPart, ChunkRow};
 use engram_proto::mutation::{Entity, Op, text_of};
-use engram_proto::canonical::Object;
 use rusqlite::OptionalExtension as _;
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
 //! Chunk files: the client has them, the daemon says what they mean.
 
 use super::{ClientGone, Context, Responder, failed, on_store, optional_project, store_failed};
-use crate::clock;
 use crate::chunks;
+use crate::clock;
 use crate::driver;
 use crate::driver::handle::Command;
 use crate::store::chunks::Mark;

@@ -131,8 +131,7 @@ impl<'c> Candidates<'c> {
         }
         if let Some(since) = through(conn, place, project, JUDGED)?.and_then(RowTime::from_unix_s) {
             let sql = format!("INSERT OR IGNORE INTO temp.engramd_candidates {JUDGED_SINCE}");
-            conn.prepare_cached(&sql)?
-                .execute([project.as_str(), &since.plus_s(-CLOCK_BACK_MAX_S).to_string()])?;
+            conn.prepare_cached(&sql)?.execute([project.as_str(), &since.plus_s(-CLOCK_BACK_MAX_S).to_string()])?;
         }
         marks.push(Mark { project: project.clone(), list: JUDGED.to_owned(), through: now.unix_s() });
         Ok((Self { conn, place, project }, marks))
@@ -170,8 +169,7 @@ fn through(
     project: &ProjectName,
     list: &str,
 ) -> Result<Option<i64>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT through FROM engramd_place_mark WHERE place = ?1 AND project = ?2 AND list = ?3",
-    )?;
+    let mut statement =
+        conn.prepare_cached("SELECT through FROM engramd_place_mark WHERE place = ?1 AND project = ?2 AND list = ?3")?;
     Ok(statement.query_row(params![place, project.as_str(), list], |row| row.get(0)).optional()?)
 }

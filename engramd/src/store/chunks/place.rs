@@ -47,8 +47,10 @@ pub(super) fn lies_at(
     conn.prepare_cached("INSERT OR REPLACE INTO engramd_place_chunk (place, id, chunk) VALUES (?1, ?2, ?3)")?
         .execute(params![place, id, chunk])?;
     if applied {
-        conn.prepare_cached("INSERT OR IGNORE INTO sync_chunks (target_key, chunk_id, imported_at) VALUES (?1, ?2, ?3)")?
-            .execute(params![FILES, id, now.to_string()])?;
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO sync_chunks (target_key, chunk_id, imported_at) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![FILES, id, now.to_string()])?;
     }
     Ok(())
 }
