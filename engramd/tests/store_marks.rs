@@ -104,6 +104,11 @@ fn a_store_that_pulled_before_there_were_marks_gets_them_at_once() {
         .write(|tx| {
             tx.execute_batch(
                 "DELETE FROM sync_mutations; DELETE FROM engramd_journal; DROP TABLE engramd_reread;
+                 DROP TABLE engramd_served; DROP TABLE engramd_look;
+                 ALTER TABLE engramd_cursor DROP COLUMN first_head;
+                 DROP TABLE engramd_chunk; DROP TABLE engramd_exported; DROP TABLE engramd_place;
+                 DROP TABLE engramd_place_chunk; DROP TABLE engramd_place_mark; DROP TABLE engramd_due;
+                 DROP TABLE engramd_softly; DROP INDEX engramd_relations_updated;
                  ALTER TABLE engramd_journal DROP COLUMN takes_time;
                  DELETE FROM engramd_meta WHERE key = 'taken_up_seq';
                  UPDATE engramd_meta SET value = '1.0' WHERE key = 'schema'",

@@ -119,3 +119,78 @@ fn salvage(text: &str) -> Vec<ManifestEntry> {
     entries.retain(|entry| !entry.created_at.is_empty());
     entries
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, second: u32) -> ManifestEntry {
+        let created_at = format!("2026-11-22T14:00:{second:02}Z");
+        ManifestEntry { id: id.to_owned(), created_by: "ana".to_owned(), created_at, memories: 1, ..Default::default() }
+    }
+
+    fn listing(entries: &[ManifestEntry]) -> Listing {
+        let mut listing = Listing::default();
+        entries.iter().cloned().for_each(|entry| listing.add(entry));
+        listing
+    }
+
+    fn ids(listing: &Listing) -> Vec<&str> {
+        listing.in_order().into_iter().map(ChunkId::as_str).collect()
+    }
+
+    #[test]
+    fn the_go_programs_manifest_is_written_again_to_the_byte() {
+        let text = include_str!("../../../tests/fixtures/chunks/two-people/manifest.json");
+        let read = Listing::read(text.as_bytes());
+        assert_eq!((read.entries.len(), &read.broken), (3, &None));
+        assert_eq!(read.write().unwrap(), text);
+    }
+
+    #[test]
+    fn both_sides_are_kept_and_what_one_took_away_stays_away() {
+        let (a, b, c, d) = (entry("aaaaaaaa", 4), entry("bbbbbbbb", 3), entry("cccccccc", 2), entry("dddddddd", 1));
+        let base = listing(&[a.clone(), b.clone()]);
+        let (ours, theirs) = (listing(&[a.clone(), b.clone(), c.clone()]), listing(&[a.clone(), d]));
+        let united = Listing::unite(&base, &ours, &theirs);
+        assert_eq!(ids(&united), ["dddddddd", "cccccccc", "aaaaaaaa"], "in the order in which they were made");
+        assert_eq!(united, Listing::unite(&base, &theirs, &ours), "whoever merges");
+        let unsure = Listing::unite(&base, &ours, &Listing::read(b"<<<<<<< HEAD"));
+        assert_eq!(ids(&unsure), ["cccccccc", "bbbbbbbb", "aaaaaaaa"]);
+    }
+
+    #[test]
+    fn what_a_conflict_left_is_read_line_by_line() {
+        let ours = listing(&[entry("aaaaaaaa", 1), entry("bbbbbbbb", 2)]).write().unwrap();
+        let theirs = listing(&[entry("aaaaaaaa", 1), entry("cccccccc", 3)]).write().unwrap();
+        let (head, tail) = ours.split_once("      \"id\": \"bbbbbbbb\"").unwrap();
+        let (_, other) = theirs.split_once("      \"id\": \"cccccccc\"").unwrap();
+        // Git puts the lines that differ side by side, in the middle of an entry.
+        let torn = format!(
+            "{head}<<<<<<< HEAD\n      \"id\": \"bbbbbbbb\"{}\n=======\n      \"id\": \"cccccccc\"{}\n>>>>>>> x\n    }}\n  ]\n}}",
+            tail.split("\n    }").next().unwrap(),
+            other.split("\n    }").next().unwrap()
+        );
+        let read = Listing::read(torn.as_bytes());
+        assert!(read.broken.as_deref().is_some_and(|why| why.contains("conflict markers")), "{read:?}");
+        assert_eq!(read.entries, listing(&[entry("aaaaaaaa", 1), entry("bbbbbbbb", 2), entry("cccccccc", 3)]).entries);
+    }
+
+    #[test]
+    fn no_manifest_is_an_error() {
+        for (text, entries, broken) in [
+            (r#"{"version":1,"chunks":null}"#, 0, false),
+            (r#"{"version":2,"chunks":[]}"#, 0, true),
+            ("", 0, true),
+            ("\u{0}\u{fffd}[[[[", 0, true),
+        ] {
+            let read = Listing::read(text.as_bytes());
+            assert_eq!((read.entries.len(), read.broken.is_some()), (entries, broken), "{text:?}");
+        }
+        let twice = listing(&[entry("aaaaaaaa", 2), entry("aaaaaaaa", 1)]);
+        assert!(twice.broken.is_some() && twice.entries.len() == 1);
+        let refused = listing(&[entry("../../etc/passwd", 1)]);
+        assert_eq!((refused.entries.len(), refused.refused.len()), (0, 1));
+    }
+}

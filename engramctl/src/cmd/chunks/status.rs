@@ -21,8 +21,8 @@ Examples:
   engramctl chunks status
   engramctl chunks status --all --json | jq .to_export
 
-Exits 0 when nothing is to be done, 5 when chunks are to be imported, memories
-to be exported, or something is wrong with the files.";
+Exits 0, and 5 when the manifest does not list what lies there. What is inside
+of the chunks is checked by verify.";
 
 /// Show what is to be imported and exported
 #[derive(Debug, Args)]
@@ -84,6 +84,6 @@ pub(crate) async fn run(globals: &Globals, args: StatusArgs, out: &mut Out) -> R
         manifest: contents.listing.broken.clone(),
     };
     out.answer(&state, |view| render::state(&state, view))?;
-    let clean = state.to_import + state.to_export == 0 && state.unlisted.is_empty() && state.missing.is_empty();
-    Ok(if clean && state.manifest.is_none() { Exit::Done } else { Exit::Partial })
+    let listed = state.unlisted.is_empty() && state.missing.is_empty() && state.manifest.is_none();
+    Ok(if listed { Exit::Done } else { Exit::Partial })
 }

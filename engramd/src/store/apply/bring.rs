@@ -2,13 +2,12 @@
 //! devices without the repository would never see it (local-store.md, "Enrolling").
 
 use super::super::error::StoreError;
-use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, relation};
 use super::super::{Store, chunks, conflict, versions};
 use super::{Applying, Source};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::Version;
+use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
@@ -77,6 +76,8 @@ impl Applying<'_> {
         if let Source::Chunk(chunk) = self.source {
             chunks::learn(self.conn, chunk, (project, key), brought)?;
         }
+        let known = versions::known(self.conn, project, entity, key)?;
+        self.find((project, entity, key), known.as_ref())?;
         let local = self.local(project, entity, key)?;
         let Some(merged) = versions::join(local.clone(), brought.clone()) else { return Ok(()) };
         if local.as_ref() == Some(&merged) {
@@ -88,24 +89,18 @@ impl Applying<'_> {
             return self.dead(project, row, &relation::no_room(&other));
         }
         conflict::note_brought(self.conn, (project, key), row, brought, self.now)?;
-        self.queue_brought(project, key, &merged)?;
+        self.queue(project, key, &merged, known.map(|known| known.hash()))?;
         let found = rows::find(self.conn, project, entity, key)?;
-        self.place((project, key), &merged, found.as_ref(), Some(row))
-    }
-
-    /// Journals a merge as a local write.
-    fn queue_brought(&mut self, project: &ProjectName, key: &str, merged: &Version) -> Result<(), StoreError> {
-        // Only judged relations travel to a cloud.
-        if matches!(merged, Version::Relation(relation) if !relation.key.judged) {
-            return Ok(());
+        if found.is_none()
+            && let Version::Observation(version) = &merged
+            && version.key.kind == Kind::Soft
+        {
+            self.conn
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO engramd_softly (project, session_id, entity_key) VALUES (?1, ?2, ?3)",
+                )?
+                .execute([project.as_str(), &version.session_id, key])?;
         }
-        let Some((op, payload)) = merged.write(project, key) else { return Ok(()) };
-        let entity = merged.entity();
-        let base = versions::known(self.conn, project, entity, key)?.map(|known| known.hash());
-        let write = LocalWrite { project, entity, key, op, payload: &payload, base, at: self.now };
-        journal::append_on(self.conn, &write)?;
-        self.any_open.insert(project.clone(), true);
-        self.count(project).queued += 1;
-        Ok(())
+        self.place((project, key), &merged, found.as_ref(), Some(row))
     }
 }

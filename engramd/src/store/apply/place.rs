@@ -10,6 +10,7 @@ use engram_proto::ipc::reply::HeldKind;
 use engram_proto::merge::{Kind, ObservationVersion, PromptVersion, RelationVersion, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
+use rusqlite::Connection;
 
 /// Project and key of an entity.
 type Name<'a> = (&'a ProjectName, &'a str);
@@ -164,6 +165,12 @@ impl Applying<'_> {
             Some(_) => return Ok(End::Gone),
             None => {}
         }
+        for project in softly(self.conn, sync_id)? {
+            let local = self.local(&project, Entity::Observation, sync_id)?;
+            if matches!(local, Some(Version::Observation(version)) if version.key.kind == Kind::Soft) {
+                return Ok(End::DeletedElsewhere);
+            }
+        }
         let mut journal = self.conn.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
              WHERE m.target_key = 'cloud' AND m.entity = 'observation' AND m.entity_key = ?1 AND m.op = 'delete'
@@ -233,6 +240,13 @@ impl Applying<'_> {
         }
         Ok(())
     }
+}
+
+/// Names the projects in which a chunk brought a memory as deleted softly.
+fn softly(conn: &Connection, sync_id: &str) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project FROM engramd_softly WHERE entity_key = ?1")?;
+    let names = statement.query_map([sync_id], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
 }
 
 /// What is known of an end of a relation.

@@ -10,6 +10,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
+use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Up to which row of a list a project was looked at.
@@ -119,19 +120,13 @@ impl<'c> Candidates<'c> {
         let mut marks = Vec::new();
         for list in &LISTS {
             let after = through(conn, place, project, list.name)?.unwrap_or(0);
-            let sql = format!("INSERT OR IGNORE INTO temp.engramd_candidates {}", list.behind);
-            let mut statement = conn.prepare_cached(&sql)?;
-            if statement.parameter_count() == 3 {
-                statement.execute(params![project.as_str(), after, place])?;
-            } else {
-                statement.execute(params![project.as_str(), after])?;
-            }
+            keep(conn, list.behind, (project, after.into(), place))?;
             let last = conn.prepare_cached(list.last)?.query_row([], |row| row.get(0))?;
             marks.push(Mark { project: project.clone(), list: list.name.to_owned(), through: last });
         }
         if let Some(since) = through(conn, place, project, JUDGED)?.and_then(RowTime::from_unix_s) {
-            let sql = format!("INSERT OR IGNORE INTO temp.engramd_candidates {JUDGED_SINCE}");
-            conn.prepare_cached(&sql)?.execute([project.as_str(), &since.plus_s(-CLOCK_BACK_MAX_S).to_string()])?;
+            let since = since.plus_s(-CLOCK_BACK_MAX_S).to_string();
+            keep(conn, JUDGED_SINCE, (project, since.into(), place))?;
         }
         marks.push(Mark { project: project.clone(), list: JUDGED.to_owned(), through: now.unix_s() });
         Ok((Self { conn, place, project }, marks))
@@ -161,6 +156,26 @@ impl<'c> Candidates<'c> {
     pub fn is_there(&self, key: &str, version: &Version) -> Result<bool, StoreError> {
         learn::is_at(self.conn, self.place, (self.project, key), version)
     }
+}
+
+/// Keeps the entities that a query of a project (1), behind a row or a time (2), at a place (3) finds.
+fn keep(
+    conn: &Connection,
+    sql: &str,
+    (project, behind, place): (&ProjectName, SqlValue, Option<i64>),
+) -> Result<(), StoreError> {
+    let mut found = conn.prepare_cached(sql)?;
+    found.raw_bind_parameter(1, project.as_str())?;
+    found.raw_bind_parameter(2, behind)?;
+    if found.parameter_count() > 2 {
+        found.raw_bind_parameter(3, place)?;
+    }
+    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO temp.engramd_candidates VALUES (?1, ?2)")?;
+    let mut rows = found.raw_query();
+    while let Some(row) = rows.next()? {
+        insert.execute(params![row.get_ref(0)?, row.get_ref(1)?])?;
+    }
+    Ok(())
 }
 
 fn through(

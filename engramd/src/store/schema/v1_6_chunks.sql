@@ -51,4 +51,13 @@ CREATE TABLE engramd_due (
     UNIQUE (place, project, entity, entity_key)
 );
 
+-- Memories that a chunk brought as deleted softly: they have no row here, and keep their session all the same.
+CREATE TABLE engramd_softly (
+    project    TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    entity_key TEXT NOT NULL,
+    PRIMARY KEY (project, session_id, entity_key)
+) WITHOUT ROWID;
+CREATE INDEX engramd_softly_key ON engramd_softly(entity_key);
+
 CREATE INDEX engramd_relations_updated ON memory_relations(updated_at);
