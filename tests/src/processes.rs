@@ -337,8 +337,22 @@ pub fn daemon(dir: &Path) -> Command {
 /// Where it cannot be started.
 #[must_use]
 pub fn ctl(dir: &Path, args: &[&str], input: &str) -> Answer {
+    run(Command::new(program("engramctl")).env_clear().current_dir("/"), dir, args, input)
+}
+
+/// Runs the client in a directory, with what a shell there would give it.
+///
+/// # Panics
+/// Where it cannot be started.
+#[must_use]
+pub fn ctl_in(dir: &Path, work: &Path, args: &[&str]) -> Answer {
     let mut command = Command::new(program("engramctl"));
-    command.env_clear().env("ENGRAM_DATA_DIR", dir).args(args).current_dir("/");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("USER", "tester");
+    run(command.current_dir(work), dir, args, "")
+}
+
+fn run(command: &mut Command, dir: &Path, args: &[&str], input: &str) -> Answer {
+    command.env("ENGRAM_DATA_DIR", dir).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     // A command that does not read its input is no fault.

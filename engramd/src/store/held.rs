@@ -112,8 +112,17 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn held(&self) -> Result<Vec<HeldRow>, StoreError> {
-        let mut statement = self.conn.prepare_cached(&format!("SELECT {COLUMNS} FROM engramd_held ORDER BY id"))?;
-        let mut rows = statement.query([])?;
+        self.held_since(0)
+    }
+
+    /// Lists the rows that were set aside after one, which need not be there any more.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn held_since(&self, id: i64) -> Result<Vec<HeldRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM engramd_held WHERE id > ?1 ORDER BY id");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query([id])?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {
             held.push(row_of(row)?);
@@ -128,6 +137,15 @@ impl Store {
     pub fn nameless(&self) -> Result<u64, StoreError> {
         let mut statement = self.conn.prepare_cached("SELECT count(*) FROM engramd_held WHERE project = ''")?;
         Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+    }
+
+    /// Returns the number of the last row that is set aside, or 0.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn held_through(&self) -> Result<i64, StoreError> {
+        let mut statement = self.conn.prepare_cached("SELECT coalesce(max(id), 0) FROM engramd_held")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     /// Shows one held row with its payload.

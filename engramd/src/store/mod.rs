@@ -7,6 +7,7 @@ mod apply;
 mod backfill;
 mod backup;
 mod belonging;
+pub mod chunks;
 mod conflict;
 mod conflict_list;
 mod counts;

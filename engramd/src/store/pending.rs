@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
-use super::{Store, desired, lease, reread, restamp, rows, versions};
+use super::{Store, chunks, desired, journal, lease, reread, restamp, rows, versions};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::{ProjectName, mutation_id};
 use engram_proto::ipc::reply::HeldKind;
@@ -78,7 +78,7 @@ impl Store {
                 }
             }
             if let Some(last) = batch.rows.last() {
-                mark_carried(tx, project, last.seq)?;
+                journal::mark_carried_until(tx, project, last.seq)?;
             }
             Ok(batch)
         })?;
@@ -131,8 +131,8 @@ fn prepare(
             if fill(conn, project, entity, &raw.key, op, &mut payload)? {
                 let text = serde_json::Value::Object(payload.clone()).to_string();
                 payload_bytes = text.len();
-                conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
-                    .execute(params![raw.seq, text])?;
+                journal::rewrite(conn, raw.seq, &text)?;
+                chunks::due::note(conn, project, entity, &raw.key)?;
             }
             if let Err(error) = Version::read(entity, &raw.key, op, &payload) {
                 return Ok(Err(error.to_string()));
@@ -225,14 +225,4 @@ fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str, now
         },
     )
     .map(drop)
-}
-
-/// Writes down that rows up to this one may be on their way.
-fn mark_carried(conn: &Connection, project: &ProjectName, seq: i64) -> Result<(), StoreError> {
-    conn.prepare_cached(
-        "INSERT INTO engramd_carried (project, seq) VALUES (?1, ?2)
-         ON CONFLICT (project) DO UPDATE SET seq = ?2 WHERE seq < ?2",
-    )?
-    .execute(params![project.as_str(), seq])?;
-    Ok(())
 }

@@ -5,13 +5,13 @@
 
 use super::apply::Applying;
 use super::error::StoreError;
-use super::versions;
+use super::{chunks, journal, versions};
 use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text, text_of};
 use engram_proto::time::RowTime;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 /// A time may be so far ahead of the cloud's clock, in seconds.
 const AHEAD_MAX_S: i64 = 86_400;
@@ -45,9 +45,8 @@ impl Applying<'_> {
             let version = if is_ahead(&row.version, Some(cloud_now)) {
                 let (payload, version) = above(before.as_ref(), (entity, key), &row, cloud_now)?;
                 let text = serde_json::Value::Object(payload).to_string();
-                self.conn()
-                    .prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
-                    .execute(params![row.seq, text])?;
+                journal::rewrite(self.conn(), row.seq, &text)?;
+                chunks::due::note(self.conn(), project, entity, key)?;
                 version
             } else {
                 row.version

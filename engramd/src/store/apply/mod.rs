@@ -1,6 +1,7 @@
 //! Applying versions that came in: one transaction, its index, and what it tells afterwards.
 
 mod again;
+mod bring;
 mod merge_in;
 mod page;
 mod place;
@@ -43,6 +44,8 @@ pub(super) struct Applying<'c> {
     seen_session: Option<String>,
     /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
     judged_of: Option<String>,
+    /// Where the rows come from.
+    pub(super) source: Source,
     /// Whether a row was found to be dead.
     refused: bool,
     /// So many children of parents that came may still be looked at.
@@ -50,6 +53,17 @@ pub(super) struct Applying<'c> {
     /// Whether a row that waited has its place now.
     unparked: bool,
     outcome: Outcome,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The cloud served them: they are known from then on.
+    Cloud,
+    /// A chunk of this number holds them.
+    Chunk(i64),
+    /// A chunk held them once, and they were set aside.
+    Aside,
 }
 
 /// What a transaction did.
@@ -114,6 +128,7 @@ impl<'c> Applying<'c> {
             digests: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
+            source: Source::Cloud,
             refused: false,
             children_left: replay::CHILDREN_MAX,
             unparked: false,
@@ -170,7 +185,10 @@ impl<'c> Applying<'c> {
             Err(error) => return self.dead(project, row, &error.to_string()),
         };
         match Version::read(entity, &row.entity_key, op, &payload) {
-            Ok(remote) => self.take(project, entity, &row.entity_key, remote, Some(row)),
+            Ok(remote) if self.source == Source::Cloud => {
+                self.take(project, entity, &row.entity_key, remote, Some(row))
+            }
+            Ok(brought) => self.bring(project, (entity, &row.entity_key), &brought, row),
             Err(error) => self.dead(project, row, &error.to_string()),
         }
     }
@@ -191,7 +209,7 @@ impl<'c> Applying<'c> {
             key: &row.entity_key,
             op: &row.op,
             journal_seq: None,
-            cloud_seq: Some(row.seq),
+            cloud_seq: (self.source == Source::Cloud).then_some(row.seq),
             payload: &payload,
             evidence,
             waits_for: None,
@@ -209,7 +227,9 @@ impl<'c> Applying<'c> {
         project: &ProjectName,
         id: i64,
         row: &PulledMutation,
+        source: Source,
     ) -> Result<bool, StoreError> {
+        self.source = source;
         self.refused = false;
         self.row(project, row, true)?;
         if !self.refused {

@@ -170,7 +170,8 @@ fn has_children(
     // Memories that were deleted softly elsewhere have no row here, and keep their session all the same.
     let mut soft = conn.prepare_cached(
         "SELECT entity_key FROM engramd_version INDEXED BY engramd_version_soft
-         WHERE project = ?2 AND session_id = ?1 AND state = 1",
+         WHERE project = ?2 AND session_id = ?1 AND state = 1
+         UNION SELECT entity_key FROM engramd_softly WHERE project = ?2 AND session_id = ?1",
     )?;
     let keys = soft.query_map(names, |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     for key in keys {

@@ -20,8 +20,33 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
     pub fn stand_ins(&mut self, fence: &Fence, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
+        self.make_stand_ins(project, now, |conn| lease::check(conn, fence))
+    }
+
+    /// Does the same once an import has read every chunk, in as many transactions as it takes; no state of sync is
+    /// written, so no lease is asked for.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn stand_ins_of_import(&mut self, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
+        let mut all = Applied::default();
+        loop {
+            let made = self.make_stand_ins(project, now, |_| Ok(()))?;
+            all.add(made);
+            if !made.unfinished {
+                return Ok(Applied { unfinished: false, ..all });
+            }
+        }
+    }
+
+    fn make_stand_ins(
+        &mut self,
+        project: &ProjectName,
+        now: RowTime,
+        check: impl Fn(&Connection) -> Result<(), StoreError>,
+    ) -> Result<Applied, StoreError> {
         let (unfinished, applied) = self.applying(false, now, |applying| {
-            lease::check(applying.conn, fence)?;
+            check(applying.conn)?;
             Ok(applying.replay_left()? || applying.stand_in_all(project)?)
         })?;
         let mut all = Applied::default();

@@ -23,6 +23,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 4, &[include_str!("v1_4_served.sql")]),
     (1, 5, &[include_str!("v1_5_replaced.sql")]),
     (1, 6, &[include_str!("v1_6_waiting.sql")]),
+    (1, 7, &[include_str!("v1_7_chunks.sql")]),
     (1, 9, &[include_str!("v1_9_digests.sql")]),
 ];
 
