@@ -173,7 +173,7 @@ fn keep(
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO temp.engramd_candidates VALUES (?1, ?2)")?;
     let mut rows = found.raw_query();
     while let Some(row) = rows.next()? {
-        insert.execute(params![row.get_ref(0)?, row.get_ref(1)?])?;
+        insert.execute(params![row.get::<_, SqlValue>(0)?, row.get::<_, SqlValue>(1)?])?;
     }
     Ok(())
 }
