@@ -25,8 +25,6 @@ pub(crate) enum Aim {
     Apply,
     /// Write down what is in it.
     Learn,
-    /// Write down what is in it, and that it came from here.
-    Own,
 }
 
 /// A daemon that is asked about one place.
@@ -69,7 +67,7 @@ impl Talk<'_> {
             apply: aim == Aim::Apply,
         };
         let mut sum = ChunkTaken::default();
-        if aim != Aim::Own && !self.wants(of.clone()).await? {
+        if !self.wants(of.clone()).await? {
             return Ok(sum);
         }
         let (frames, mut ready) = mpsc::channel(FRAMES_AHEAD);
@@ -77,8 +75,7 @@ impl Talk<'_> {
         let reading = tokio::task::spawn_blocking(move || frame_up(&packed, &frames));
         let mut waiting = Vec::new();
         while let Some(rows) = ready.recv().await {
-            let part =
-                ChunkRows { of: of.clone(), rows: std::mem::replace(&mut waiting, rows), last: false, own: false };
+            let part = ChunkRows { of: of.clone(), rows: std::mem::replace(&mut waiting, rows), last: false };
             if !part.rows.is_empty() {
                 add(&mut sum, self.rows(part).await?);
             }
@@ -86,7 +83,7 @@ impl Talk<'_> {
         // It was read to its end before, from the same bytes.
         let read = reading.await.map_err(|error| CtlError::Input(error.to_string()))?;
         read.map_err(|damage| CtlError::Input(format!("chunk {id}: {damage}")))?;
-        let part = ChunkRows { of, rows: waiting, last: true, own: aim == Aim::Own };
+        let part = ChunkRows { of, rows: waiting, last: true };
         add(&mut sum, self.rows(part).await?);
         Ok(sum)
     }

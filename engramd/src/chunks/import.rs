@@ -41,8 +41,7 @@ pub fn take(store: &mut Store, part: &ChunkRows, now: RowTime) -> Result<ChunkTa
         store.chunk_learn(chunk, &versions, now)?;
     }
     if part.last {
-        let applied = part.of.apply || part.own;
-        store.chunk_read((&part.of.place, &part.of.id), chunk, applied, now)?;
+        store.chunk_read((&part.of.place, &part.of.id), chunk, part.of.apply, now)?;
     }
     Ok(taken)
 }

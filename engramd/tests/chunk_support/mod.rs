@@ -30,7 +30,7 @@ impl Shelf {
     pub fn export_all(&mut self, store: &mut Store, projects: &[ProjectName]) -> Vec<ChunkRow> {
         let ids: Vec<String> = self.chunks.keys().cloned().collect();
         for id in store.chunks_meet(&self.path, &ids).unwrap().unknown {
-            self.give(store, &id, false, false);
+            self.give(store, &id, false);
         }
         store.export_begins(projects).unwrap();
         let mut rows = Vec::new();
@@ -42,7 +42,7 @@ impl Shelf {
         if !rows.is_empty() {
             let id = hash(&rows).to_string();
             self.chunks.insert(id.clone(), rows.clone());
-            self.give(store, &id, false, true);
+            self.give(store, &id, true);
         }
         store.exported(&self.path, &marks, at(5_000)).unwrap();
         rows
@@ -55,7 +55,7 @@ impl Shelf {
         let met = store.chunks_meet(&self.path, &ids).unwrap();
         let mut all = ChunkTaken::default();
         for id in met.unknown.iter().chain(&met.unread) {
-            let taken = self.give(store, id, true, false);
+            let taken = self.give(store, id, true);
             all.rows += taken.rows;
             all.changed += taken.changed;
             all.queued += taken.queued;
@@ -68,16 +68,16 @@ impl Shelf {
     }
 
     /// Gives one chunk, in parts of three rows.
-    pub fn give(&self, store: &mut Store, id: &str, apply: bool, own: bool) -> ChunkTaken {
+    pub fn give(&self, store: &mut Store, id: &str, apply: bool) -> ChunkTaken {
         let rows = &self.chunks[id];
         let of = ChunkName { place: self.path.clone(), id: id.to_owned(), hash: hash(rows).to_string(), apply };
         let mut all = ChunkTaken::default();
-        if !own && !store.chunk_wanted((&of.place, &of.id), hash(rows), apply, at(5_000)).unwrap() {
+        if !store.chunk_wanted((&of.place, &of.id), hash(rows), apply, at(5_000)).unwrap() {
             return all;
         }
         let parts: Vec<&[ChunkRow]> = rows.chunks(3).collect();
         for (n, part) in parts.iter().enumerate() {
-            let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len(), own };
+            let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len() };
             let taken = chunks::take(store, &part, at(5_000)).unwrap();
             all.rows += taken.rows;
             all.changed += taken.changed;

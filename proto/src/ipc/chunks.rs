@@ -104,8 +104,6 @@ pub struct ChunkRows {
     pub rows: Vec<ChunkRow>,
     /// Whether no more follow.
     pub last: bool,
-    /// Whether this device wrote it just now: its rows are in the tables already.
-    pub own: bool,
 }
 
 /// Up to where an export read a list.

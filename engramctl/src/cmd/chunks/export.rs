@@ -130,10 +130,11 @@ impl Export {
         self.learn_others(out).await?;
         let marks = self.write_rows(project, out).await?;
         self.write_manifest()?;
-        // Only now, when the files are on the disk and in the list, the rows count as being in a chunk.
+        // Only now, when the files are on the disk and in the list, the rows count as being in a chunk. What is in one
+        // holds here as well: of a prompt that went with its session, only the chunk has a delete.
         for id in self.report.chunks.iter().filter_map(|chunk| ChunkId::parse(&chunk.id).ok()).collect::<Vec<_>>() {
             let (packed, checked) = checked(&self.place, &id).map_err(CtlError::Input)?;
-            self.talk().give(&id, (packed, &checked), Aim::Own).await?;
+            self.talk().give(&id, (packed, &checked), Aim::Apply).await?;
         }
         let kept = ChunksRequest::Exported { place: self.place.name(), marks };
         self.client.ask_one(RequestBody::Chunks(kept)).await?;

@@ -88,7 +88,7 @@ async fn export(
     to: &Responder,
 ) -> Result<(), ClientGone> {
     let begun = on_store(cx, move |store| {
-        while store.take_up(driver::TAKE_UP_ROWS, crate::clock::row_time())? {}
+        while store.take_up(driver::TAKE_UP_ROWS, clock::row_time())? {}
         let projects = match project {
             Some(project) => vec![project],
             None => store.read(chunks::projects_of)?,
