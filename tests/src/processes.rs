@@ -18,10 +18,10 @@ pub const TOKEN: &str = "a-token-for-tests-only";
 /// Where it was not built.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("this test");
-    let path = test.ancestors().nth(2).expect("target/profile/deps/test").join(name);
-    assert!(path.is_file(), "{} is missing: run cargo build --bins first", path.display());
-    path
+    let own = std::env::current_exe().expect("this test");
+    // A test is in target/profile/deps, a bench in target/profile.
+    let found = own.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: run cargo build --bins first"))
 }
 
 /// Waits until a condition holds.

@@ -16,6 +16,7 @@ pub(crate) mod storable;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
+use engram_proto::merge::Digest;
 pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent, foreign_hash};
 pub use listeners::{Listener, Listeners};
 pub use number::{NUMBER_STEP, number_after};
@@ -140,6 +141,8 @@ pub struct Page {
     pub remaining: BTreeMap<ProjectName, u64>,
     /// Whether there are.
     pub has_more: bool,
+    /// What the current versions of each project add up to that ends here at its head, where that is known.
+    pub digests: BTreeMap<ProjectName, Digest>,
 }
 
 /// A question for a page of a whole grant.

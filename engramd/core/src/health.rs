@@ -301,6 +301,7 @@ fn project_conditions(name: &ProjectName, project: &Project) -> Vec<Condition> {
         conditions.push(condition);
     }
     conditions.extend(project.trouble().map(Condition::of));
+    conditions.extend(project.diverged.as_ref().map(Condition::of));
     let counts = &project.counts;
     let since = project.held_since.unwrap_or_default();
     if let (Some(code), true) = (project.held_reason(), counts.quarantined > 0) {

@@ -11,9 +11,6 @@ use engram_proto::time::{MS_PER_S, RowTime};
 /// Clocks that differ by more are said, in seconds (reasons.md, `clock_skew`).
 const CLOCK_SKEW_MAX_S: i64 = 300;
 
-/// A device whose clock is ahead by more stamps every write anew (merging.md, "Writing on a device"), in seconds.
-const AHEAD_MAX_S: i64 = 86_400;
-
 /// The server as we know it.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
@@ -26,8 +23,6 @@ pub(crate) struct Server {
     pub(crate) reachable: Option<bool>,
     /// How far this device's clock is ahead of its clock, in seconds, where it told its time.
     ahead_s: Option<i64>,
-    /// Whether what was pending when it answered is still to be looked at: a clock may have been wrong before.
-    pub(crate) restamp_due: bool,
     /// Its clock is another.
     pub(crate) skew: Option<Trouble>,
 }
@@ -127,17 +122,15 @@ impl Machine {
         Ok(Info { cloud_id, version: reply.version, capabilities: reply.capabilities, limits })
     }
 
-    /// Returns the cloud's time, where what is pending may be stamped more than a day ahead of it.
-    pub(crate) fn restamp(&self) -> Option<RowTime> {
-        let ahead_s = self.server.ahead_s.filter(|&ahead_s| self.server.restamp_due || ahead_s > AHEAD_MAX_S)?;
-        RowTime::from_unix_ms(self.now.wall_ms - ahead_s * MS_PER_S)
+    /// Returns the cloud's time for now, where it told its clock.
+    pub(crate) fn cloud_now(&self) -> Option<RowTime> {
+        RowTime::from_unix_ms(self.now.wall_ms - self.server.ahead_s? * MS_PER_S)
     }
 
     fn check_clock(&mut self, reply: &HealthReply) {
         let theirs = reply.time.as_deref().and_then(RowTime::parse);
         let ahead_s = theirs.map_or(0, |theirs| self.now.wall_ms / MS_PER_S - theirs.unix_s());
         self.server.ahead_s = theirs.map(|_| ahead_s);
-        self.server.restamp_due = true;
         let way = if ahead_s > 0 { "ahead of" } else { "behind" };
         self.server.skew = (ahead_s.abs() > CLOCK_SKEW_MAX_S).then(|| {
             let message = format!("this machine's clock is {} s {way} the server's", ahead_s.abs());

@@ -56,7 +56,6 @@ impl Store {
             }
             Ok(released)
         })?;
-        self.counts.held_changed();
         Ok(released)
     }
 
@@ -74,7 +73,6 @@ impl Store {
             }
             Ok(Some(ProjectName::parse(&row.project).ok().zip(row.journal_seq)))
         })?;
-        self.counts.held_changed();
         if let Some(Some(left)) = &left {
             self.counts.left(std::slice::from_ref(left));
         }

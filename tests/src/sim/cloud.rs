@@ -5,7 +5,7 @@ use engram_proto::http::pull::{PullReply, PullRequest, PulledMutation};
 use engram_proto::http::push::{PushEntry, PushReply, Receipt, ReceiptStatus};
 use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{Standing, Version, merge};
+use engram_proto::merge::{Digest, Standing, Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_object};
 use std::collections::BTreeMap;
 
@@ -100,9 +100,19 @@ impl ModelCloud {
             }
             page.remaining.insert(project.clone(), news.len().saturating_sub(room) as u64);
             page.has_more |= news.len() > room;
+            if page.cursors[project] == page.heads[project] {
+                page.digests.insert(project.clone(), self.sum(project));
+            }
         }
         page.mutations.sort_by_key(|row| row.seq);
         page
+    }
+
+    /// Adds up the current versions of a project.
+    #[must_use]
+    pub fn sum(&self, project: &ProjectName) -> Digest {
+        let heads = self.heads.iter().filter(|(id, _)| id.0 == *project);
+        heads.fold(Digest::default(), |sum, (id, (_, version))| sum.plus(Digest::of(&id.2, version)))
     }
 
     /// Takes the place of another past of itself.

@@ -6,6 +6,7 @@ use engram_proto::time::RowTime;
 use engramd::driver::machine_settings;
 use engramd::store::{Store, StoreError};
 use engramd_core::event::Projects;
+use engramd_core::rows::Clocks;
 use engramd_core::{Cloud, Effect, Event, Machine, Now, StoreTrouble};
 
 /// The one cloud of the simulation.
@@ -127,9 +128,9 @@ impl Device {
             Effect::Remirror { fence, cloud_id, project } => {
                 Event::Belonging(told(self.store.remirror_slice(&fence, &cloud_id, project.as_ref(), now, 3)))
             }
-            Effect::LoadBatch { fence, project, limits, restamp } => {
-                let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
-                Event::BatchLoaded(told(stamped.and_then(|_| self.store.pending_batch(&fence, &project, limits, now))))
+            Effect::LoadBatch { fence, project, limits, cloud_now } => {
+                let clocks = Clocks { own: now, cloud: cloud_now };
+                Event::BatchLoaded(told(self.store.pending_batch(&fence, &project, limits, clocks)))
             }
             Effect::Settle { fence, project, settlements } => {
                 Event::Settled(told(self.store.settle(&fence, &project, &settlements, now)))
@@ -137,12 +138,16 @@ impl Device {
             Effect::LoadCursors { cloud_id, projects } => {
                 Event::CursorsLoaded(told(self.store.cursors(&cloud_id, &projects)))
             }
-            Effect::Apply { fence, cloud_id, since, page, restamp } => {
-                let stamped = restamp.map_or(Ok(0), |cloud_now| self.store.restamp(&fence, cloud_now));
-                Event::Applied(told(stamped.and_then(|_| self.store.apply_page(&fence, &cloud_id, &since, &page, now))))
+            Effect::Apply { fence, cloud_id, since, page, cloud_now } => {
+                let clocks = Clocks { own: now, cloud: cloud_now };
+                Event::Applied(told(self.store.apply_page(&fence, &cloud_id, &since, &page, clocks)))
             }
             Effect::ClearReread { fence, project, mark } => {
                 Event::RereadCleared(told(self.store.clear_reread(&fence, &project, mark)))
+            }
+            Effect::Compare { cloud_id, asked } => Event::Compared(told(self.store.compare_digests(&cloud_id, &asked))),
+            Effect::Recheck { fence, cloud_id, every_ms } => {
+                Event::Rechecked(told(self.store.recheck_slice(&fence, &cloud_id, now, every_ms, 5)))
             }
             Effect::StandIns { fence, project } => Event::StoodIn(told(self.store.stand_ins(&fence, &project, now))),
             Effect::ReleaseLease(fence) => {

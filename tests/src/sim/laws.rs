@@ -42,6 +42,27 @@ fn acknowledged(device: &Device) -> Vec<AckedRow> {
     rows.into_iter().map(|row| read(row).expect("a row of ours reads")).collect()
 }
 
+/// No device takes itself for different while all is as it should be.
+///
+/// # Panics
+/// Where one does.
+pub fn nobody_diverges(device: &Device) {
+    let report = device.machine.report(&engramd_core::health::Who::default());
+    let diverged = report.findings.iter().find(|finding| finding.code == engram_proto::reason::ReasonCode::Diverged);
+    assert!(diverged.is_none(), "{} diverged: {diverged:?}", device.name);
+}
+
+/// What each device knows adds up to what the cloud's current versions do.
+///
+/// # Panics
+/// Where it does not.
+pub fn digests_agree(devices: &[Device], cloud: &ModelCloud, projects: &[ProjectName]) {
+    for (device, project) in devices.iter().flat_map(|device| projects.iter().map(move |project| (device, project))) {
+        let digest = device.store.digest(project).expect("a digest");
+        assert_eq!(digest, cloud.sum(project), "{} in {project}", device.name);
+    }
+}
+
 /// ACK-2: written = pending + acknowledged + held + void.
 ///
 /// # Panics

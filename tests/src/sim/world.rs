@@ -103,6 +103,7 @@ impl World {
             }
             if all && self.devices.iter().all(|device| device.listening.is_some()) {
                 laws::conv_1(&self.devices, &self.projects);
+                laws::digests_agree(&self.devices, &self.cloud, &self.projects);
                 self.devices.iter().for_each(|device| laws::ack_1(device, &self.cloud));
                 self.nothing_is_from_the_future();
                 return;
@@ -144,6 +145,7 @@ impl World {
                 laws::ack_1(device, &self.cloud);
             }
             laws::ack_2(device, &self.projects);
+            laws::nobody_diverges(device);
             laws::cur_1(device, &self.cloud, &self.projects);
         }
     }

@@ -67,6 +67,7 @@ macro_rules! every_case {
                 pages::a_page_is_fair_between_projects,
                 pages::a_page_is_bounded_in_bytes_and_never_empty,
                 pages::heads_and_remaining_tell_what_is_left,
+                pages::the_digest_is_what_the_current_versions_add_up_to,
                 pages::the_grant_form_shows_the_grant_in_one_order,
                 door::what_it_lost_to_is_shown_once_more,
                 door::a_version_that_was_held_keeps_its_time,

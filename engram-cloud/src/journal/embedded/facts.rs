@@ -1,6 +1,6 @@
 //! The two ends of a transaction: what admission has to know, and what it decided.
 
-use super::{controls, rows, waiting};
+use super::{controls, digests, rows, waiting};
 use crate::journal::Batch;
 use crate::journal::admit::{Changes, Facts, Name};
 use engram_proto::mutation::Entity;
@@ -59,6 +59,9 @@ pub(super) fn write(connection: &Connection, changes: &Changes) -> rusqlite::Res
     }
     for (name, head) in &changes.heads {
         rows::set_head(connection, name, head)?;
+    }
+    for (project, &moved) in &changes.digests {
+        digests::add(connection, project, moved)?;
     }
     for (id, taken) in &changes.ids {
         rows::keep_id(connection, id, taken)?;

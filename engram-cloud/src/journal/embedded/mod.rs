@@ -5,6 +5,7 @@
 
 mod chunks;
 mod controls;
+mod digests;
 mod facts;
 mod open;
 mod page;

@@ -2,6 +2,7 @@
 //!
 //! Both walk an index from the cursor on, so a page costs what it holds (COST-1).
 
+use super::digests;
 use super::rows::taken_at;
 use crate::auth::Grant;
 use crate::clock::rfc3339_us;
@@ -50,6 +51,12 @@ pub(super) fn page(connection: &Connection, ask: &PageAsk, turn: usize) -> rusql
         // Rows are in order: the last one of a project stays.
         if let Some(track) = tracks.iter().find(|track| track.project.as_str() == row.project) {
             page.cursors.insert(track.project.clone(), row.seq);
+        }
+    }
+    for (project, &cursor) in &ask.cursors {
+        let end = page.cursors.get(project).copied().unwrap_or(cursor);
+        if page.heads.get(project) == Some(&end) {
+            page.digests.insert(project.clone(), digests::of(connection, project)?);
         }
     }
     for track in tracks.iter().filter(|track| track.cursor < track.head) {

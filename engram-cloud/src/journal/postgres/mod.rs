@@ -7,6 +7,7 @@ mod chunks;
 mod chunks_of_peer;
 mod connect;
 mod controls;
+mod digests;
 mod load;
 mod migrate;
 mod notices;

@@ -28,7 +28,7 @@ impl GoServer<'_> {
         rows: &[Arc<PendingRow>],
     ) -> Result<PushReply, Failure> {
         self.check_witness().await?;
-        let (identity, name, of_rows) = (self.identity(), project.clone(), rows.to_vec());
+        let (identity, name, of_rows) = (self.identity().await?, project.clone(), rows.to_vec());
         let made = self.on_store(move |store| entries(store, &identity, &name, &of_rows)).await?;
         let mut reply = PushReply::default();
         for part in made.chunks(BATCH_ROWS_MAX) {

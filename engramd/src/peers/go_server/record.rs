@@ -45,7 +45,7 @@ impl GoServer<'_> {
             })
         };
         let (project, rows) = (project.clone(), rows.filter_map(row).collect::<Vec<_>>());
-        let identity = self.identity();
+        let identity = self.identity().await?;
         self.on_store(move |store| store.accepted(&identity, &project, &rows)).await
     }
 }

@@ -4,7 +4,7 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{conflict, foreign, mark, moved, naming, served, versions};
+use super::super::{conflict, foreign, mark, moved, naming, restamp, served, versions};
 use super::Applying;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
@@ -38,6 +38,10 @@ impl Applying<'_> {
         let known = versions::known(self.conn, project, entity, key)?;
         let found = self.find((project, entity, key), known.as_ref())?;
         let mut open = if self.has_open(project)? { self.open_rows(project, entity, key)? } else { Vec::new() };
+        if open.iter().any(|own| restamp::is_ahead(&own.version, self.cloud_now)) {
+            self.stamp_again(project, entity, key)?;
+            open = self.open_rows(project, entity, key)?;
+        }
         for own in open.iter_mut().filter(|own| own.takes_time) {
             self.take_time(own, &remote)?;
         }
@@ -87,7 +91,9 @@ impl Applying<'_> {
             }
         }
         if let Some(after) = &after {
-            versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+            let moved = versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+            let digest = self.digests.entry(project.clone()).or_default();
+            *digest = digest.plus(moved);
             self.mark((project, key), known.as_ref(), after)?;
         }
         self.place((project, key), &merged, found.as_ref(), row)
@@ -157,7 +163,6 @@ impl Applying<'_> {
                 journal::acknowledge(self.conn, own.seq, receipt, self.now)?;
                 if let Some(id) = own.quarantine {
                     super::held::release(self.conn, id)?;
-                    self.held_changes();
                 }
             } else {
                 journal::void(self.conn, own.seq, journal::SUPERSEDED, Some(self.now))?;

@@ -13,11 +13,11 @@ pub use page::AppliedSlice;
 use super::error::StoreError;
 use super::fts::Index;
 use super::held::{self, SetAside};
-use super::{Store, foreign, versions};
+use super::{Store, digest, foreign, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
-use engram_proto::merge::Version;
+use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
@@ -30,17 +30,25 @@ use std::collections::BTreeMap;
 pub(super) struct Applying<'c> {
     conn: &'c Connection,
     now: RowTime,
+    /// The cloud's time for now, where versions of this device are about to meet others'.
+    cloud_now: Option<RowTime>,
     index: Index,
     /// Whether anything is held, in any project; asked once, for most stores hold nothing.
     any_held: bool,
     /// Whether a project has open journal rows; asked once per project.
     any_open: BTreeMap<ProjectName, bool>,
+    /// By how much the digest of each project moves.
+    digests: BTreeMap<ProjectName, Digest>,
     /// The session whose row was seen last.
     seen_session: Option<String>,
     /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
     judged_of: Option<String>,
     /// Whether a row was found to be dead.
     refused: bool,
+    /// So many children of parents that came may still be looked at.
+    children_left: usize,
+    /// Whether a row that waited has its place now.
+    unparked: bool,
     outcome: Outcome,
 }
 
@@ -49,7 +57,8 @@ pub(super) struct Applying<'c> {
 pub(super) struct Outcome {
     applied: BTreeMap<ProjectName, Applied>,
     left: Vec<(ProjectName, i64)>,
-    held_changed: bool,
+    /// Whether children of parents that came are left for another transaction.
+    unfinished: bool,
 }
 
 /// Switches the triggers of a connection off, and syncing to what a pull needs, until it is dropped.
@@ -90,16 +99,21 @@ impl<'c> Applying<'c> {
         let mut applying = Self {
             conn,
             now,
+            cloud_now: None,
             index: Index::default(),
             any_held,
             any_open: BTreeMap::new(),
+            digests: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
             refused: false,
+            children_left: replay::CHILDREN_MAX,
+            unparked: false,
             outcome: Outcome::default(),
         };
         let result = f(&mut applying)?;
         applying.index.write(conn)?;
+        applying.digests.iter().try_for_each(|(project, &moved)| digest::add(conn, project, moved))?;
         foreign::ours_to_here(conn)?;
         tx.commit()?;
         Ok((result, applying.outcome))
@@ -117,6 +131,7 @@ impl<'c> Applying<'c> {
         }
         let mark = self.index.mark();
         let (left, applied) = (self.outcome.left.len(), self.outcome.applied.clone());
+        let digests = self.digests.clone();
         self.conn.prepare_cached("SAVEPOINT engramd_row")?.execute([])?;
         let taken = self.read_and_take(project, row);
         if let Err(error) = taken {
@@ -127,6 +142,7 @@ impl<'c> Applying<'c> {
             self.index.rewind(mark);
             self.outcome.left.truncate(left);
             self.outcome.applied = applied;
+            self.digests = digests;
             self.seen_session = None;
             self.dead(project, row, &error.to_string())?;
         }
@@ -174,14 +190,9 @@ impl<'c> Applying<'c> {
             now: self.now,
         };
         held::set_aside(self.conn, &aside)?;
-        self.held_changes();
+        self.any_held = true;
         self.count(project).dead += 1;
         Ok(())
-    }
-
-    fn held_changes(&mut self) {
-        self.any_held = true;
-        self.outcome.held_changed = true;
     }
 
     /// Tries a dead row once more; tells whether it applied, or waits for its parent now.
@@ -195,9 +206,18 @@ impl<'c> Applying<'c> {
         self.row(project, row, true)?;
         if !self.refused {
             held::release(self.conn, id)?;
-            self.held_changes();
         }
         Ok(!self.refused)
+    }
+
+    /// Says what time it is at the cloud: what is more than a day ahead of it is stamped again before it is used.
+    pub(super) fn set_cloud_now(&mut self, cloud_now: Option<RowTime>) {
+        self.cloud_now = cloud_now;
+    }
+
+    /// Returns the cloud's time for now, where it is known and counts.
+    pub(super) fn cloud_now(&self) -> Option<RowTime> {
+        self.cloud_now
     }
 
     /// Returns the connection, for statements of the same transaction.
@@ -227,19 +247,22 @@ impl Store {
 }
 
 impl Outcome {
-    /// Tells the counts what left and what is held.
-    fn tell(self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
+    /// Tells the counts what left.
+    fn tell(mut self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
         counts.left(&self.left);
-        if self.held_changed {
-            counts.held_changed();
+        if self.unfinished {
+            self.applied.values_mut().for_each(|applied| applied.unfinished = true);
         }
         self.applied
     }
 }
 
+/// What the name of a session that is waited for begins with.
+const WAITS_FOR_SESSION: &str = "session:";
+
 /// Names what a deferred row waits for.
 fn waits_for_session(id: &str) -> String {
-    format!("session:{id}")
+    format!("{WAITS_FOR_SESSION}{id}")
 }
 
 /// Names what a deferred relation waits for.

@@ -220,7 +220,7 @@ impl Applying<'_> {
             now: self.now,
         };
         held::set_aside(self.conn, &aside)?;
-        self.held_changes();
+        self.any_held = true;
         self.count(project).deferred += 1;
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Applying<'_> {
             && let Some((id, ..)) = held::deferred(self.conn, project, entity.as_str(), key)?
         {
             held::release(self.conn, id)?;
-            self.held_changes();
+            self.unparked = true;
         }
         Ok(())
     }
