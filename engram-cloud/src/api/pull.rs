@@ -53,9 +53,8 @@ pub(crate) async fn pull<J: Journal>(
     let page = look(&app, ask, Duration::from_secs(u64::from(wait_seconds))).await?;
     let page = page.ok_or_else(|| ApiError::replaced(app.journal.cloud_id()))?;
     let Page { rows, cursors, heads, remaining, has_more, digests } = page;
-    let reply =
-        PullReply { mutations: rows, cursors, heads, remaining, has_more, denied, digests, ..PullReply::default() };
-    encode(reply).await
+    encode(PullReply { mutations: rows, cursors, heads, remaining, has_more, denied, digests, ..PullReply::default() })
+        .await
 }
 
 fn sort(

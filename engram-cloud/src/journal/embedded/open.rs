@@ -17,8 +17,8 @@ const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/embedded/0002_children.sql"),
     include_str!("../../../migrations/embedded/0003_versions.sql"),
     include_str!("../../../migrations/embedded/0004_waiting.sql"),
-    include_str!("../../../migrations/embedded/0005_chunks.sql"),
-    include_str!("../../../migrations/embedded/0006_digests.sql"),
+    include_str!("../../../migrations/embedded/0005_digests.sql"),
+    include_str!("../../../migrations/embedded/0006_chunks.sql"),
 ];
 
 /// A connection is used by one thread at a time, so SQLite need not lock it at every call.
