@@ -8,8 +8,8 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/postgres/0001_journal.sql"),
     include_str!("../../../migrations/postgres/0002_versions.sql"),
     include_str!("../../../migrations/postgres/0003_waiting.sql"),
-    include_str!("../../../migrations/postgres/0005_digests.sql"),
-    include_str!("../../../migrations/postgres/0006_chunks.sql"),
+    include_str!("../../../migrations/postgres/0004_digests.sql"),
+    include_str!("../../../migrations/postgres/0005_chunks.sql"),
 ];
 
 /// Whoever migrates holds this advisory lock: `ECLD`, and what it is for.
