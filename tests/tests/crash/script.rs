@@ -184,7 +184,7 @@ impl Device {
             "delete topic hard" => self.delete("topic", true, &now)?,
             "batch" => {
                 let limits = BatchLimits { rows_max: 100, body_bytes_max: 1 << 20 };
-                self.store().pending_batch(fence()?, &alpha(), limits, at).map_err(failed)?;
+                self.store().pending_batch(fence()?, &alpha(), limits).map_err(failed)?;
             }
             "settle" | "settle held" => {
                 let hold_last = OPS[op] == "settle held";
@@ -230,7 +230,8 @@ impl Device {
     }
 
     fn apply(&mut self, fence: &Fence, page: PullReply, at: RowTime) -> Result<(), Failed> {
-        self.store().apply_page(fence, "cloud-1", &BTreeMap::new(), &page, at).map(drop).map_err(failed)
+        let since = self.store().cursors("cloud-1", &[alpha()]).map_err(failed)?;
+        self.store().apply_page(fence, "cloud-1", &since, &page, at).map(drop).map_err(failed)
     }
 
     fn save(&mut self, title: &str, topic: Option<&str>, content: &str, now: &Now) -> Result<(), Failed> {
