@@ -19,13 +19,14 @@ Examples:
   engramctl cloud login                    a new token for the same server
 
 The token comes from a prompt that shows nothing, from standard input with
---token-stdin, or from $ENGRAM_CLOUD_TOKEN. It is never an argument, where every
-user of the machine could read it.
+--token-stdin, or from $ENGRAM_CLOUD_TOKEN. It is never an argument, where
+every user of the machine could read it.
 
-Exits 0 when server and token were checked, 3 when they were refused (nothing is
-stored), 5 when the server could not be reached (stored, to be checked later) or
-when it is another cloud than the one that projects were synced with (stored; they
-wait for engramctl cloud remirror PROJECT, or for the former server).";
+Exits 0 when server and token were checked, 3 when they were refused (nothing
+is stored), 5 when the server could not be reached (stored, to be checked
+later) or when it is another cloud than the one that projects were synced with
+(stored; they wait for engramctl cloud remirror PROJECT, or for the former
+server).";
 
 const LOGOUT_EXAMPLES: &str = "\
 Examples:
@@ -37,10 +38,11 @@ const REMIRROR_EXAMPLES: &str = "\
 Examples:
   engramctl cloud remirror my-project
 
-For a project whose status says cloud_replaced or diverged. All that this device has of
-the project, deletions too, is sent to the cloud that answers now; what that holds
-already is stored once, and what it has beyond is read. Nothing here is deleted.
-It goes on in the background; engramctl sync --project my-project follows it.";
+For a project whose status says cloud_replaced or diverged. All that this device
+has of the project, deletions too, is sent to the cloud that answers now; what
+that holds already is stored once, and what it has beyond is read. Nothing here
+is deleted. It goes on in the background; follow it with
+engramctl sync --project my-project.";
 
 /// Checking a server takes as long as the server does.
 pub(super) const CLOUD_PATIENCE: Duration = Duration::from_secs(30);

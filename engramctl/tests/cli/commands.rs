@@ -270,7 +270,10 @@ fn logins_and_enrollments_tell_unchecked_from_refused() {
     let arguments = ["cloud", "login", "--server", "https://c", "--token-stdin", "--json"];
     let fake = login(true);
     let ran = fake.run_with(&arguments, "secret-token\n");
-    assert_eq!((ran.code, ran.json()), (0, json!({"server_url": "https://c", "checked": true, "message": "m"})));
+    assert_eq!(
+        (ran.code, ran.json()),
+        (0, json!({"server_url": "https://c", "checked": true, "message": "m", "elsewhere": []}))
+    );
     assert!(matches!(fake.asked(), RequestBody::Login(login) if login.token == "secret-token"));
     let ran = login(false).run_with(&arguments, "secret-token\n");
     assert_eq!(ran.code, 5);

@@ -7,7 +7,7 @@ use engram_proto::http::pull::PullReply;
 use engram_proto::id::ProjectName;
 use engram_proto::reason::ReasonCode;
 use engramd_core::event::Projects;
-use engramd_core::rows::{Applied, Batch, Counts, Fence, LeaseOutcome, ProjectCounts};
+use engramd_core::rows::{Applied, Batch, Belonging, Counts, Fence, LeaseOutcome, ProjectCounts};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, Settings};
 use std::collections::BTreeMap;
 
@@ -85,6 +85,11 @@ impl Loop {
     }
 
     fn load_cursors(&mut self, cursor: u64) {
+        if self.has(|effect| matches!(effect, Effect::LoadBelonging { .. })) {
+            self.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
+            let belonging = Belonging { cloud_id: "c".to_owned(), ..Belonging::default() };
+            self.tell(Event::Belonging(Ok(belonging)));
+        }
         self.take("LoadCursors", |effect| matches!(effect, Effect::LoadCursors { .. }));
         self.tell(Event::CursorsLoaded(Ok([(alpha(), cursor)].into())));
     }

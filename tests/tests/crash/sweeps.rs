@@ -1,4 +1,5 @@
 //! Every durable step of a device's store, one after another: stopped there, failed there, full from there on.
+#![expect(clippy::needless_range_loop, reason = "an operation is named by its place")]
 
 use crate::script::{Device, Failed, OPS, PULLED, alpha};
 use crate::{Dice, books, one_step, rounds};
