@@ -86,7 +86,7 @@ impl Fleet {
         match rng.random_range(0..10) {
             0..=2 => drop(client.save(PROJECT, &session, &format!("go {step}"), &format!("text {step}"), None)),
             3 | 4 => {
-                pick(rng, &known).into_iter().for_each(|id| client.edit(&id, &format!("go edit {step}"), "a text"))
+                pick(rng, &known).into_iter().for_each(|id| client.edit(&id, &format!("go edit {step}"), "a text"));
             }
             5 => pick(rng, &known).into_iter().for_each(|id| client.delete(&id, step.is_multiple_of(2))),
             6 => client.end_session(&session, &format!("summary {step}")),
