@@ -184,7 +184,7 @@ impl Device {
             "delete topic hard" => self.delete("topic", true, &now)?,
             "batch" => {
                 let limits = BatchLimits { rows_max: 100, body_bytes_max: 1 << 20 };
-                self.store().pending_batch(fence()?, &alpha(), limits).map_err(failed)?;
+                self.store().pending_batch(fence()?, &alpha(), limits, at).map_err(failed)?;
             }
             "settle" | "settle held" => {
                 let hold_last = OPS[op] == "settle held";
