@@ -256,6 +256,8 @@ mod tests {
         for bad in ["", "a.example", "ftp://a", "https://u:p@a.example", "https://a/?x", "https://a/#x"] {
             assert!(check_url(bad, true).is_err(), "{bad:?}");
         }
+        let words = check_url("ftp://u:hush@a.example", true).unwrap_err().to_string();
+        assert!(!words.contains("hush"), "{words}");
         assert_eq!(check_url("https://a.example/base/", false).unwrap().as_str(), "https://a.example/base");
     }
 
