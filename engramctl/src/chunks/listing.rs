@@ -2,6 +2,7 @@
 //! be read of it, and the files are the truth (chunks.md 4).
 
 use engram_proto::chunk::{ChunkId, Manifest, ManifestEntry};
+use engram_proto::time::RowTime;
 use std::collections::BTreeMap;
 
 /// What a manifest says.
@@ -64,6 +65,14 @@ impl Listing {
         let mut ids: Vec<_> = self.entries.iter().collect();
         ids.sort_by_key(|(id, entry)| (&entry.created_at, *id));
         ids.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Returns the time that a chunk made now carries, RFC 3339: later than every one that is listed, so that a reader that
+    /// lets the last chunk win takes them in this order.
+    pub(crate) fn after(&self, now_unix_s: i64) -> String {
+        let listed = self.entries.values().filter_map(|entry| RowTime::parse(&entry.created_at)).max();
+        let now = RowTime::from_unix_s(now_unix_s);
+        now.max(listed.map(|listed| listed.plus_s(1))).map(RowTime::rfc3339).unwrap_or_default()
     }
 
     /// Unites two manifests that came from one: what one side took away stays away, everything else is kept.
@@ -146,6 +155,14 @@ mod tests {
         let read = Listing::read(text.as_bytes());
         assert_eq!((read.entries.len(), &read.broken), (3, &None));
         assert_eq!(read.write().unwrap(), text);
+    }
+
+    #[test]
+    fn a_new_chunk_is_later_than_all_that_are_listed() {
+        let listed = listing(&[entry("aaaaaaaa", 7)]);
+        let at = RowTime::parse("2026-11-22T14:00:07Z").unwrap().unix_s();
+        assert_eq!(listed.after(at), "2026-11-22T14:00:08Z");
+        assert_eq!(listed.after(at + 9), "2026-11-22T14:00:16Z");
     }
 
     #[test]

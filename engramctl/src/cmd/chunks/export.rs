@@ -208,8 +208,9 @@ impl Export {
             self.files.insert(id.clone());
         }
         let [sessions, memories, prompts, mutations] = built.rows;
+        let created_at = self.listing.after(clock::now().unix_s);
         let entry =
-            ManifestEntry { id: id.to_string(), created_by: author(), created_at: now(), sessions, memories, prompts };
+            ManifestEntry { id: id.to_string(), created_by: author(), created_at, sessions, memories, prompts };
         self.listing.entries.entry(id.clone()).or_insert(entry);
         self.report.chunks.push(Written { id: id.to_string(), sessions, memories, prompts, mutations });
         Ok(())
@@ -280,8 +281,4 @@ fn author() -> String {
     let named = ["USER", "USERNAME", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let named = named.filter(|name| !name.trim().is_empty());
     named.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
-}
-
-fn now() -> String {
-    RowTime::from_unix_s(clock::now().unix_s).map(RowTime::rfc3339).unwrap_or_default()
 }
