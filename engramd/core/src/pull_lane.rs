@@ -188,6 +188,10 @@ impl Machine {
         if page.mutations.is_empty() && !moves {
             return self.page_done(end, generation, &BTreeMap::new());
         }
+        if self.clock_was_set() {
+            // The page is read again once the cloud's time is known, for what is pending may have to be stamped first.
+            return;
+        }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
         let restamp = self.restamp();
         let effect = Effect::Apply { fence: fence.clone(), cloud_id: info.cloud_id.clone(), page, restamp };

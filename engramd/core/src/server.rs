@@ -2,7 +2,7 @@
 
 use crate::backoff::{Retry, Trouble};
 use crate::classify::{Failure, Fault};
-use crate::event::{Cloud, Effect};
+use crate::event::{Cloud, Effect, Now};
 use crate::machine::Machine;
 use engram_proto::http::health::{HealthReply, Limits, PEER_LIMITS, capability};
 use engram_proto::reason::ReasonCode;
@@ -13,6 +13,9 @@ const CLOCK_SKEW_MAX_S: i64 = 300;
 
 /// A device whose clock is ahead by more stamps every write anew (merging.md, "Writing on a device"), in seconds.
 const AHEAD_MAX_S: i64 = 86_400;
+
+/// A clock whose distance from the monotonic one changed by more was set, or the machine slept, in milliseconds.
+const SET_MS: i64 = 10_000;
 
 /// The server as we know it.
 #[derive(Debug, Default)]
@@ -26,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) reachable: Option<bool>,
     /// How far this device's clock is ahead of its clock, in seconds, where it told its time.
     ahead_s: Option<i64>,
+    /// How far this device's clock was from the monotonic one when it told it, in milliseconds.
+    clock_gap_ms: i64,
     /// Whether what was pending when it answered is still to be looked at: a clock may have been wrong before.
     pub(crate) restamp_due: bool,
     /// Its clock is another.
@@ -74,6 +79,10 @@ impl Server {
 impl Machine {
     /// Asks who answers, unless that is known; tells whether the lanes may talk.
     pub(crate) fn advance_server(&mut self) -> bool {
+        if self.server.state == State::Known && self.clock_was_set() {
+            // What we know of its time is no longer true, and what is pending may be from a wrong one.
+            self.server.state = State::Unknown;
+        }
         if self.server.state == State::Unknown && self.server.retry.is_due(self.now) {
             self.server.state = State::Probing;
             self.out.push(Effect::Probe);
@@ -128,6 +137,11 @@ impl Machine {
         Ok(Info { cloud_id, version: reply.version, capabilities: reply.capabilities, limits })
     }
 
+    /// Tells whether this device's clock was set since the server told its time.
+    pub(crate) fn clock_was_set(&self) -> bool {
+        self.server.ahead_s.is_some() && (clock_gap_ms(self.now) - self.server.clock_gap_ms).abs() > SET_MS
+    }
+
     /// Returns the cloud's time, where what is pending may be stamped more than a day ahead of it.
     pub(crate) fn restamp(&self) -> Option<RowTime> {
         let ahead_s = self.server.ahead_s.filter(|&ahead_s| self.server.restamp_due || ahead_s > AHEAD_MAX_S)?;
@@ -138,6 +152,7 @@ impl Machine {
         let theirs = reply.time.as_deref().and_then(RowTime::parse);
         let ahead_s = theirs.map_or(0, |theirs| self.now.wall_ms / MS_PER_S - theirs.unix_s());
         self.server.ahead_s = theirs.map(|_| ahead_s);
+        self.server.clock_gap_ms = clock_gap_ms(self.now);
         self.server.restamp_due = true;
         let way = if ahead_s > 0 { "ahead of" } else { "behind" };
         self.server.skew = (ahead_s.abs() > CLOCK_SKEW_MAX_S).then(|| {
@@ -145,4 +160,8 @@ impl Machine {
             Trouble::renewed(self.server.skew.as_ref(), ReasonCode::ClockSkew, message, self.now)
         });
     }
+}
+
+fn clock_gap_ms(now: Now) -> i64 {
+    now.wall_ms.saturating_sub(i64::try_from(now.mono_ms).unwrap_or(i64::MAX))
 }

@@ -11,7 +11,7 @@ mod publish;
 pub mod watch;
 
 pub(crate) use effects::CLOUD_ID_KEY;
-pub use effects::{TAKE_UP_ROWS, backfill, count};
+pub use effects::{TAKE_UP_ROWS, backfill, count, read_projects};
 pub use handle::DriverHandle;
 
 use crate::clock;
