@@ -7,7 +7,7 @@ fn main() {
     for seed in args[0]..args[1] {
         if let Err(told) = run(&Plan::whole(seed, args[2] as u32)).result {
             bad += 1;
-            println!("{seed}: {}", told.chars().take(160).collect::<String>().replace('\n', " "));
+            println!("{seed}: {}", told.chars().take(2600).collect::<String>().replace('\n', " "));
         }
     }
     println!("{bad} bad");

@@ -145,8 +145,9 @@ pub enum Effect {
         project: ProjectName,
         /// How many.
         limits: BatchLimits,
-        /// The cloud's time, where what is pending may be more than a day ahead of it: that is stamped again first.
-        restamp: Option<RowTime>,
+        /// The cloud's time, if it told it: where a row is more than a day ahead of it, what is pending is stamped again
+        /// first.
+        cloud_now: Option<RowTime>,
     },
     /// Send some rows of a batch in one request.
     Send {
@@ -183,7 +184,7 @@ pub enum Effect {
         cloud_id: String,
         /// The page.
         page: PullReply,
-        /// As in [`Effect::LoadBatch`].
+        /// The cloud's time, where what is pending may be more than a day ahead of it: that is stamped again first.
         restamp: Option<RowTime>,
     },
     /// Apply what still waits for a session under a stand-in.

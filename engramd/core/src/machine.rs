@@ -201,7 +201,10 @@ impl Machine {
     fn projects_changed(&mut self, projects: Projects) {
         self.paused_all = projects.paused_all;
         let enrolled = projects.enrolled.into_iter().map(|name| {
-            let mut project = self.projects.remove(&name).unwrap_or_default();
+            let known = self.projects.remove(&name);
+            let queued = known.as_ref().is_none_or(|known| known.queueing && !projects.queueing.contains(&name));
+            self.server.restamp_due |= queued;
+            let mut project = known.unwrap_or_default();
             let paused = projects.paused.get(&name).cloned();
             if project.paused.is_some() && paused.is_none() {
                 project.drained_generation = 0;

@@ -194,6 +194,7 @@ impl Machine {
         }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
         let restamp = self.restamp();
+        self.server.restamp_due = false;
         let effect = Effect::Apply { fence: fence.clone(), cloud_id: info.cloud_id.clone(), page, restamp };
         self.out.push(effect);
         self.pull.state = State::Applying { end, generation };
@@ -239,6 +240,7 @@ impl Machine {
         match answer {
             Ok(applied) => self.page_done(end, generation, &applied),
             Err(trouble) => {
+                self.server.restamp_due = true;
                 // Some slices of the page may have been committed: only the store knows the cursors now.
                 for project in self.projects.values_mut() {
                     project.cursor = None;

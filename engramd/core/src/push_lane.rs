@@ -75,8 +75,8 @@ impl Machine {
         };
         self.push.last = Some(project.clone());
         self.push.state = State::Loading(project.clone());
-        let restamp = self.restamp();
-        self.out.push(Effect::LoadBatch { fence: fence.clone(), project, limits, restamp });
+        let cloud_now = self.cloud_now();
+        self.out.push(Effect::LoadBatch { fence: fence.clone(), project, limits, cloud_now });
     }
 
     fn next_to_push(&self) -> Option<ProjectName> {
@@ -97,10 +97,7 @@ impl Machine {
     pub(crate) fn batch_loaded(&mut self, answer: Result<Batch, StoreTrouble>) {
         let State::Loading(project) = std::mem::take(&mut self.push.state) else { return };
         match answer {
-            Ok(batch) => {
-                self.server.restamp_due = false;
-                self.plan_batch(project, batch);
-            }
+            Ok(batch) => self.plan_batch(project, batch),
             Err(trouble) => self.store_failed(trouble, true),
         }
     }

@@ -31,7 +31,8 @@ pub(crate) struct Server {
     ahead_s: Option<i64>,
     /// How far this device's clock was from the monotonic one when it told it, in milliseconds.
     clock_gap_ms: i64,
-    /// Whether what was pending when it answered is still to be looked at: a clock may have been wrong before.
+    /// Whether what is pending is to be looked at before anything is merged over it: a clock may have been wrong before
+    /// the server told its time, or before a project took part.
     pub(crate) restamp_due: bool,
     /// Its clock is another.
     pub(crate) skew: Option<Trouble>,
@@ -142,10 +143,15 @@ impl Machine {
         self.server.ahead_s.is_some() && (clock_gap_ms(self.now) - self.server.clock_gap_ms).abs() > SET_MS
     }
 
+    /// Returns the cloud's time now, if it told it.
+    pub(crate) fn cloud_now(&self) -> Option<RowTime> {
+        RowTime::from_unix_ms(self.now.wall_ms - self.server.ahead_s? * MS_PER_S)
+    }
+
     /// Returns the cloud's time, where what is pending may be stamped more than a day ahead of it.
     pub(crate) fn restamp(&self) -> Option<RowTime> {
-        let ahead_s = self.server.ahead_s.filter(|&ahead_s| self.server.restamp_due || ahead_s > AHEAD_MAX_S)?;
-        RowTime::from_unix_ms(self.now.wall_ms - ahead_s * MS_PER_S)
+        let is_ahead = self.server.ahead_s.is_some_and(|ahead_s| ahead_s > AHEAD_MAX_S);
+        self.cloud_now().filter(|_| self.server.restamp_due || is_ahead)
     }
 
     fn check_clock(&mut self, reply: &HealthReply) {

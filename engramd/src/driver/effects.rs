@@ -45,10 +45,9 @@ impl Driver {
             }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
             Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
-            Effect::LoadBatch { fence, project, limits, restamp } => {
+            Effect::LoadBatch { fence, project, limits, cloud_now } => {
                 self.on_store_counted(Event::BatchLoaded, move |store| {
-                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.pending_batch(&fence, &project, limits)
+                    store.stamped_batch(&fence, &project, limits, cloud_now)
                 });
             }
             Effect::Settle { fence, project, settlements } => {

@@ -8,7 +8,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text, text_of};
 use engram_proto::time::RowTime;
-use engramd_core::rows::Fence;
+use engramd_core::rows::{Batch, BatchLimits, Fence};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
@@ -27,10 +27,32 @@ struct Open {
 }
 
 impl Store {
+    /// Reads the next pending rows of an enrolled project, as [`pending_batch`](Self::pending_batch) does; where one of
+    /// them is more than a day ahead of the cloud's clock, what is pending is stamped again first.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], and what SQLite says.
+    pub fn stamped_batch(
+        &mut self,
+        fence: &Fence,
+        project: &ProjectName,
+        limits: BatchLimits,
+        cloud_now: Option<RowTime>,
+    ) -> Result<Batch, StoreError> {
+        let batch = self.pending_batch(fence, project, limits)?;
+        let Some(cloud_now) = cloud_now else { return Ok(batch) };
+        let limit = cloud_now.plus_s(AHEAD_MAX_S);
+        if !batch.rows.iter().any(|row| is_ahead(&row.payload, limit)) {
+            return Ok(batch);
+        }
+        self.restamp(fence, cloud_now)?;
+        self.pending_batch(fence, project, limits)
+    }
+
     /// Stamps what is pending and more than a day ahead with the cloud's time; tells how many rows that was.
     ///
-    /// Looks at every pending row: it is for the first look after a server answered, and for a device whose clock is
-    /// known to be ahead.
+    /// Looks at every pending row: it is for what a batch shows to be ahead, and for the first merge after the server
+    /// told its time.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
@@ -64,6 +86,14 @@ impl Store {
         })?;
         Ok(stamped)
     }
+}
+
+fn is_ahead(payload: &Object, limit: RowTime) -> bool {
+    TIMES.iter().any(|field| is_later(payload, field, limit))
+}
+
+fn is_later(payload: &Object, field: &str, limit: RowTime) -> bool {
+    text_of(payload, field).and_then(RowTime::parse) > Some(limit)
 }
 
 type Entities = BTreeMap<(Entity, String), Vec<Open>>;
@@ -131,7 +161,7 @@ fn above(
     loop {
         let mut payload = row.payload.clone();
         for field in TIMES {
-            if text_of(&payload, field).and_then(RowTime::parse) > Some(limit) {
+            if is_later(&payload, field, limit) {
                 payload.insert(field.to_owned(), at.to_string().into());
             }
         }

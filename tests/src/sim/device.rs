@@ -67,6 +67,8 @@ pub(super) struct Heard {
     pub(super) event: Option<Event>,
     /// Whether the history of a project goes on to be queued.
     pub(super) more: bool,
+    /// Whether everything is to be read anew, for all of it is queued now.
+    pub(super) reload: bool,
 }
 
 /// Work for the store's thread.
@@ -151,11 +153,11 @@ impl Device {
         self.machine = machine();
     }
 
-    /// What a starting daemon tells its machine, and the histories that go on to be queued.
+    /// What a daemon that starts, or reads everything anew, tells its machine, and whose histories are being queued.
     ///
     /// # Panics
     /// Where the store fails, which a store in memory does not.
-    pub(super) fn boot(&mut self) -> (Vec<Event>, Vec<ProjectName>) {
+    pub(super) fn load(&mut self) -> (Vec<Event>, Vec<ProjectName>) {
         let projects = driver::read_projects(&mut self.store).expect("projects");
         let queueing = projects.queueing.clone();
         let known_cloud_id = self.store.meta("cloud_id").expect("meta");
@@ -205,12 +207,7 @@ impl Device {
     fn backfill(&mut self, project: &ProjectName, now_ms: u64) -> Option<Heard> {
         let now = self.row_time(now_ms);
         let more = self.store.backfill_slice(project, now, BACKFILL_ROWS).ok()?;
-        let event = if more {
-            None
-        } else {
-            Some(Event::ProjectsChanged(driver::read_projects(&mut self.store).expect("projects")))
-        };
-        Some(Heard { event, more, ..Heard::default() })
+        Some(Heard { more, reload: !more, ..Heard::default() })
     }
 
     /// As `driver/effects.rs` does it.
@@ -225,10 +222,9 @@ impl Device {
             Effect::RenewLease(fence) => {
                 Event::LeaseRenewed(self.told(|store| store.renew_lease(&fence, wall_ms, LEASE_TTL_MS))?)
             }
-            Effect::LoadBatch { fence, project, limits, restamp } => Event::BatchLoaded(self.told(|store| {
-                restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                store.pending_batch(&fence, &project, limits)
-            })?),
+            Effect::LoadBatch { fence, project, limits, cloud_now } => {
+                Event::BatchLoaded(self.told(|store| store.stamped_batch(&fence, &project, limits, cloud_now))?)
+            }
             Effect::Settle { fence, project, settlements } => {
                 Event::Settled(self.told(|store| store.settle(&fence, &project, &settlements, now))?)
             }

@@ -1,5 +1,6 @@
 //! What people and the world do to devices and the server: writes, by the real write rules, and incidents.
 
+use super::device::Job;
 use super::laws::Law;
 use super::server::Mood;
 use super::world::World;
@@ -143,7 +144,9 @@ impl World {
             "enrolls"
         };
         self.say(at, &format!("{what} {project}"));
-        self.boot(at)
+        self.reload(at)?;
+        self.work(at, Job::Backfill(project.clone()));
+        Ok(())
     }
 
     fn pauses(&mut self, at: usize, project: ProjectName) -> Result<(), Law> {
@@ -154,7 +157,7 @@ impl World {
             device.store.pause(project.as_ref(), None, now).expect("paused");
         }
         self.say(at, "pauses or resumes");
-        self.boot(at)
+        self.reload(at)
     }
 
     fn syncs(&mut self, at: usize, project: ProjectName) -> Result<(), Law> {
@@ -162,7 +165,7 @@ impl World {
         let direction = [Direction::Both, Direction::Push, Direction::Pull][self.rng.random_range(0..3)];
         let project = Some(project).filter(|_| self.rng.random_bool(0.5));
         self.tickets.push((at, ticket));
-        self.boot(at)?;
+        self.reload(at)?;
         self.feed(at, Event::SyncRequested { ticket, project, direction })
     }
 }

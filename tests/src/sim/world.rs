@@ -128,12 +128,18 @@ impl World {
         Ok(())
     }
 
-    /// Begins a device's process, or lets it read everything anew.
+    /// Begins a device's process.
     pub(super) fn boot(&mut self, at: usize) -> Result<(), Law> {
-        let (events, queueing) = self.devices[at].boot();
+        let (events, queueing) = self.devices[at].load();
         for project in queueing {
             self.work(at, Job::Backfill(project));
         }
+        events.into_iter().try_for_each(|event| self.feed(at, event))
+    }
+
+    /// Lets a device's process read everything anew, after a command changed it.
+    pub(super) fn reload(&mut self, at: usize) -> Result<(), Law> {
+        let (events, _) = self.devices[at].load();
         events.into_iter().try_for_each(|event| self.feed(at, event))
     }
 
@@ -195,7 +201,7 @@ impl World {
         self.rng.random_range(1..=longest_ms)
     }
 
-    fn work(&mut self, at: usize, job: Job) {
+    pub(super) fn work(&mut self, at: usize, job: Job) {
         let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.rng.random_range(1..=5);
         self.devices[at].store_free_ms = due_ms;
         self.push(due_ms, at, What::Work(job));
@@ -225,6 +231,9 @@ impl World {
 
     fn hear(&mut self, at: usize, heard: Heard) -> Result<(), Law> {
         let counts = heard.counted.and_then(|counted| self.devices[at].newer(counted));
+        if heard.reload {
+            return self.reload(at);
+        }
         counts.into_iter().chain(heard.event).try_for_each(|event| self.feed(at, event))
     }
 
