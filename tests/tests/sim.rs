@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Seeds that every build runs.
-const FIXED_SEEDS: std::ops::Range<u64> = 0..150;
+const FIXED_SEEDS: std::ops::Range<u64> = 0..60;
 
 /// Steps before the calm.
 const STEPS: u32 = 120;

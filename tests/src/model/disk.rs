@@ -3,10 +3,10 @@
 use engram_cloud::journal::admit::{Changes, Facts, Head, Loser, Name, Taken};
 use engram_cloud::journal::{Batch, Control, SessionKey, SessionNow, Told};
 use engram_proto::canonical::Hash;
+use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::{Entity, Op};
-use engram_proto::http::pull::PulledMutation;
 use engram_proto::time::{RowTime, rfc3339_from_ms};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -107,7 +107,9 @@ impl Disk {
         facts.ask_live_prompts(batches);
         for (project, session_id) in facts.live_prompts.keys().cloned().collect::<Vec<_>>() {
             for row in self.children(&project, &session_id) {
-                if let Some(head) = row.head().filter(|head| head.version.entity() == Entity::Prompt && !head.version.is_delete()) {
+                if let Some(head) =
+                    row.head().filter(|head| head.version.entity() == Entity::Prompt && !head.version.is_delete())
+                {
                     facts.add_live_prompt(&session_id, row.name.clone(), head);
                 }
             }

@@ -43,7 +43,13 @@ impl Books {
     ///
     /// # Errors
     /// The law that is broken, and where.
-    pub(super) fn check(&mut self, name: &str, store: &Store, disk: &Disk, projects: &[ProjectName]) -> Result<(), Law> {
+    pub(super) fn check(
+        &mut self,
+        name: &str,
+        store: &Store,
+        disk: &Disk,
+        projects: &[ProjectName],
+    ) -> Result<(), Law> {
         if self.commits == Some(store.commits()) {
             return Ok(());
         }
@@ -114,9 +120,9 @@ fn ack_1(name: &str, store: &Store, disk: &Disk, seq: i64) -> Result<(), Law> {
     let sql = "SELECT project, entity, entity_key, op, payload FROM sync_mutations WHERE seq = ?1";
     let row = store.read(|conn| {
         let text = |row: &rusqlite::Row<'_>, at| row.get::<_, String>(at);
-        Ok(conn.prepare_cached(sql)?.query_row([seq], |row| {
-            Ok((text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?, text(row, 4)?))
-        })?)
+        Ok(conn
+            .prepare_cached(sql)?
+            .query_row([seq], |row| Ok((text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?, text(row, 4)?)))?)
     });
     let (project, entity, key, op, payload) = row.expect("the row");
     let read = || {
@@ -128,6 +134,7 @@ fn ack_1(name: &str, store: &Store, disk: &Disk, seq: i64) -> Result<(), Law> {
     if contains(disk.head(&entity), &version) {
         return Ok(());
     }
-    let what = format!("{name} acknowledged row {seq} of {project} ({} {key}), and the cloud does not hold it", entity.entity);
+    let what =
+        format!("{name} acknowledged row {seq} of {project} ({} {key}), and the cloud does not hold it", entity.entity);
     Err(Law::new("ACK-1", what))
 }

@@ -89,7 +89,7 @@ pub(super) fn conv_1(devices: &[Device], disk: &Disk, projects: &[ProjectName]) 
     for project in projects {
         let dumps: Vec<_> =
             devices.iter().map(|device| device.store.canonical_dump(project).expect("a dump")).collect();
-        for (device, dump) in devices.iter().zip(&dumps).filter(|(_, dump)| **dump != dumps[0]) {
+        if let Some((device, dump)) = devices.iter().zip(&dumps).find(|(_, dump)| **dump != dumps[0]) {
             return Err(Law::new("CONV-1", difference((&devices[0], &dumps[0]), (device, dump), project)));
         }
     }
@@ -99,7 +99,8 @@ pub(super) fn conv_1(devices: &[Device], disk: &Disk, projects: &[ProjectName]) 
             let (project, key) = (&row.name.project, row.name.key.as_str());
             let known = device.store.read(|conn| versions::known(conn, project, version.entity(), key)).expect("known");
             if known.as_ref() != Some(version) && !is_parked(&device.store, project, key) {
-                let what = format!("{} knows {known:?} of {}, and the cloud has {version:?}", device.name, row.name.key);
+                let what =
+                    format!("{} knows {known:?} of {}, and the cloud has {version:?}", device.name, row.name.key);
                 return Err(Law::new("CONV-1", what));
             }
         }
@@ -109,7 +110,9 @@ pub(super) fn conv_1(devices: &[Device], disk: &Disk, projects: &[ProjectName]) 
 
 fn difference(a: (&Device, &String), b: (&Device, &String), project: &ProjectName) -> String {
     let only = |a: &str, b: &str| {
-        a.lines().filter(|line| !b.lines().any(|other| other == *line)).fold(String::new(), |all, line| all + "\n  " + line)
+        a.lines()
+            .filter(|line| !b.lines().any(|other| other == *line))
+            .fold(String::new(), |all, line| all + "\n  " + line)
     };
     let (first, second) = (only(a.1, b.1), only(b.1, a.1));
     let about = if first.is_empty() { &second } else { &first };

@@ -7,6 +7,7 @@
 mod books;
 mod device;
 mod laws;
+mod peers;
 mod plan;
 mod server;
 mod settle;

@@ -41,6 +41,7 @@ pub(super) struct Server {
     /// Devices, by their place, that may not touch a project yet.
     pub(super) ungranted: BTreeSet<(usize, ProjectName)>,
     now_us: Arc<AtomicI64>,
+    clock: Clock,
     /// How far its clock is off, in milliseconds.
     pub(super) skew_ms: i64,
 }
@@ -52,8 +53,13 @@ impl Server {
         let now_us = Arc::new(AtomicI64::new(wall_ms(0, 0) * US_PER_MS));
         let hands = Arc::clone(&now_us);
         let clock = Clock::new(move || hands.load(Ordering::Relaxed));
-        let journal = ModelJournal::open(SharedDisk::new(Disk::new(cloud_id).into()), clock);
-        Self { journal, mood: Mood::Well, ungranted: BTreeSet::new(), now_us, skew_ms: 0 }
+        let journal = ModelJournal::open(SharedDisk::new(Disk::new(cloud_id).into()), clock.clone());
+        Self { journal, mood: Mood::Well, ungranted: BTreeSet::new(), now_us, clock, skew_ms: 0 }
+    }
+
+    /// Returns its clock.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// Moves its clock.
@@ -89,7 +95,12 @@ impl Server {
     ///
     /// # Errors
     /// 403 without a grant, 409 of a paused project.
-    pub(super) fn push(&self, device: usize, project: &ProjectName, entries: &[PushEntry]) -> Result<PushReply, Failure> {
+    pub(super) fn push(
+        &self,
+        device: usize,
+        project: &ProjectName,
+        entries: &[PushEntry],
+    ) -> Result<PushReply, Failure> {
         if self.ungranted.contains(&(device, project.clone())) {
             return Err(refused(403, true));
         }

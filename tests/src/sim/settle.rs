@@ -19,6 +19,7 @@ impl World {
     pub(super) fn settle(&mut self) -> Result<(), Law> {
         self.end_trouble()?;
         self.rest()?;
+        self.peers_come_to_rest()?;
         let now = super::device::row_time(self.now_ms, 0);
         {
             let disk = self.server.journal.disk();
@@ -51,7 +52,7 @@ impl World {
     }
 
     /// Lets events happen until everything is everywhere and everybody only listens.
-    fn rest(&mut self) -> Result<(), Law> {
+    pub(super) fn rest(&mut self) -> Result<(), Law> {
         for _ in 0..EVENTS_MAX {
             let drained = {
                 let disk = self.server.journal.disk();

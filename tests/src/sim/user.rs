@@ -5,9 +5,7 @@ use super::laws::Law;
 use super::server::Mood;
 use super::world::World;
 use engram_proto::id::ProjectName;
-use engram_proto::ipc::request::{
-    Direction, PromptRequest, RelateRequest, SaveRequest, SessionStart, UpdateRequest,
-};
+use engram_proto::ipc::request::{Direction, PromptRequest, RelateRequest, SaveRequest, SessionStart, UpdateRequest};
 use engram_proto::time::rfc3339_from_ms;
 use engramd::memory::{self, MemoryError};
 use engramd::store::Store;
@@ -171,12 +169,7 @@ impl World {
 }
 
 /// Runs a command; returns what it did.
-fn write(
-    store: &mut Store,
-    rng: &mut StdRng,
-    project: &ProjectName,
-    now: &memory::Now,
-) -> Result<String, MemoryError> {
+fn write(store: &mut Store, rng: &mut StdRng, project: &ProjectName, now: &memory::Now) -> Result<String, MemoryError> {
     let (choice, text) = (rng.random_range(0..14), rng.random_range(0..1_000));
     let existing = some_observations(store, rng, project);
     let session = rng.random_bool(0.2).then(|| SHARED_SESSION.to_owned());

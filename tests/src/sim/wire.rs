@@ -1,8 +1,8 @@
 //! The network between devices and server, and everything it does to a request.
 
 use super::server::{Server, lost, refused, unreachable};
-use engram_proto::http::push::PushEntry;
 use engram_proto::http::pull::PullRequest;
+use engram_proto::http::push::PushEntry;
 use engram_proto::id::ProjectName;
 use engramd_core::Event;
 use engramd_core::classify::{Failure, Fault, RowFault};
@@ -59,12 +59,11 @@ impl Luck {
             (_, 0 | 1) => Self::RequestLost,
             (_, 2) => Self::AnswerLost,
             (_, 3) => Self::Garbled,
-            (Request::Push(..), 4) => Self::Cut,
+            (Request::Push(..) | Request::Pull(_), 4) => Self::Cut,
             (Request::Push(..), 5) => Self::Twice,
             (Request::Push(..), 6) => Self::Blamed,
-            (Request::Pull(_), 4) => Self::Endless,
             (Request::Pull(_), 5) => Self::Backwards,
-            (Request::Pull(_), 6) => Self::Cut,
+            (Request::Pull(_), 6) => Self::Endless,
             _ => status,
         }
     }

@@ -2,8 +2,9 @@
 
 use super::device::{Device, Heard, Job};
 use super::laws::{self, Law};
+use super::peers::{Peer, Road};
 use super::plan::{Plan, Step};
-use super::server::Server;
+use super::server::{Mood, Server};
 use super::wire::{self, Luck, Request};
 use engram_proto::http::pull::PullRequest;
 use engram_proto::id::ProjectName;
@@ -27,6 +28,8 @@ pub(super) struct Climate {
     pub(super) deaths: u32,
     /// The longest delay of a message, in milliseconds.
     pub(super) delay_ms: u64,
+    /// Steps in which a Go client does something, in per mille, where there are any.
+    pub(super) peers: u32,
 }
 
 /// Something on its way.
@@ -63,6 +66,8 @@ pub(super) struct World {
     pub(super) climate: Climate,
     pub(super) server: Server,
     pub(super) devices: Vec<Device>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) road: Road,
     pub(super) projects: Vec<ProjectName>,
     pub(super) tape: Vec<String>,
     pub(super) tickets: Vec<(usize, u64)>,
@@ -81,6 +86,7 @@ impl World {
             incidents: [0, 30, 100][rng.random_range(0..3)],
             deaths: [0, 10, 60][rng.random_range(0..3)],
             delay_ms: [20, 3_000, 40_000][rng.random_range(0..3)],
+            peers: [0, 0, 0, 300][rng.random_range(0..4)],
         };
         let devices = ["a", "b", "c", "d"].iter().take(rng.random_range(2..=4));
         let devices = devices.map(|name| {
@@ -92,8 +98,24 @@ impl World {
         });
         let devices = devices.collect();
         let server = Server::new("the-cloud");
-        let (coming, tape, tickets) = (Vec::new(), Vec::new(), Vec::new());
-        Self { rng, now_ms: 0, calm: false, climate, server, devices, projects, tape, tickets, coming, order: 0 }
+        let road = Road::to(&server);
+        let names = ["go-a", "go-b"].iter().take(if climate.peers > 0 { rng.random_range(1..=2) } else { 0 });
+        let peers = names.map(|name| Peer::new(name, rng.random_range(-100_000..100_000), &projects)).collect();
+        Self {
+            rng,
+            now_ms: 0,
+            calm: false,
+            climate,
+            server,
+            devices,
+            peers,
+            road,
+            projects,
+            tape: Vec::new(),
+            tickets: Vec::new(),
+            coming: Vec::new(),
+            order: 0,
+        }
     }
 
     /// Lets every step of the plan happen, then the calm.
@@ -105,11 +127,13 @@ impl World {
         for &Step { number, calm } in &plan.steps {
             (self.rng, self.calm) = (plan.draws(number), calm);
             let choice = self.rng.random_range(0..1_000);
-            let Climate { writes, incidents, .. } = self.climate;
+            let Climate { writes, incidents, peers, .. } = self.climate;
             if !calm && choice < writes {
                 self.somebody_writes()?;
             } else if !calm && choice < writes + incidents {
                 self.incident()?;
+            } else if !calm && choice < writes + incidents + peers && self.server.mood == Mood::Well {
+                self.a_peer_acts()?;
             } else {
                 self.next()?;
             }
