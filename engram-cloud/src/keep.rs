@@ -40,7 +40,14 @@ pub enum KeepError {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Said, and not left to the closing of the file: a process that is being started holds a copy of it meanwhile.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl DataDir {
@@ -72,7 +79,7 @@ impl DataDir {
             Err(error) => return Err(at(&lock_path)(error.into())),
         }
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at(&lock_path))?;
-        Ok(Self { path: path.to_path_buf(), _lock: lock })
+        Ok(Self { path: path.to_path_buf(), lock })
     }
 
     /// Returns where a file of this name is.

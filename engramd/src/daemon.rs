@@ -140,7 +140,7 @@ async fn open_store(options: &Options) -> Result<(StoreHandle, JoinHandle<()>, O
     let opened = tokio::task::spawn_blocking(move || {
         let mut store = Store::open(&opening, clock::row_time())?;
         store.set_stopwatch(clock::mono_ms);
-        while store.take_up(driver::TAKE_UP_ROWS)? {}
+        while store.take_up(driver::TAKE_UP_ROWS, clock::row_time())? {}
         let backup = store.backup().map(Path::to_owned);
         let (handle, thread) = StoreHandle::spawn(store, Some(&opening))?;
         Ok((handle, thread, backup))

@@ -247,7 +247,7 @@ impl Device {
         let mut any = false;
         for name in self.projects.clone() {
             let limits = BatchLimits { rows_max: u32::try_from(1 + dice.roll(5)).unwrap(), body_bytes_max: 1 << 20 };
-            let batch = self.store.pending_batch(&self.fence, &name, limits).unwrap();
+            let batch = self.store.pending_batch(&self.fence, &name, limits, at(1_000)).unwrap();
             let mut settlements = Vec::new();
             for row in &batch.rows {
                 any = true;
@@ -274,7 +274,7 @@ impl Device {
             cursors.values_mut().for_each(|seq| *seq = 0);
         }
         let page = cloud.page(&cursors, limit);
-        self.store.apply_page(&self.fence, CLOUD, &page, at(2)).unwrap();
+        self.store.apply_page(&self.fence, CLOUD, &BTreeMap::new(), &page, at(2)).unwrap();
         !page.mutations.is_empty()
     }
 

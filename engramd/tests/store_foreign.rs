@@ -153,12 +153,12 @@ fn a_session_that_a_go_process_ends_keeps_the_known_summary() {
 fn ours_are_never_taken_for_theirs_and_theirs_are_taken_up_once() {
     let mut two = two();
     two.go.edit("alpha", "o1", "edited", &second(40));
-    while two.lab.store.take_up(1).unwrap() {}
+    while two.lab.store.take_up(1, at(1_000)).unwrap() {}
     let journal = "SELECT group_concat(payload) FROM sync_mutations";
     let before: String = two.lab.one(journal);
     // Ours carries what it carries, however odd it is.
     two.lab.write(Entity::Observation, Op::Upsert, observation("o1", "s1", "ours", 7));
-    assert!(!two.lab.store.take_up(100).unwrap());
+    assert!(!two.lab.store.take_up(100, at(1_000)).unwrap());
     two.lab.apply(vec![row(4, "alpha", "session", "upsert", session("s2", "/a", 0))]);
     let after: String = two.lab.one(journal);
     assert!(after.starts_with(&before));

@@ -76,7 +76,7 @@ fn every_row_of_stores_of_every_age_can_be_sent() {
             store.enroll(&project, at(0)).unwrap();
             while store.backfill_slice(&project, at(0), 100).unwrap() {}
             let limits = BatchLimits { rows_max: 1_000, body_bytes_max: 1 << 30 };
-            let sent = store.pending_batch(&fence, &project, limits).unwrap().rows.len() as u64;
+            let sent = store.pending_batch(&fence, &project, limits, at(1_000)).unwrap().rows.len() as u64;
             let books = store.ack2(&project).unwrap();
             assert_eq!((sent, books.held), (books.written, 0), "{name} {project}");
         }

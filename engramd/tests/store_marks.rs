@@ -103,7 +103,7 @@ fn a_store_that_pulled_before_there_were_marks_gets_them_at_once() {
     lab.store
         .write(|tx| {
             tx.execute_batch(
-                "DELETE FROM sync_mutations; DELETE FROM engramd_journal;
+                "DELETE FROM sync_mutations; DELETE FROM engramd_journal; DROP TABLE engramd_reread;
                  ALTER TABLE engramd_journal DROP COLUMN takes_time;
                  DELETE FROM engramd_meta WHERE key = 'taken_up_seq';
                  UPDATE engramd_meta SET value = '1.0' WHERE key = 'schema'",

@@ -6,6 +6,7 @@ mod store_support;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use serde_json::json;
+use std::collections::BTreeMap;
 use store_support::{CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up};
 
 #[test]
@@ -161,6 +162,7 @@ fn a_relation_of_another_project_than_the_rows_is_dead_and_no_other_row_suffers(
     let applied = lab.store.apply_page(
         &lab.fence,
         CLOUD,
+        &BTreeMap::new(),
         &page(vec![
             up(1, "session", session("s1", "/a", 0)),
             up(2, "observation", observation("o1", "s1", "one", 1)),

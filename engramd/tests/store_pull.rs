@@ -6,6 +6,7 @@ mod store_support;
 use engram_proto::mutation::Entity;
 use engramd::store::StoreError;
 use serde_json::json;
+use std::collections::BTreeMap;
 use store_support::{CLOUD, Lab, at, gone, observation, page, project, prompt, relation, row, session, up};
 
 fn cursor(lab: &Lab, name: &str) -> u64 {
@@ -47,7 +48,7 @@ fn cur_1_a_page_that_fails_midway_leaves_no_cursor_ahead_of_its_rows() {
     // Room for the page's first transaction and not for its second.
     let room = pages(&lab) + grown * 3 / 2;
     lab.store.read(|conn| Ok(conn.query_row(&format!("PRAGMA max_page_count = {room}"), [], |_| Ok(()))?)).unwrap();
-    let full = lab.store.apply_page(&lab.fence, CLOUD, &page(memories(2, 2_502)), at(9)).unwrap_err();
+    let full = lab.store.apply_page(&lab.fence, CLOUD, &BTreeMap::new(), &page(memories(2, 2_502)), at(9)).unwrap_err();
     assert!(matches!(full, StoreError::Full), "{full:?}");
     assert_eq!(cursor(&lab, "alpha"), 1_001);
     assert_eq!(lab.one::<i64>("SELECT max(substr(sync_id, 2) + 0) FROM observations"), 1_001);
@@ -64,7 +65,7 @@ fn cur_1_a_cursor_is_stored_with_the_last_row_before_it_and_of_enrolled_projects
     let mut further = page(vec![up(8, "session", session("s1", "/a", 0))]);
     further.cursors.insert(project("alpha"), 4_000);
     further.cursors.insert(project("beta"), 4_000);
-    lab.store.apply_page(&lab.fence, CLOUD, &further, at(9)).unwrap();
+    lab.store.apply_page(&lab.fence, CLOUD, &BTreeMap::new(), &further, at(9)).unwrap();
     assert_eq!((cursor(&lab, "alpha"), cursor(&lab, "beta")), (4_000, 0));
 }
 

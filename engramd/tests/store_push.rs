@@ -9,6 +9,7 @@ use engram_proto::reason::ReasonCode;
 use engramd::store::{StoreError, journal};
 use engramd_core::rows::{BatchLimits, LeaseOutcome, Settlement};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use store_support::{CLOUD, Lab, OWNER, at, gone, lease, observation, page, project, prompt, row, session, up};
 
 fn hold(lab: &mut Lab, seq: i64) -> u64 {
@@ -29,7 +30,7 @@ fn a_batch_is_read_in_order_within_its_limits_and_of_enrolled_projects_only() {
     assert!(first.rows[0].mutation_id.starts_with(&format!("{}:{}:", lab.store.device_id(), first.rows[0].seq)));
     assert_eq!(lab.batch(2), first, "the same rows have the same names");
     let tiny = BatchLimits { rows_max: 100, body_bytes_max: 1 };
-    let one = lab.store.pending_batch(&lab.fence, &lab.alpha, tiny).unwrap();
+    let one = lab.store.pending_batch(&lab.fence, &lab.alpha, tiny, at(1_000)).unwrap();
     assert_eq!((one.rows.len(), one.more), (1, true), "a single row may be larger than the limit");
     let all = lab.batch(5);
     assert_eq!((all.rows.len(), all.more), (5, false));
@@ -49,10 +50,14 @@ fn own_2_a_fence_that_was_lost_writes_nothing() {
     let before = changes(&lab);
     let limits = BatchLimits { rows_max: 9, body_bytes_max: 99_999 };
     let lost = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::LeaseLost)), "{result:?}");
-    lost(lab.store.pending_batch(&old, &lab.alpha, limits).map(drop));
+    lost(lab.store.pending_batch(&old, &lab.alpha, limits, at(1)).map(drop));
     let acked = Settlement::Acked { seq, cloud_seq: 1, occurred_at: None };
     lost(lab.store.settle(&old, &lab.alpha, &[acked], at(1)).map(drop));
-    lost(lab.store.apply_page(&old, CLOUD, &page(vec![up(1, "session", session("s2", "/a", 0))]), at(1)).map(drop));
+    lost(
+        lab.store
+            .apply_page(&old, CLOUD, &BTreeMap::new(), &page(vec![up(1, "session", session("s2", "/a", 0))]), at(1))
+            .map(drop),
+    );
     lost(lab.store.stand_ins(&old, &lab.alpha, at(1)).map(drop));
     lost(lab.store.write_state(&old, "degraded", None, 3, None, at(1)).map(drop));
     assert_eq!(lab.store.renew_lease(&old, 2_000, 60_000).unwrap(), None);
@@ -290,7 +295,7 @@ fn the_first_enrollment_queues_the_history_once_in_slices() {
     }
     assert!(slices >= 5);
     let limits = BatchLimits { rows_max: 99, body_bytes_max: 1 << 20 };
-    let rows = lab.store.pending_batch(&lab.fence, &beta, limits).unwrap().rows;
+    let rows = lab.store.pending_batch(&lab.fence, &beta, limits, at(1_000)).unwrap().rows;
     let told: Vec<_> = rows.iter().map(|row| format!("{} {} {}", row.entity, row.entity_key, row.op)).collect();
     let wanted = [
         "session b1 upsert",

@@ -132,6 +132,8 @@ pub struct ProjectStatus {
     pub head: u64,
     /// Rows between the two, as last told.
     pub behind: u64,
+    /// Rows pushed once more since the daemon began, because a Go server's last ones showed other versions.
+    pub repaired: u64,
     /// RFC 3339 UTC.
     pub last_push_at: Option<String>,
     /// RFC 3339 UTC.
@@ -170,6 +172,7 @@ impl ProjectStatus {
             cursor: 0,
             head: 0,
             behind: 0,
+            repaired: 0,
             last_push_at: None,
             last_pull_at: None,
         }

@@ -31,6 +31,14 @@ impl ProjectName {
         if name.is_empty() { Err(BlankProject) } else { Ok(Self(name)) }
     }
 
+    /// Tells whether another name differs in separators alone (`foo-bar`, `foo_bar`, `foobar`): worth a word to whoever
+    /// typed one of them, and never a reason to take the two for one.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let letters = |name: &Self| name.0.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+        self != other && letters(self) == letters(other) && !letters(self).is_empty()
+    }
+
     /// Returns the name in normal form.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -90,6 +98,14 @@ mod tests {
             let parsed = ProjectName::parse(typed);
             assert_eq!(parsed.as_ref().map_or("", |name| name.as_str()), normal, "{typed:?}");
         }
+    }
+
+    #[test]
+    fn names_that_differ_in_separators_alone_are_alike() {
+        let name = |text: &str| ProjectName::parse(text).unwrap();
+        assert!(name("foo-bar").is_like(&name("foo_bar")) && name("foo bar").is_like(&name("foobar")));
+        assert!(!name("foo").is_like(&name("Foo")), "one name");
+        assert!(!name("foo").is_like(&name("foo-bar")) && !name("--").is_like(&name("__")));
     }
 
     #[test]

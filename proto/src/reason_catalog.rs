@@ -41,13 +41,13 @@ pub struct Entry {
 
 const SYNC: Option<&str> = Some("engramctl sync");
 const LOGIN: Option<&str> = Some("engramctl cloud login --server URL");
+const REMIRROR: Option<&str> = Some("engramctl cloud remirror {project}");
 const HELD: Option<&str> = Some("engramctl held list");
 const UNREACHABLE: &[ReasonCode] = &[
     ReasonCode::TransportFailed,
     ReasonCode::TlsFailed,
     ReasonCode::AuthRequired,
     ReasonCode::CloudConfigError,
-    ReasonCode::CloudReplaced,
     ReasonCode::LeaseHeldElsewhere,
 ];
 
@@ -187,16 +187,17 @@ pub fn entry(code: ReasonCode) -> Entry {
         ReasonCode::CloudReplaced => (
             Error,
             Cloud,
-            Block,
-            Some("engramctl cloud login"),
+            BlockProject,
+            REMIRROR,
             "the server is not the one synced with",
-            "Another data set answers at this URL; nothing is pushed to it until told.",
+            "Another data set answers, or this one lost rows it had told of. A restored one is told again what is here, by \
+             itself; with another one a project stands still until it is mirrored there.",
         ),
         ReasonCode::Diverged => (
             Error,
             Project,
             GoOn,
-            SYNC,
+            REMIRROR,
             "this device and the cloud differ",
             "Both are drained and yet their digests are not the same.",
         ),

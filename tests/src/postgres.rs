@@ -66,6 +66,15 @@ impl Database {
         format!("postgres:///{}?host={dir}&user=engram", self.name)
     }
 
+    /// Returns the socket that its server listens on.
+    ///
+    /// # Panics
+    /// Never: a database is made in a cluster.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        cluster().expect("a cluster").dir.join(".s.PGSQL.5432")
+    }
+
     /// Returns its name in the cluster.
     #[must_use]
     pub fn name(&self) -> &str {

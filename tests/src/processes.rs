@@ -108,14 +108,18 @@ fn signal(child: &Child, what: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_child(child), what).expect("a signal");
 }
 
-/// An engram-cloud on the embedded store.
+/// An engram-cloud, on the embedded store unless it is given a database.
 pub struct Cloud {
     /// Its process.
     pub process: Process,
     /// Where it listens.
     pub url: String,
     dir: PathBuf,
+    database: Option<String>,
 }
+
+/// The signing secret of a server on a database, which keeps none itself.
+const KEY: &str = "thirty-two-bytes-are-long-enough";
 
 impl Cloud {
     /// Starts one that allows every project.
@@ -130,23 +134,45 @@ impl Cloud {
     /// Where it does not come to listen.
     #[must_use]
     pub fn start_at(dir: &Path, port: &str, projects: &str) -> Self {
+        Self::serve(dir, None, port, projects)
+    }
+
+    /// Starts one that allows every project, on the database of this address where one is given.
+    ///
+    /// # Panics
+    /// Where it does not come to listen.
+    #[must_use]
+    pub fn start_on(dir: &Path, database: Option<String>) -> Self {
+        Self::serve(dir, database, "0", "*")
+    }
+
+    fn serve(dir: &Path, database: Option<String>, port: &str, projects: &str) -> Self {
         let mut command = Command::new(program("engram-cloud"));
         command.arg("serve").env_clear().env("ENGRAM_CLOUD_DATA_DIR", dir).env("ENGRAM_PORT", port);
         command.env("ENGRAM_CLOUD_TOKEN", TOKEN).env("ENGRAM_CLOUD_ALLOWED_PROJECTS", projects);
+        if let Some(database) = &database {
+            command.env("ENGRAM_DATABASE_URL", database).env("ENGRAM_JWT_SECRET", KEY);
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let url = lines
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
-        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned() }
+        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned(), database }
     }
 
     /// Starts it again where it was, on the same data.
     #[must_use]
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        self.regrant("*")
+    }
+
+    /// Starts it again where it was, for other projects.
+    #[must_use]
+    pub fn regrant(mut self, projects: &str) -> Self {
         self.process.kill();
         let port = self.url.rsplit(':').next().unwrap_or("0").to_owned();
-        Self::start_at(&self.dir, &port, "*")
+        Self::serve(&self.dir, self.database.take(), &port, projects)
     }
 }
 

@@ -45,11 +45,13 @@ pub(crate) async fn pull<J: Journal>(
         cursors,
         rows_max: usize::try_from(request.limit.min(app.limits.pull_entries)).unwrap_or(usize::MAX),
         bytes_max: PAGE_BYTES_MAX,
+        witness: request.witness,
     };
     // A denial is news as well, and heads were asked for now.
     let may_wait = ask.rows_max > 0 && denied.is_empty() && !ask.cursors.is_empty();
     let wait_seconds = if may_wait { request.wait_seconds.min(WAIT_SECONDS_MAX) } else { 0 };
     let page = look(&app, ask, Duration::from_secs(u64::from(wait_seconds))).await?;
+    let page = page.ok_or_else(|| ApiError::replaced(app.journal.cloud_id()))?;
     let Page { rows, cursors, heads, remaining, has_more } = page;
     encode(PullReply { mutations: rows, cursors, heads, remaining, has_more, denied }).await
 }
@@ -67,7 +69,7 @@ fn sort(
     (granted, refused.into_keys().map(denial).collect())
 }
 
-async fn look<J: Journal>(app: &App<J>, ask: PageAsk, wait: Duration) -> Result<Page, JournalError> {
+async fn look<J: Journal>(app: &App<J>, ask: PageAsk, wait: Duration) -> Result<Option<Page>, JournalError> {
     if wait.is_zero() {
         return app.journal.page(ask).await;
     }
@@ -77,7 +79,7 @@ async fn look<J: Journal>(app: &App<J>, ask: PageAsk, wait: Duration) -> Result<
     tokio::pin!(over);
     loop {
         let page = app.journal.page(ask.clone()).await?;
-        if !page.rows.is_empty() {
+        if page.as_ref().is_none_or(|page| !page.rows.is_empty()) {
             return Ok(page);
         }
         tokio::select! {

@@ -1,6 +1,6 @@
 //! `POST /sync/mutations/push`: mutations in.
 //!
-//! The order of refusals is the contract's: size, form, empty batch, empty project, grant, pause, single entries.
+//! The order of refusals is the contract's: size, form, empty batch, empty project, grant, witness, pause, single entries.
 
 use super::{ApiError, body, peers};
 use crate::app::App;
@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use engram_proto::http::error::{InvalidEntry, class, code};
 use engram_proto::http::push::{PushEntry, PushReply, Receipt, ReceiptStatus};
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 struct Request {
     #[serde(default)]
     entries: Option<Vec<PushEntry>>,
+    #[serde(default)]
+    witness: Option<Witness>,
 }
 
 /// Takes a batch.
@@ -37,6 +40,7 @@ pub(crate) async fn push<J: Journal>(
     let request: Request = body::read_json(&headers, body, app.limits.push_bytes, app.timeouts).await?;
     let entries = request.entries.unwrap_or_default();
     let batch = read(entries, &principal, usize::try_from(app.limits.push_entries).unwrap_or(usize::MAX))?;
+    let batch = batch.with_witness(request.witness);
     let named: Vec<Named> = batch.entries.iter().map(Named::of).collect();
     let project = named.first().map(|named| named.project.to_string()).unwrap_or_default();
     match app.journal.push(batch).await? {
@@ -45,6 +49,7 @@ pub(crate) async fn push<J: Journal>(
             Ok(Json(reply(project, named, fates)))
         }
         Pushed::Paused(control) => Err(ApiError::paused(&control)),
+        Pushed::Replaced => Err(ApiError::replaced(app.journal.cloud_id())),
         Pushed::Invalid(faults) => {
             for (at, fault) in &faults {
                 named[*at].log(fault, &principal);

@@ -7,6 +7,7 @@
 use super::storable;
 use engram_proto::canonical::{Hash, Object, canonical_object};
 use engram_proto::http::push::PushEntry;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op, PayloadError, payload_object, text_of};
@@ -22,6 +23,8 @@ pub struct Batch {
     pub is_atomic: bool,
     /// Who pushes, as it is kept beside the rows.
     pub principal: String,
+    /// What the sender was told and the store must still hold, or else takes nothing (CUR-3).
+    pub witness: Option<Witness>,
 }
 
 impl Batch {
@@ -29,7 +32,13 @@ impl Batch {
     #[must_use]
     pub fn new(principal: &str, entries: Vec<Entry>) -> Self {
         let is_atomic = entries.iter().any(|entry| entry.mutation_id.is_none());
-        Self { entries, is_atomic, principal: principal.to_owned() }
+        Self { entries, is_atomic, principal: principal.to_owned(), witness: None }
+    }
+
+    /// Adds what the sender was told.
+    #[must_use]
+    pub fn with_witness(self, witness: Option<Witness>) -> Self {
+        Self { witness, ..self }
     }
 
     /// Returns the projects it touches.

@@ -13,6 +13,7 @@ mod room;
 mod storable;
 
 use engram_proto::http::pull::PulledMutation;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent, foreign_hash};
 pub use listeners::{Listener, Listeners};
@@ -48,10 +49,11 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// Merges a batch into the journal, and returns once what it says is durable.
     fn push(&self, batch: Batch) -> impl Future<Output = Result<Pushed, JournalError>> + Send;
 
-    /// Reads a page of several projects, each from its own cursor.
-    fn page(&self, ask: PageAsk) -> impl Future<Output = Result<Page, JournalError>> + Send;
+    /// Reads a page of several projects, each from its own cursor; `None` where the row of the witness is not here.
+    fn page(&self, ask: PageAsk) -> impl Future<Output = Result<Option<Page>, JournalError>> + Send;
 
-    /// Reads a page of a whole grant in one order, unknown entities left out.
+    /// Reads a page of a whole grant in one order, unknown entities left out, and children of another program's dense
+    /// rows that nothing can be put in before.
     fn grant_page(&self, ask: GrantAsk) -> impl Future<Output = Result<GrantRows, JournalError>> + Send;
 
     /// Tells how sessions stand now; one without a row is left out of the answer.
@@ -84,6 +86,8 @@ pub enum Pushed {
     Invalid(Vec<(usize, Fault)>),
     /// A project of it is paused; nothing of it was stored.
     Paused(Control),
+    /// The row of its witness is not here; nothing of it was stored (CUR-3).
+    Replaced,
 }
 
 /// What became of one entry: outcomes of the protocol, not errors.
@@ -117,6 +121,8 @@ pub struct PageAsk {
     pub rows_max: usize,
     /// Bytes of payload at most, save for a single row that is larger.
     pub bytes_max: usize,
+    /// What the asker was told and the store must still hold (CUR-3).
+    pub witness: Option<Witness>,
 }
 
 /// A page of several projects.
@@ -152,6 +158,8 @@ pub struct GrantAsk {
 pub struct GrantRows {
     /// The rows, in the order of their numbers.
     pub rows: Vec<PulledMutation>,
+    /// The last number that was looked at, that of a row that was left out included.
+    pub read_to: u64,
     /// Whether more follow.
     pub has_more: bool,
 }

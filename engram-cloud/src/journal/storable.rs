@@ -7,7 +7,7 @@ use super::entry::{Content, Entry, Fault};
 use serde_json::Value;
 
 /// Bytes of an entity's key, a session's id or a mutation id.
-const KEY_BYTES_MAX: usize = 1024;
+pub(super) const KEY_BYTES_MAX: usize = 1024;
 
 /// Bytes of a project's name.
 const PROJECT_BYTES_MAX: usize = 512;

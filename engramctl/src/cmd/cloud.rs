@@ -23,13 +23,24 @@ The token comes from a prompt that shows nothing, from standard input with
 user of the machine could read it.
 
 Exits 0 when server and token were checked, 3 when they were refused (nothing is
-stored), 5 when the server could not be reached (stored, to be checked later).";
+stored), 5 when the server could not be reached (stored, to be checked later) or
+when it is another cloud than the one that projects were synced with (stored; they
+wait for engramctl cloud remirror PROJECT, or for the former server).";
 
 const LOGOUT_EXAMPLES: &str = "\
 Examples:
   engramctl cloud logout
 
 Memories stay where they are, here and there.";
+
+const REMIRROR_EXAMPLES: &str = "\
+Examples:
+  engramctl cloud remirror my-project
+
+For a project whose status says cloud_replaced or diverged. All that this device has of
+the project, deletions too, is sent to the cloud that answers now; what that holds
+already is stored once, and what it has beyond is read. Nothing here is deleted.
+It goes on in the background; engramctl sync --project my-project follows it.";
 
 /// Checking a server takes as long as the server does.
 pub(super) const CLOUD_PATIENCE: Duration = Duration::from_secs(30);
@@ -42,6 +53,13 @@ pub(crate) enum CloudCommand {
     /// Forget server and token; deletes no memory
     #[command(after_help = LOGOUT_EXAMPLES)]
     Logout,
+    /// Send all of a project to the cloud again, and read it from the start
+    #[command(after_help = REMIRROR_EXAMPLES)]
+    Remirror {
+        /// The project
+        #[arg(value_name = "PROJECT")]
+        project: String,
+    },
 }
 
 /// Check a server and a token, and keep them
@@ -65,6 +83,7 @@ pub(crate) async fn run(globals: &Globals, command: CloudCommand, out: &mut Out)
     match command {
         CloudCommand::Login(args) => login(globals, args, out).await,
         CloudCommand::Logout => super::ask_done(globals, RequestBody::Logout, out).await,
+        CloudCommand::Remirror { project } => super::ask_done(globals, RequestBody::Remirror { project }, out).await,
     }
 }
 
@@ -79,5 +98,5 @@ async fn login(globals: &Globals, args: LoginArgs, out: &mut Out) -> Result<Exit
         return Err(CtlError::Unexpected("not about a login"));
     };
     out.answer(&outcome, |view| render::login(&outcome, view))?;
-    Ok(if outcome.checked { Exit::Done } else { Exit::Partial })
+    Ok(if outcome.checked && outcome.elsewhere.is_empty() { Exit::Done } else { Exit::Partial })
 }

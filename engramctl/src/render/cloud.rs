@@ -13,7 +13,16 @@ pub(crate) fn login(outcome: &LoginOutcome, view: &View) -> String {
         // The daemon's words name the host already.
         let host = url.split_once("://").map_or(url.as_str(), |(_, host)| host);
         let words = if message.contains(host) { message.to_owned() } else { format!("{url} – {message}") };
-        return labelled("Logged in", Paint::Good, vec![format!("{words}.")], view);
+        let Some(first) = outcome.elsewhere.first() else {
+            return labelled("Logged in", Paint::Good, vec![format!("{words}.")], view);
+        };
+        let (projects, first) = (text::clean_line(&outcome.elsewhere.join(", ")), text::clean_line(first));
+        let parts = vec![
+            format!("{words}."),
+            format!("These projects were synced with another cloud and stand still until mirrored here: {projects}."),
+            format!("Run: engramctl cloud remirror {first}"),
+        ];
+        return labelled("Logged in", Paint::Warning, parts, view);
     }
     let parts = vec![
         format!("{url} and the token; they could not be checked yet: {message}."),
@@ -56,8 +65,15 @@ mod tests {
             server_url: "https://host.example".to_owned(),
             checked: true,
             message: "engram-cloud 0.1.0".to_owned(),
+            elsewhere: Vec::new(),
         };
         assert_eq!(login(&outcome, &VIEW), "Logged in: https://host.example – engram-cloud 0.1.0.\n");
+        outcome.elsewhere = vec!["app".to_owned(), "site".to_owned()];
+        assert_eq!(
+            login(&outcome, &VIEW),
+            "Logged in: https://host.example – engram-cloud 0.1.0.\n  These projects were synced with another cloud and \
+             stand still until mirrored\n  here: app, site. Run: engramctl cloud remirror app\n"
+        );
         outcome.checked = false;
         outcome.message = "connection refused".to_owned();
         assert_eq!(

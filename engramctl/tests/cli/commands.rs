@@ -260,7 +260,12 @@ fn a_sync_that_stands_still_is_given_up() {
 fn logins_and_enrollments_tell_unchecked_from_refused() {
     let login = |checked| {
         let server_url = "https://c".to_owned();
-        Fake::new(vec![Reply::LoggedIn(LoginOutcome { server_url, checked, message: "m".to_owned() })])
+        Fake::new(vec![Reply::LoggedIn(LoginOutcome {
+            server_url,
+            checked,
+            message: "m".to_owned(),
+            elsewhere: Vec::new(),
+        })])
     };
     let arguments = ["cloud", "login", "--server", "https://c", "--token-stdin", "--json"];
     let fake = login(true);

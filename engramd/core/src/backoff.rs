@@ -23,6 +23,25 @@ pub fn delay_ms(ladder_ms: &[u64], failures: u32, draw: f64) -> u64 {
     jittered
 }
 
+/// Returns a random time up to a rung of the ladder, `draw` in 0..1 of it; beyond the last rung that one holds.
+///
+/// For what several devices may do, where the first that does it spares the others.
+///
+/// # Panics
+/// Where the ladder is empty or the draw out of range: the driver's mistake.
+#[must_use]
+pub fn random_ms(ladder_ms: &[u64], rung: usize, draw: f64) -> u64 {
+    assert!((0.0..1.0).contains(&draw), "a draw of {draw} is not in 0..1");
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "minutes in milliseconds are far below 2^53, and positive"
+    )]
+    let part = (ladder_ms[rung.min(ladder_ms.len() - 1)] as f64 * draw) as u64;
+    part
+}
+
 /// Why something does not go on, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {

@@ -1,6 +1,6 @@
 //! One function that turns what a server answered into a reason (reasons.md).
 
-use engram_proto::http::error::ErrorBody;
+use engram_proto::http::error::{ErrorBody, code};
 use engram_proto::reason::ReasonCode;
 
 /// Why a request brought nothing.
@@ -8,7 +8,7 @@ use engram_proto::reason::ReasonCode;
 pub enum Failure {
     /// Somebody has to act: credentials, URL, server version.
     Blocked {
-        /// `auth_required`, `server_unsupported`, `cloud_config_error`, `cloud_replaced`.
+        /// `auth_required`, `server_unsupported`, `cloud_config_error`.
         code: ReasonCode,
         /// Names the host.
         message: String,
@@ -30,6 +30,13 @@ pub enum Failure {
         fault: Fault,
         /// How long the server asked to wait, in milliseconds.
         wait_ms: Option<u64>,
+    },
+    /// It does not hold the last row that it told of: it was restored or replaced (CUR-3).
+    Replaced {
+        /// Which data set answers, where it said so.
+        cloud_id: Option<String>,
+        /// Names the host.
+        message: String,
     },
     /// The batch was refused for what is in it, it seems.
     Rows(RowFault),
@@ -110,9 +117,10 @@ pub fn classify(refusal: &Refusal, of_batch: bool) -> Failure {
                 engram_proto::VERSION
             ),
         ),
-        409 if is_cloud_replaced(refusal) => {
-            blocked(ReasonCode::CloudReplaced, format!("{host} is not the cloud this store was synced with: {words}"))
-        }
+        409 if is_cloud_replaced(refusal) => Failure::Replaced {
+            cloud_id: refusal.error.as_ref().and_then(|error| error.cloud_id.clone()),
+            message: format!("{host} lost what it had told this device ({words})"),
+        },
         409 => Failure::Project { code: ReasonCode::SyncPaused, message: words },
         429 => transport(ReasonCode::RateLimited, format!("{host} asks to wait ({words})")),
         503 if refusal.retry_after_ms.is_some() => {
@@ -132,7 +140,7 @@ fn blocked(code: ReasonCode, message: String) -> Failure {
 }
 
 fn is_cloud_replaced(refusal: &Refusal) -> bool {
-    refusal.error.as_ref().is_some_and(|error| error.error_code == ReasonCode::CloudReplaced.as_str())
+    refusal.error.as_ref().is_some_and(|error| error.error_code == code::CLOUD_REPLACED)
 }
 
 fn named_words(refusal: &Refusal) -> String {
@@ -165,7 +173,7 @@ mod tests {
     fn each_status_has_its_reason() {
         let code = |refusal: &Refusal| match classify(refusal, false) {
             Failure::Blocked { code, .. } | Failure::Project { code, .. } | Failure::Transport { code, .. } => code,
-            Failure::Rows(_) => unreachable!("not a batch"),
+            Failure::Rows(_) | Failure::Replaced { .. } => unreachable!("neither a batch nor a witness"),
         };
         for (status, expected) in [
             (401, ReasonCode::AuthRequired),

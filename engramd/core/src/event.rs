@@ -1,7 +1,9 @@
 //! What the machine hears and what it wants done.
 
 use crate::classify::Failure;
-use crate::rows::{Applied, Batch, BatchLimits, Counts, Fence, LeaseOutcome, PendingRow, Settled, Settlement};
+use crate::rows::{
+    Applied, Batch, BatchLimits, Belonging, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement,
+};
 use engram_proto::http::health::HealthReply;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::http::push::PushReply;
@@ -39,8 +41,6 @@ pub enum Cloud {
     Configured {
         /// Host and port, for messages.
         host: String,
-        /// The data set this store synced with before, if any.
-        known_cloud_id: Option<String>,
     },
 }
 
@@ -55,6 +55,8 @@ pub struct Projects {
     pub paused: BTreeMap<ProjectName, (Option<String>, i64)>,
     /// Everything paused.
     pub paused_all: Option<(Option<String>, i64)>,
+    /// Rows that are held because nothing tells their project.
+    pub nameless: u64,
 }
 
 /// What went wrong with the store.
@@ -104,6 +106,8 @@ pub enum Event {
     LeaseRenewed(Result<Option<i64>, StoreTrouble>),
     /// The answer to [`Effect::Probe`].
     Probed(Result<HealthReply, Failure>),
+    /// The answer to [`Effect::LoadBelonging`], [`Effect::NoteRestored`] and [`Effect::Remirror`].
+    Belonging(Result<Belonging, StoreTrouble>),
     /// The answer to [`Effect::LoadBatch`].
     BatchLoaded(Result<Batch, StoreTrouble>),
     /// The answer to [`Effect::Send`].
@@ -118,8 +122,12 @@ pub enum Event {
     PullCancelled,
     /// The answer to [`Effect::Apply`].
     Applied(Result<BTreeMap<ProjectName, Applied>, StoreTrouble>),
+    /// The answer to [`Effect::ClearReread`].
+    RereadCleared(Result<(), StoreTrouble>),
     /// The answer to [`Effect::StandIns`].
     StoodIn(Result<Applied, StoreTrouble>),
+    /// The answer to [`Effect::Repair`].
+    Looked(Result<Repaired, StoreTrouble>),
     /// A panic was contained while an effect was performed.
     Panicked(String),
     /// The daemon stops: finish the step, give the lease back.
@@ -137,6 +145,29 @@ pub enum Effect {
     ReleaseLease(Fence),
     /// Ask who answers.
     Probe,
+    /// Read which projects belong to this cloud; one that belonged to another stays there (CUR-3).
+    LoadBelonging {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set that answers.
+        cloud_id: String,
+    },
+    /// Write down that this cloud lost rows that it had told of: all that was synced is due to be queued anew.
+    NoteRestored {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set.
+        cloud_id: String,
+    },
+    /// Queue the next slice of a project's current versions anew.
+    Remirror {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set it is to be mirrored to.
+        cloud_id: String,
+        /// Whose; of a restored cloud whichever is due.
+        project: Option<ProjectName>,
+    },
     /// Read pending rows.
     LoadBatch {
         /// Proof of the lease.
@@ -182,10 +213,21 @@ pub enum Effect {
         fence: Fence,
         /// The data set.
         cloud_id: String,
+        /// The cursors behind which the page begins.
+        since: BTreeMap<ProjectName, u64>,
         /// The page.
         page: PullReply,
         /// The cloud's time, where what is pending may be more than a day ahead of it: that is stamped again first.
         restamp: Option<RowTime>,
+    },
+    /// Record that a project was read to the head after a Go process had synced the store.
+    ClearReread {
+        /// Proof of the lease.
+        fence: Fence,
+        /// Whose.
+        project: ProjectName,
+        /// For which time ([`ProjectCounts::reread`](crate::rows::ProjectCounts)).
+        mark: i64,
     },
     /// Apply what still waits for a session under a stand-in.
     StandIns {
@@ -194,8 +236,18 @@ pub enum Effect {
         /// Whose.
         project: ProjectName,
     },
-    /// Keep the identity of the cloud this store syncs with (CUR-3); no answer.
-    RememberCloud(String),
+    /// Look whether the last rows of a server that merges nothing show other than what is known; where `confirmed`, queue
+    /// once more what was suspect before and is still so.
+    Repair {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set.
+        cloud_id: String,
+        /// Whose.
+        project: ProjectName,
+        /// Whether a random time has passed, and a pull shown that it is still so.
+        confirmed: bool,
+    },
     /// Tell a follower how its sync goes on; no answer.
     SyncProgress(TicketId, SyncProgress),
     /// Tell a follower how its sync ended; no answer.

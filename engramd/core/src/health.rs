@@ -36,6 +36,11 @@ impl Condition {
         Self { trouble: trouble.clone(), project: None, hint: None }
     }
 
+    /// Makes one that ends by itself; following a sync shows how.
+    fn heals(trouble: &Trouble) -> Self {
+        Self { hint: Some("engramctl sync".to_owned()), ..Self::of(trouble) }
+    }
+
     fn new(code: ReasonCode, message: String, since: Now) -> Self {
         Self { trouble: Trouble { code, message, since }, project: None, hint: None }
     }
@@ -177,6 +182,10 @@ impl Machine {
             conditions.extend(project_conditions(name, project).into_iter().map(|condition| condition.about(name)));
         }
         conditions.extend(self.not_enrolled());
+        conditions.extend(self.nameless.map(|(rows, since)| {
+            let message = format!("{rows} rows name no project and are held");
+            Condition::new(ReasonCode::RowRejected, message, since)
+        }));
         conditions
     }
 
@@ -196,6 +205,7 @@ impl Machine {
         let mut conditions = Vec::new();
         conditions.extend(self.lease.trouble.as_ref().map(Condition::of));
         conditions.extend(self.panicked.trouble.as_ref().map(Condition::of));
+        conditions.extend(self.replaced.restored.as_ref().map(Condition::heals));
         let conversation = [&self.server.retry, &self.push.retry, &self.pull.retry];
         let mut codes = Vec::new();
         for trouble in conversation.into_iter().filter_map(|retry| retry.trouble.as_ref()) {
@@ -251,7 +261,8 @@ impl Machine {
         // What nobody wants to happen now is not degraded.
         let reason = findings.iter().find(worst).map(|finding| finding.code).filter(|_| !paused);
         let counts = &project.counts;
-        let moving = counts.pending > 0 || project.queueing || project.behind > 0 || cursor < project.head;
+        let moving =
+            counts.pending > 0 || project.queueing || project.mirroring || project.behind > 0 || cursor < project.head;
         let state = if paused {
             ProjectState::Paused
         } else if reason.is_some() {
@@ -274,6 +285,7 @@ impl Machine {
             cursor,
             head: project.head.max(cursor),
             behind: project.behind,
+            repaired: project.repair.rows,
             last_push_at: project.last_push_ms.map(rfc3339_from_ms),
             last_pull_at: project.last_pull_ms.map(rfc3339_from_ms),
         }

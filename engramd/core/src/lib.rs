@@ -17,6 +17,8 @@ pub mod pull_page;
 mod push_lane;
 pub mod push_plan;
 pub mod push_settle;
+mod read_repair;
+mod replaced;
 pub mod rows;
 mod server;
 mod ticket;

@@ -17,6 +17,7 @@ use crate::lease::Lease;
 use crate::project::Project;
 use crate::pull_lane::PullLane;
 use crate::push_lane::PushLane;
+use crate::replaced::Replaced;
 use crate::rows::{Counts, Fence};
 use crate::server::Server;
 use crate::ticket::Ticket;
@@ -52,10 +53,13 @@ pub struct Machine {
     /// Since when local rows of projects that are not enrolled exist.
     pub(crate) others_since: Option<Now>,
     pub(crate) paused_all: Option<(Option<String>, i64)>,
+    /// Rows that are held because nothing tells their project, and since when there are any.
+    pub(crate) nameless: Option<(u64, Now)>,
     pub(crate) projects: BTreeMap<ProjectName, Project>,
     pub(crate) counts: Counts,
     pub(crate) lease: Lease,
     pub(crate) server: Server,
+    pub(crate) replaced: Replaced,
     pub(crate) push: PushLane,
     pub(crate) pull: PullLane,
     pub(crate) tickets: Vec<Ticket>,
@@ -81,10 +85,12 @@ impl Machine {
             cloud_since: Now::default(),
             others_since: None,
             paused_all: None,
+            nameless: None,
             projects: BTreeMap::new(),
             counts: Counts::new(),
             lease: Lease::default(),
             server: Server::default(),
+            replaced: Replaced::default(),
             push: PushLane::default(),
             pull: PullLane::default(),
             tickets: Vec::new(),
@@ -112,7 +118,10 @@ impl Machine {
     /// Returns when [`Event::Tick`] is due next, on the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> u64 {
-        let projects = self.projects.values().flat_map(|project| [project.access.until_ms, project.push.until_ms]);
+        let projects = self
+            .projects
+            .values()
+            .flat_map(|project| [project.access.until_ms, project.push.until_ms, project.repair.until_ms()]);
         let own = [
             self.server.retry.until_ms,
             self.push.retry.until_ms,
@@ -138,6 +147,7 @@ impl Machine {
             Event::LeaseAnswered(answer) => self.lease_answered(answer),
             Event::LeaseRenewed(answer) => self.lease_renewed(answer),
             Event::Probed(answer) => self.probed(answer),
+            Event::Belonging(answer) => self.belonging(answer),
             Event::BatchLoaded(answer) => self.batch_loaded(answer),
             Event::Sent(answer) => self.sent(answer),
             Event::Settled(answer) => self.settled(answer),
@@ -145,7 +155,9 @@ impl Machine {
             Event::Pulled(answer) => self.pulled(answer),
             Event::PullCancelled => self.pull_cancelled(),
             Event::Applied(answer) => self.applied(answer),
+            Event::RereadCleared(answer) => self.reread_cleared(answer),
             Event::StoodIn(answer) => self.stood_in(answer),
+            Event::Looked(answer) => self.looked(answer),
             Event::Panicked(message) => self.panicked(message),
             Event::Stopping => self.stopping = true,
         }
@@ -166,7 +178,7 @@ impl Machine {
             return self.cancel_pull();
         }
         let Some(fence) = self.advance_lease() else { return self.cancel_pull() };
-        if self.advance_server() {
+        if self.advance_server() && self.advance_replaced(&fence) {
             self.advance_push(&fence);
             self.advance_pull(&fence);
         }
@@ -174,7 +186,7 @@ impl Machine {
 
     fn advance_stop(&mut self) {
         self.cancel_pull();
-        if self.stopped || !self.push.is_idle() || !self.pull.is_idle() {
+        if self.stopped || !self.push.is_idle() || !self.pull.is_idle() || !self.replaced.is_idle() {
             return;
         }
         self.stopped = true;
@@ -187,10 +199,8 @@ impl Machine {
     fn cloud_changed(&mut self, cloud: Cloud) {
         if cloud != self.cloud || self.cloud_since == Now::default() {
             self.server = Server::default();
-            for project in self.projects.values_mut() {
-                project.cursor = None;
-                project.drained_generation = 0;
-            }
+            self.replaced = Replaced::default();
+            self.forget_places();
             self.cloud = cloud;
             self.cloud_since = self.now;
         }
@@ -200,6 +210,8 @@ impl Machine {
 
     fn projects_changed(&mut self, projects: Projects) {
         self.paused_all = projects.paused_all;
+        let since = self.nameless.map_or(self.now, |(_, since)| since);
+        self.nameless = (projects.nameless > 0).then_some((projects.nameless, since));
         let enrolled = projects.enrolled.into_iter().map(|name| {
             let known = self.projects.remove(&name);
             let queued = known.as_ref().is_none_or(|known| known.queueing && !projects.queueing.contains(&name));
@@ -215,6 +227,7 @@ impl Machine {
             (name, project)
         });
         self.projects = enrolled.collect();
+        self.replaced.look_again();
         self.look_at_others();
     }
 
@@ -224,11 +237,30 @@ impl Machine {
     }
 
     fn counted(&mut self, counts: Counts) {
+        let mut moved = Vec::new();
         for (name, project) in &mut self.projects {
-            project.count(counts.get(name).cloned().unwrap_or_default(), self.now);
+            let counts = counts.get(name).cloned().unwrap_or_default();
+            if counts.reread.is_some() && counts.reread != project.counts.reread {
+                moved.push(name.clone());
+            }
+            project.count(counts, self.now);
         }
         self.counts = counts;
         self.look_at_others();
+        self.read_again(&moved);
+    }
+
+    /// Reads projects to the head again: a Go process synced the store, and the store took their cursors back.
+    fn read_again(&mut self, names: &[ProjectName]) {
+        self.generation += u64::from(!names.is_empty());
+        for name in names {
+            if let Some(project) = self.projects.get_mut(name) {
+                project.cursor = None;
+                project.in_doubt = self.generation;
+            }
+            let message = "another program synced this store; the project is read again before it is pushed";
+            self.note("read_again", Some(name), message.to_owned());
+        }
     }
 
     /// Ends every waiting: the cause may be gone (REC-1).
@@ -248,6 +280,7 @@ impl Machine {
         self.push.abort();
         self.pull.abort();
         self.server.abort();
+        self.replaced.abort();
         self.lease.abort();
         let wait_ms = self.backoff_ms(self.panicked.failures);
         self.panicked.fail(ReasonCode::InternalError, message, wait_ms, self.now);
@@ -284,6 +317,7 @@ impl Machine {
             Failure::Transport { code, message, wait_ms, .. } => {
                 self.lane_failed(code, message, wait_ms, out);
             }
+            Failure::Replaced { cloud_id, message } => self.cloud_replaced(cloud_id.as_deref(), message),
             Failure::Rows(fault) => self.lane_failed(ReasonCode::TransportFailed, fault.evidence, None, out),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::backoff::{Retry, Trouble};
 use crate::event::Now;
+use crate::read_repair::ReadRepair;
 use crate::rows::{Applied, ProjectCounts};
 use engram_proto::reason::ReasonCode;
 
@@ -12,6 +13,10 @@ pub(crate) struct Project {
     pub paused: Option<(Option<String>, i64)>,
     /// Whether its history is still being queued.
     pub queueing: bool,
+    /// Why it stands still: it belongs to another cloud.
+    pub elsewhere: Option<Trouble>,
+    /// Whether its current versions are still being queued anew.
+    pub mirroring: bool,
     /// As last counted.
     pub counts: ProjectCounts,
     /// As last read or moved; unknown until it was read for this cloud.
@@ -22,7 +27,7 @@ pub(crate) struct Project {
     pub behind: u64,
     /// The newest wish to be up to date that was fulfilled.
     pub drained_generation: u64,
-    /// Rows that were sent may be at the server without our knowing, until a pull of this generation has drained.
+    /// Rows of this store may be at the server without our knowing, until a pull of this generation has drained.
     pub in_doubt: u64,
     /// 403: neither way.
     pub access: Retry,
@@ -36,6 +41,8 @@ pub(crate) struct Project {
     pub outage: bool,
     /// Whether deferred children are still to be looked at once the head is reached.
     pub stand_in_due: bool,
+    /// Whether what the server's last rows show is looked at.
+    pub repair: ReadRepair,
     /// Since when there are rows of each held kind.
     pub held_since: Option<Now>,
     /// Since when there are deferred rows.
@@ -72,9 +79,14 @@ impl Project {
         self.last_pull_ms = Some(now.wall_ms);
     }
 
+    /// Forgets how far it was read: it is read from where the store says, and nothing that was told before counts.
+    pub(crate) fn forget_place(&mut self) {
+        (self.cursor, self.head, self.behind, self.drained_generation) = (None, 0, 0, 0);
+    }
+
     /// Tells whether it may be asked for rows now.
     pub(crate) fn can_pull(&self, now: Now) -> bool {
-        self.paused.is_none() && self.access.is_due(now)
+        self.paused.is_none() && self.elsewhere.is_none() && !self.mirroring && self.access.is_due(now)
     }
 
     /// Tells whether it has rows to send and may send them now.
@@ -82,14 +94,15 @@ impl Project {
         self.can_pull(now) && self.push.is_due(now) && self.counts.pending > 0
     }
 
-    /// Tells whether a pull has shown all that the server holds since a reply was lost, or since the machine began.
+    /// Tells whether a pull has shown all that the server holds since a reply was lost or a Go process pushed, or since
+    /// the machine began.
     pub(crate) fn is_certain(&self) -> bool {
         self.drained_generation >= self.in_doubt.max(1)
     }
 
     /// Returns the one trouble that stands in its way, if there is one.
     pub(crate) fn trouble(&self) -> Option<&Trouble> {
-        self.access.trouble.as_ref().or(self.push.trouble.as_ref())
+        self.elsewhere.as_ref().or(self.access.trouble.as_ref()).or(self.push.trouble.as_ref())
     }
 
     /// Returns the reason of its held rows.

@@ -1,12 +1,12 @@
 //! The pull lane: read the cursors once, then page after page, each applied with its cursors; at the head it looks after
-//! what still waits for a parent and listens for more.
+//! what still waits for a parent and what the server's last rows show, and listens for more.
 
 use crate::backoff::Retry;
 use crate::classify::{Failure, Fault};
 use crate::event::{Effect, StoreTrouble};
 use crate::machine::Machine;
 use crate::pull_page;
-use crate::rows::{Applied, Fence};
+use crate::rows::{Applied, Fence, Repaired};
 use engram_proto::http::health::capability;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::id::ProjectName;
@@ -41,7 +41,12 @@ enum State {
         end: PageEnd,
         generation: u64,
     },
+    ClearingReread(ProjectName, i64),
     StandingIn(ProjectName),
+    Looking {
+        project: ProjectName,
+        confirmed: bool,
+    },
 }
 
 /// What of a page outlives its rows.
@@ -68,6 +73,19 @@ impl PullLane {
         matches!(self.state, State::StandingIn(_))
     }
 
+    /// Tells whether what is under way would move this project's cursor.
+    pub(crate) fn is_about(&self, name: &ProjectName) -> bool {
+        match &self.state {
+            State::Idle => false,
+            State::LoadingCursors => true,
+            State::Fetching { request, .. } => request.cursors.contains_key(name),
+            State::Applying { end, .. } => end.asked.contains(name),
+            State::ClearingReread(project, _) | State::Looking { project, .. } | State::StandingIn(project) => {
+                project == name
+            }
+        }
+    }
+
     pub(crate) fn abort(&mut self) {
         self.state = State::Idle;
     }
@@ -79,6 +97,7 @@ impl Machine {
         if !self.pull.is_idle() || !self.pull.retry.is_due(self.now) {
             return;
         }
+        self.end_random_waits();
         let Some(info) = &self.server.info else { return };
         if self.projects.values().any(|project| project.cursor.is_none()) {
             let effect = Effect::LoadCursors {
@@ -87,12 +106,26 @@ impl Machine {
             };
             self.out.push(effect);
             self.pull.state = State::LoadingCursors;
+        } else if let Some((project, mark)) = self.next_reread() {
+            self.out.push(Effect::ClearReread { fence: fence.clone(), project: project.clone(), mark });
+            self.pull.state = State::ClearingReread(project, mark);
         } else if let Some(project) = self.next_to_stand_in() {
             self.out.push(Effect::StandIns { fence: fence.clone(), project: project.clone() });
             self.pull.state = State::StandingIn(project);
+        } else if let Some((project, confirmed, effect)) = self.next_repair(&info.cloud_id, fence) {
+            self.out.push(effect);
+            self.pull.state = State::Looking { project, confirmed };
         } else {
             self.ask_for_page();
         }
+    }
+
+    /// Finds a project that was read to the head since a Go process synced the store.
+    fn next_reread(&self) -> Option<(ProjectName, i64)> {
+        let read = |(name, project): (&ProjectName, &crate::project::Project)| {
+            project.counts.reread.filter(|_| project.is_certain()).map(|mark| (name.clone(), mark))
+        };
+        self.projects.iter().find_map(read)
     }
 
     fn next_to_stand_in(&self) -> Option<ProjectName> {
@@ -122,7 +155,7 @@ impl Machine {
         } else {
             return;
         };
-        let request = PullRequest { cursors, limit: self.server.limits().pull_entries, wait_seconds };
+        let request = PullRequest { cursors, limit: self.server.limits().pull_entries, wait_seconds, witness: None };
         self.out.push(Effect::Pull(request.clone()));
         self.pull.state = State::Fetching { request, generation: self.generation, cancelling: false };
     }
@@ -195,7 +228,8 @@ impl Machine {
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
         let restamp = self.restamp();
         self.server.restamp_due = false;
-        let effect = Effect::Apply { fence: fence.clone(), cloud_id: info.cloud_id.clone(), page, restamp };
+        let (cloud_id, since) = (info.cloud_id.clone(), request.cursors);
+        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, restamp };
         self.out.push(effect);
         self.pull.state = State::Applying { end, generation };
     }
@@ -205,13 +239,6 @@ impl Machine {
         self.pull.retry.succeed();
         self.pull.pages += 1;
         self.pull.last_pull_ms = Some(self.now.wall_ms);
-        let info = self.server.info.as_ref().map(|info| info.cloud_id.clone());
-        if let (crate::event::Cloud::Configured { known_cloud_id, .. }, Some(cloud_id)) = (&mut self.cloud, info)
-            && known_cloud_id.is_none()
-        {
-            *known_cloud_id = Some(cloud_id.clone());
-            self.out.push(Effect::RememberCloud(cloud_id));
-        }
     }
 
     fn take_denials(&mut self, request: &PullRequest, page: &PullReply) -> PageEnd {
@@ -254,12 +281,15 @@ impl Machine {
         self.pull.poll_at_ms = self.now.mono_ms + self.settings.tick_ms;
         for name in &end.asked {
             let Some(project) = self.projects.get_mut(name) else { continue };
-            let cursor = end.cursors.get(name).copied().or(project.cursor).unwrap_or(0);
+            // Where the cursor was taken back meanwhile, only the store knows where it is.
+            let Some(before) = project.cursor else { continue };
+            let cursor = end.cursors.get(name).copied().unwrap_or(before);
             project.cursor = Some(cursor);
             project.head = end.heads.get(name).copied().unwrap_or(cursor).max(cursor);
             project.behind = if cursor == project.head { 0 } else { end.remaining.get(name).copied().unwrap_or(1) };
             if !end.has_more || project.behind == 0 {
                 project.drained_generation = generation;
+                project.reached_head();
             }
             project.last_pull_ms = Some(self.now.wall_ms);
         }
@@ -273,6 +303,18 @@ impl Machine {
         }
     }
 
+    pub(crate) fn reread_cleared(&mut self, answer: Result<(), StoreTrouble>) {
+        let State::ClearingReread(name, mark) = std::mem::take(&mut self.pull.state) else { return };
+        match answer {
+            Ok(()) => {
+                if let Some(project) = self.projects.get_mut(&name) {
+                    project.counts.reread.take_if(|of| *of == mark);
+                }
+            }
+            Err(trouble) => self.store_failed(trouble, false),
+        }
+    }
+
     pub(crate) fn stood_in(&mut self, answer: Result<Applied, StoreTrouble>) {
         let State::StandingIn(name) = std::mem::take(&mut self.pull.state) else { return };
         match answer {
@@ -283,5 +325,10 @@ impl Machine {
             }
             Err(trouble) => self.store_failed(trouble, false),
         }
+    }
+
+    pub(crate) fn looked(&mut self, answer: Result<Repaired, StoreTrouble>) {
+        let State::Looking { project, confirmed } = std::mem::take(&mut self.pull.state) else { return };
+        self.repair_looked(&project, confirmed, answer);
     }
 }

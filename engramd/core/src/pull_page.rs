@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn cur_1_a_page_that_cannot_be_true_is_refused() {
         let p = ProjectName::parse("p").unwrap();
-        let request = PullRequest { cursors: [(p.clone(), 16)].into(), limit: 10, wait_seconds: 0 };
+        let request = PullRequest { cursors: [(p.clone(), 16)].into(), limit: 10, ..PullRequest::default() };
         let page =
             |cursor, has_more| PullReply { cursors: [(p.clone(), cursor)].into(), has_more, ..PullReply::default() };
         assert_eq!(check(&request, &page(24, true)), Ok(()));

@@ -88,10 +88,10 @@ impl Machine {
         after.chain(self.projects.range::<ProjectName, _>(..=last)).find_map(can)
     }
 
-    /// Tells whether a pull has to show first what became of rows that were sent: without ids the same row sent twice is
-    /// two rows (ACK-1).
+    /// Tells whether a pull has to show first what the server holds: after a Go process synced the store, until the store
+    /// knows that it did; and where rows were sent without ids, for the same row sent twice is two rows (ACK-1).
     pub(crate) fn must_read_first(&self, project: &Project) -> bool {
-        !self.server.can(capability::MUTATION_IDS) && !project.is_certain()
+        project.counts.reread.is_some() || !self.server.can(capability::MUTATION_IDS) && !project.is_certain()
     }
 
     pub(crate) fn batch_loaded(&mut self, answer: Result<Batch, StoreTrouble>) {

@@ -4,7 +4,7 @@ use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Op;
 use engram_proto::reason::ReasonCode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Proves that its holder was granted the lease; every write of sync state presents it (OWN-2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,15 @@ impl Applied {
     }
 }
 
+/// What a look at the last rows of a server that merges nothing found (peers.md, "Read repair").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Entities whose last row shows other than what is known here.
+    pub suspects: u64,
+    /// Rows that were queued because it was still so.
+    pub queued: u64,
+}
+
 /// What the store holds of one project, counted without looking at its history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectCounts {
@@ -129,10 +138,34 @@ pub struct ProjectCounts {
     pub dead: u64,
     /// The most important reason among the held ones.
     pub held_reason: Option<ReasonCode>,
+    /// Why it must be read to the head before anything of it is pushed: a Go process synced the store, for this time.
+    pub reread: Option<i64>,
 }
 
 /// [`ProjectCounts`] by project name.
 pub type Counts = BTreeMap<ProjectName, ProjectCounts>;
+
+/// How the projects of this store stand to a cloud (CUR-3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Belonging {
+    /// The cloud.
+    pub cloud_id: String,
+    /// Projects that belong to another one.
+    pub elsewhere: BTreeMap<ProjectName, Elsewhere>,
+    /// Projects of which not all is queued anew yet.
+    pub due: BTreeSet<ProjectName>,
+    /// Whether the cloud lost rows: nothing may be said to it until all is queued anew.
+    pub restored: bool,
+}
+
+/// The cloud that a project belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Its identity.
+    pub cloud_id: String,
+    /// Since when another one answers, Unix milliseconds.
+    pub since_ms: i64,
+}
 
 /// How asking for the lease ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -110,6 +110,9 @@ impl Machine {
         match self.introduced(reply) {
             Ok(info) => {
                 self.server.state = State::Known;
+                if self.server.info.as_ref().is_some_and(|before| before.cloud_id != info.cloud_id) {
+                    self.forget_places();
+                }
                 self.server.info = Some(info);
                 let trouble = self.server.retry.trouble.as_ref().map(|trouble| trouble.code);
                 // A greeting needs no token: only a push or a pull proves that a refusal is over.
@@ -122,17 +125,13 @@ impl Machine {
     }
 
     fn introduced(&self, reply: HealthReply) -> Result<Info, Failure> {
-        let Cloud::Configured { host, known_cloud_id } = &self.cloud else {
+        let Cloud::Configured { host } = &self.cloud else {
             return Err(Failure::Blocked { code: ReasonCode::CloudNotConfigured, message: String::new() });
         };
         let Some(cloud_id) = reply.cloud_id else {
             let message = format!("{host} does not say which cloud it is");
             return Err(Failure::Blocked { code: ReasonCode::ServerUnsupported, message });
         };
-        if let Some(known) = known_cloud_id.as_ref().filter(|&known| *known != cloud_id) {
-            let message = format!("{host} is cloud {cloud_id}, and this store was synced with cloud {known}");
-            return Err(Failure::Blocked { code: ReasonCode::CloudReplaced, message });
-        }
         let large = reply.capabilities.iter().any(|name| name == capability::LARGE_BATCH);
         let limits = reply.limits.filter(|_| large).unwrap_or(PEER_LIMITS);
         Ok(Info { cloud_id, version: reply.version, capabilities: reply.capabilities, limits })

@@ -121,7 +121,10 @@ impl Machine {
             let message = paused_words("the project", reason.as_deref());
             return Standing::Blocked(Trouble { code: ReasonCode::Paused, message, since: self.now });
         }
-        let unsent = project.counts.pending > 0 || project.queueing || self.push.is_about(name);
+        if let Some(trouble) = &project.elsewhere {
+            return Standing::Blocked(trouble.clone());
+        }
+        let unsent = project.counts.pending > 0 || project.queueing || project.mirroring || self.push.is_about(name);
         let outward = ticket.direction != Direction::Pull && unsent;
         let reads_first = outward && self.must_read_first(project);
         let inward = ticket.direction != Direction::Push

@@ -2,7 +2,7 @@
 
 use super::handle::SyncUpdate;
 use super::publish::RowState;
-use super::{Counted, Driver, Outcome, Reloaded};
+use super::{Counted, Driver, Outcome, Reloaded, apply};
 use crate::clock;
 use crate::config::cloud;
 use crate::store::{Store, StoreError, StoreGone, StoreHandle};
@@ -11,10 +11,8 @@ use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
 use engramd_core::{Effect, Event, StoreTrouble};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Where the store keeps the identity of the cloud it syncs with (CUR-3).
-pub(crate) const CLOUD_ID_KEY: &str = "cloud_id";
 
 /// The order in which counts were made; drawn on the store's thread, so it is the order of the writes.
 static COUNTED: AtomicU64 = AtomicU64::new(1);
@@ -31,23 +29,40 @@ pub fn count(store: &mut Store) -> Result<Counted, StoreError> {
 /// How many journal rows of other processes one transaction takes up (OWN-3).
 pub const TAKE_UP_ROWS: u32 = 200;
 
+/// How many versions one transaction queues anew (OWN-3).
+pub const REMIRROR_ROWS: u32 = 200;
+
 impl Driver {
     pub(super) fn perform(&mut self, effect: Effect) {
         let owner = self.parts.lease_owner.clone();
         let ttl_ms = i64::try_from(self.parts.settings.lease_ttl_ms).unwrap_or(i64::MAX);
         match effect {
-            Effect::AcquireLease => self
-                .on_store(Event::LeaseAnswered, move |store| store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)),
+            Effect::AcquireLease => {
+                // Counted, because whoever had the lease before may have synced.
+                self.on_store_counted(Event::LeaseAnswered, move |store| {
+                    store.acquire_lease(&owner, clock::now().wall_ms, ttl_ms)
+                });
+            }
             Effect::RenewLease(fence) => {
                 self.on_store(Event::LeaseRenewed, move |store| {
                     store.renew_lease(&fence, clock::now().wall_ms, ttl_ms)
                 });
             }
             Effect::ReleaseLease(fence) => self.quietly(move |store| store.release_lease(&fence)),
-            Effect::RememberCloud(id) => self.quietly(move |store| store.set_meta(CLOUD_ID_KEY, Some(&id))),
+            Effect::LoadBelonging { fence, cloud_id } => {
+                self.on_store(Event::Belonging, move |store| store.belonging(&fence, &cloud_id, clock::row_time()));
+            }
+            Effect::NoteRestored { fence, cloud_id } => {
+                self.on_store(Event::Belonging, move |store| store.cloud_restored(&fence, &cloud_id));
+            }
+            Effect::Remirror { fence, cloud_id, project } => {
+                self.on_store_counted(Event::Belonging, move |store| {
+                    store.remirror_slice(&fence, &cloud_id, project.as_ref(), clock::row_time(), REMIRROR_ROWS)
+                });
+            }
             Effect::LoadBatch { fence, project, limits, cloud_now } => {
                 self.on_store_counted(Event::BatchLoaded, move |store| {
-                    store.stamped_batch(&fence, &project, limits, cloud_now)
+                    store.stamped_batch(&fence, &project, limits, cloud_now, clock::row_time())
                 });
             }
             Effect::Settle { fence, project, settlements } => {
@@ -58,15 +73,23 @@ impl Driver {
             Effect::LoadCursors { cloud_id, projects } => {
                 self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
             }
-            Effect::Apply { fence, cloud_id, page, restamp } => {
-                self.on_store_counted(Event::Applied, move |store| {
-                    restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                    store.apply_page(&fence, &cloud_id, &page, clock::row_time())
-                });
+            Effect::Apply { fence, cloud_id, since, page, restamp } => {
+                let store = self.parts.store.clone();
+                let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
+                let work = apply::Work { fence, cloud_id, since, page, restamp, others_wrote_ms };
+                self.tasks.spawn(async move { apply::page(store, work).await });
+            }
+            Effect::ClearReread { fence, project, mark } => {
+                self.on_store_counted(Event::RereadCleared, move |store| store.clear_reread(&fence, &project, mark));
             }
             Effect::StandIns { fence, project } => {
                 self.on_store_counted(Event::StoodIn, move |store| {
                     store.stand_ins(&fence, &project, clock::row_time())
+                });
+            }
+            Effect::Repair { fence, cloud_id, project, confirmed } => {
+                self.on_store_counted(Event::Looked, move |store| {
+                    store.repair(&fence, (&cloud_id, &project), confirmed, clock::row_time())
                 });
             }
             Effect::Probe | Effect::Send { .. } | Effect::Pull(_) => self.on_wire(effect),
@@ -161,12 +184,11 @@ impl Driver {
             let loaded = store.call(move |store| {
                 // On the store's thread because it may wait for a disk.
                 let cloud = cloud::load(&data_dir, &environment);
-                let known_cloud_id = store.meta(CLOUD_ID_KEY).ok().flatten();
                 let projects = read_projects(store).inspect_err(|error| {
                     tracing::error!(%error, "the enrolled projects cannot be read");
                 });
                 let counted = count(store).ok();
-                Reloaded { cloud, known_cloud_id, projects: projects.ok(), counted }
+                Reloaded { cloud, projects: projects.ok(), counted }
             });
             loaded.await.map_or(Outcome::Nothing, |loaded| Outcome::Loaded(Box::new(loaded)))
         });
@@ -175,12 +197,14 @@ impl Driver {
     /// Asks whether another process committed, and looks again at everything it may have changed.
     pub(super) fn check_foreign_writes(&mut self) {
         let store = self.parts.store.clone();
+        let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
         self.tasks.spawn(async move {
-            let looked = store.call(|store| {
+            let looked = store.call(move |store| {
                 if !store.data_changed_elsewhere()? {
                     return Ok(None);
                 }
-                while store.take_up(TAKE_UP_ROWS)? {}
+                others_wrote_ms.store(clock::mono_ms(), Ordering::Relaxed);
+                while store.take_up(TAKE_UP_ROWS, clock::row_time())? {}
                 Ok::<_, StoreError>(Some((read_projects(store)?, count(store)?)))
             });
             match looked.await {
@@ -206,7 +230,8 @@ pub fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
     };
     let paused_all = notes.remove(&None).map(words);
     let paused: BTreeMap<_, _> = notes.into_iter().filter_map(|(name, note)| Some((name?, words(note)))).collect();
-    Ok(Projects { enrolled: store.enrolled()?, queueing: store.backfills_due()?, paused, paused_all })
+    let (enrolled, queueing, nameless) = (store.enrolled()?, store.backfills_due()?, store.nameless()?);
+    Ok(Projects { enrolled, queueing, paused, paused_all, nameless })
 }
 
 fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreTrouble> {
@@ -214,7 +239,7 @@ fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreT
 }
 
 /// Turns the store's error into what the machine knows.
-fn trouble(error: StoreError) -> StoreTrouble {
+pub(super) fn trouble(error: StoreError) -> StoreTrouble {
     match error {
         StoreError::LeaseLost => StoreTrouble::LeaseLost,
         error => {

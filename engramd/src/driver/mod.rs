@@ -3,6 +3,7 @@
 //! It decides nothing. Every effect runs as a task of its own, so that a pull that listens stops no push; the machine
 //! sees to it that no lane has two.
 
+mod apply;
 mod effects;
 pub mod events;
 pub mod handle;
@@ -10,8 +11,7 @@ pub mod network;
 mod publish;
 pub mod watch;
 
-pub(crate) use effects::CLOUD_ID_KEY;
-pub use effects::{TAKE_UP_ROWS, backfill, count, read_projects};
+pub use effects::{REMIRROR_ROWS, TAKE_UP_ROWS, backfill, count, read_projects};
 pub use handle::DriverHandle;
 
 use crate::clock;
@@ -26,6 +26,8 @@ use handle::{Command, Sync, SyncUpdate};
 use publish::Publisher;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -93,7 +95,6 @@ enum Outcome {
 /// Everything that configuration and store say about what is to be done.
 struct Reloaded {
     cloud: Loaded,
-    known_cloud_id: Option<String>,
     projects: Option<Projects>,
     counted: Option<Counted>,
 }
@@ -112,6 +113,8 @@ pub struct Driver {
     /// Syncs that begin when configuration was read again.
     syncs: Vec<Sync>,
     counted_stamp: u64,
+    /// When another process was last seen to write, on the monotonic clock; 0 before.
+    others_wrote_ms: Arc<AtomicU64>,
     last_turn: Now,
 }
 
@@ -135,6 +138,7 @@ impl Driver {
             next_ticket: 0,
             syncs: Vec::new(),
             counted_stamp: 0,
+            others_wrote_ms: Arc::default(),
             last_turn: clock::now(),
         };
         (driver, handle)
@@ -214,7 +218,7 @@ impl Driver {
     }
 
     fn loaded(&mut self, loaded: Reloaded) {
-        let cloud = self.configure(loaded.cloud, loaded.known_cloud_id);
+        let cloud = self.configure(loaded.cloud);
         if let Some(projects) = loaded.projects {
             self.feed(Event::ProjectsChanged(projects));
         }
@@ -230,7 +234,7 @@ impl Driver {
         }
     }
 
-    fn configure(&mut self, loaded: Loaded, known_cloud_id: Option<String>) -> engramd_core::Cloud {
+    fn configure(&mut self, loaded: Loaded) -> engramd_core::Cloud {
         let who = &mut self.parts.who;
         (who.server_url, who.token_origin) = (None, None);
         let before = self.remote.take();
@@ -246,7 +250,7 @@ impl Driver {
                 match known.unwrap_or_else(|| Remote::new(config.clone(), self.parts.store.clone())) {
                     Ok(remote) => {
                         self.remote = Some((config, remote));
-                        engramd_core::Cloud::Configured { host, known_cloud_id }
+                        engramd_core::Cloud::Configured { host }
                     }
                     Err(failure) => engramd_core::Cloud::Invalid {
                         code: engram_proto::reason::ReasonCode::TlsFailed,

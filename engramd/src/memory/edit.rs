@@ -3,7 +3,7 @@
 use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{read, text};
-use crate::store::{normalized_hash, versions};
+use crate::store::{moved, normalized_hash, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::Observation;
 use engram_proto::merge::{ObservationBody, ObservationKey, ObservationVersion, Version, merge};
@@ -25,6 +25,7 @@ pub(super) struct Edited {
 pub(super) fn named(tx: &Transaction<'_>, id: &str, now: &Now) -> Result<(Observation, Edited), MemoryError> {
     let mut row = read::find(tx, id)?.ok_or_else(|| read::missing(id))?;
     let project = adopt(tx, &mut row, now)?;
+    moved::settle(tx, &project, Entity::Observation, &row.sync_id, now.at)?;
     let edited = Edited::of(tx, project, &row.sync_id)?;
     Ok((row, edited))
 }

@@ -46,6 +46,12 @@ pub fn hide_deletion(payload: &mut Object) {
     }
 }
 
+/// Tells whether a payload says, in its disguise, when its session was deleted.
+#[must_use]
+pub fn hides_deletion(payload: &Object) -> bool {
+    payload.contains_key(DELETED_AT)
+}
+
 /// Takes a row out of its disguise; tells whether it says anything then.
 pub fn take_back(row: &mut PulledMutation) -> bool {
     let entity = Entity::parse(&row.entity);

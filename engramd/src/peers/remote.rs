@@ -2,12 +2,14 @@
 
 use super::disguise;
 use super::go_server::GoServer;
+use super::on_store;
 use crate::config::cloud::CloudConfig;
 use crate::store::StoreHandle;
 use crate::transport::Transport;
 use engram_proto::http::health::{HealthReply, capability};
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::http::push::PushReply;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::reason::ReasonCode;
 use engramd_core::classify::Failure;
@@ -26,10 +28,10 @@ pub struct Remote {
 }
 
 /// Who answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// An engram-cloud: ids, and a cursor per project.
-    Ours,
+    /// An engram-cloud, and which: ids, and a cursor per project.
+    Ours(String),
     /// A server of the Go program: part 1 of the contract and nothing else.
     Go,
 }
@@ -51,7 +53,7 @@ impl Remote {
         let mut reply = self.transport.probe().await?;
         let lacks = |name: &&str| !reply.capabilities.iter().any(|known| known == name);
         let kind = match (&reply.cloud_id, WANTED.iter().any(lacks)) {
-            (Some(_), false) => Kind::Ours,
+            (Some(cloud_id), false) => Kind::Ours(cloud_id.clone()),
             (None, _) if reply.capabilities.is_empty() => Kind::Go,
             _ => {
                 let (host, wanted) = (self.transport.host(), WANTED.join(" and "));
@@ -60,10 +62,10 @@ impl Remote {
                 return Err(Failure::Blocked { code: ReasonCode::ServerUnsupported, message });
             }
         };
-        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
         if kind == Kind::Go {
-            reply.cloud_id = Some(self.go_server().identity());
+            reply.cloud_id = Some(self.go_server().identity().await?);
         }
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
         Ok(reply)
     }
 
@@ -73,7 +75,7 @@ impl Remote {
     /// [`Failure`]; [`Failure::Rows`] where it may be a row's fault.
     pub async fn push(&self, project: &ProjectName, rows: &[Arc<PendingRow>]) -> Result<PushReply, Failure> {
         match self.kind().await? {
-            Kind::Ours => self.transport.push(project, rows).await,
+            Kind::Ours(cloud_id) => self.transport.push(project, rows, self.witness(cloud_id).await?).await,
             Kind::Go => self.go_server().push(project, rows).await,
         }
     }
@@ -83,11 +85,18 @@ impl Remote {
     /// # Errors
     /// [`Failure`].
     pub async fn pull(&self, request: &PullRequest) -> Result<PullReply, Failure> {
-        let mut reply = match self.kind().await? {
-            Kind::Ours => up_to_last_rows(self.transport.pull(request).await?),
+        let kind = self.kind().await?;
+        let mut reply = match &kind {
+            Kind::Ours(cloud_id) => {
+                let request = PullRequest { witness: self.witness(cloud_id.clone()).await?, ..request.clone() };
+                up_to_last_rows(self.transport.pull(&request).await?)
+            }
             Kind::Go => self.go_server().pull(request).await?,
         };
         reply.mutations.retain_mut(disguise::take_back);
+        if kind == Kind::Go {
+            self.go_server().record(&reply).await?;
+        }
         Ok(reply)
     }
 
@@ -98,12 +107,17 @@ impl Remote {
     }
 
     async fn kind(&self) -> Result<Kind, Failure> {
-        let known = *self.kind.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kind) = known {
+        let known = || self.kind.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(kind) = known() {
             return Ok(kind);
         }
-        let reply = self.probe().await?;
-        Ok(if reply.capabilities.is_empty() { Kind::Go } else { Kind::Ours })
+        self.probe().await?;
+        known().ok_or_else(|| self.transport.impossible("a greeting that says nothing"))
+    }
+
+    /// Returns what the server must still hold (CUR-3); read anew for every request, for every reply may tell of more.
+    async fn witness(&self, cloud_id: String) -> Result<Option<Witness>, Failure> {
+        on_store(&self.store, move |store| store.witness(&cloud_id)).await
     }
 
     fn go_server(&self) -> GoServer<'_> {

@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
-use super::{Store, desired, versions};
+use super::{Store, desired, moved, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
@@ -119,14 +119,11 @@ fn queue(
     key: &str,
     at: RowTime,
 ) -> Result<(), StoreError> {
-    let told: bool = tx
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
-                     WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark')
-                 OR EXISTS (SELECT 1 FROM engramd_version WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
-        )?
-        .query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?;
-    if told {
+    if versions::known(tx, project, entity, key)?.is_some() || journal::tells_of(tx, project, entity, key)? {
+        return Ok(());
+    }
+    moved::settle(tx, project, entity, key, at)?;
+    if journal::tells_of(tx, project, entity, key)? {
         return Ok(());
     }
     let Some(version) = versions::row_version(tx, project, entity, key)? else { return Ok(()) };

@@ -1,10 +1,10 @@
 //! Versions that lost to one that had not seen them, kept once (CONV-6).
 
 use super::error::StoreError;
-use super::versions;
+use super::{served, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::Version;
+use engram_proto::merge::{Version, rival};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, params};
 
@@ -23,11 +23,12 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let journal = journal(conn, project, remote, key)?;
     // It is one of our own, or one that an edit of ours had seen.
-    let base = remote.hash().to_string();
-    if journal.iter().any(|own| own.version.hash() == remote.hash() || own.base.as_deref() == Some(&base)) {
+    if journal.iter().any(|own| own.had_seen(remote)) {
         return Ok(());
     }
-    let later = journal.iter().filter(|own| own.cloud_seq.is_some_and(|seq| seq > row.seq));
+    // What read repair sent once more is no edit: its base is itself.
+    let is_edit = |own: &&Entry| own.base.as_deref() != Some(own.version.hash().to_string().as_str());
+    let later = journal.iter().filter(is_edit).filter(|own| own.cloud_seq.is_some_and(|seq| seq > row.seq));
     let later = later.map(|own| (&own.version, own.op.as_str(), own.payload.as_str()));
     let Some((ours, op, payload)) =
         pending.iter().copied().chain(later).reduce(|a, b| if b.0.leads(a.0) { b } else { a })
@@ -44,6 +45,40 @@ pub(super) fn note(
     }
 }
 
+/// Records, by the door's rule, what was lost on a server that keeps no conflicts: a version that comes and that it never
+/// held, or the current one that it overwrites, if it had not seen it (peers.md, "Our devices on a Go server").
+pub(super) fn judge(
+    conn: &Connection,
+    cloud_id: &str,
+    (project, key): (&ProjectName, &str),
+    row: &PulledMutation,
+    remote: &Version,
+    current: &Version,
+    now: RowTime,
+) -> Result<(), StoreError> {
+    let own: Vec<_> = journal(conn, project, remote, key)?.into_iter().map(|own| own.version).collect();
+    if remote == current || rival::was_held(remote, &own) {
+        return Ok(());
+    }
+    let served = served::before(conn, cloud_id, (project, key), remote.entity(), row.seq)?;
+    let held: Vec<_> = served.iter().map(|served| served.version.clone()).collect();
+    if current.leads(remote) && !rival::was_held(remote, &held) {
+        keep(conn, (project, key), remote, (&row.op, &row.payload.to_string()), now)?;
+    }
+    // A request's rows have one time.
+    let came_at = served.iter().find(|served| !served.version.leads(current) && !current.leads(&served.version));
+    let came_at = came_at.filter(|served| served.first_at != row.occurred_at);
+    let came_at = came_at.and_then(|served| RowTime::parse(&served.first_at));
+    if remote.leads(current)
+        && rival::overwrites_unseen(remote, current, came_at, &held)
+        && let Some((op, payload)) = current.write(project, key)
+    {
+        let payload = serde_json::Value::Object(payload).to_string();
+        keep(conn, (project, key), current, (op.as_str(), &payload), now)?;
+    }
+    Ok(())
+}
+
 /// A journal row of the entity.
 struct Entry {
     version: Version,
@@ -51,6 +86,14 @@ struct Entry {
     payload: String,
     base: Option<String>,
     cloud_seq: Option<u64>,
+}
+
+impl Entry {
+    /// Tells whether it is this version, or an edit of it.
+    fn had_seen(&self, version: &Version) -> bool {
+        let hash = version.hash();
+        self.version.hash() == hash || self.base.as_deref() == Some(&hash.to_string())
+    }
 }
 
 fn journal(conn: &Connection, project: &ProjectName, remote: &Version, key: &str) -> Result<Vec<Entry>, StoreError> {

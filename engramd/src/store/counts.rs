@@ -3,9 +3,8 @@
 //! Counted once, over the partial index of pending rows; from then on by what came (rows behind the last one counted)
 //! and what left. No save costs a scan (COST-1).
 
-use super::Store;
 use super::error::StoreError;
-use super::meta;
+use super::{Store, meta, reread};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::reason::ReasonCode;
@@ -20,6 +19,7 @@ const REASONS: [ReasonCode; 4] =
 /// What was counted.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
+    recounts: i64,
     pending: Option<Pending>,
     held: Option<Counts>,
 }
@@ -28,7 +28,6 @@ pub(super) struct Cache {
 #[derive(Debug, Default)]
 struct Pending {
     through_seq: i64,
-    taken_back: i64,
     rows: BTreeMap<ProjectName, u64>,
 }
 
@@ -52,23 +51,25 @@ impl Cache {
 }
 
 impl Store {
-    /// Counts what is pending and held, by project; a project without either is left out.
+    /// Counts what is pending and held, by project, and names what has to be read again; other projects are left out.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn counts(&mut self) -> Result<Counts, StoreError> {
         let conn = &self.conn;
-        let taken_back = meta::get_number(conn, meta::TAKEN_BACK)?;
-        let before = self.counts.pending.take().filter(|pending| pending.taken_back == taken_back);
-        let mut pending = match before {
+        let recounts = meta::recounts(conn)?;
+        if recounts != self.counts.recounts {
+            self.counts = Cache { recounts, ..Cache::default() };
+        }
+        let mut pending = match self.counts.pending.take() {
             Some(pending) => pending,
-            None => count_all(conn, taken_back)?,
+            None => count_all(conn)?,
         };
         count_new(conn, &mut pending)?;
         pending.rows.retain(|_, count| *count > 0);
         let mut counts = match self.counts.held.take() {
             Some(held) => held,
-            None => count_held(conn)?,
+            None => count_held_and_reread(conn)?,
         };
         self.counts.held = Some(counts.clone());
         for (project, &unacked) in &pending.rows {
@@ -88,10 +89,10 @@ impl Store {
     }
 }
 
-fn count_all(conn: &Connection, taken_back: i64) -> Result<Pending, StoreError> {
+fn count_all(conn: &Connection) -> Result<Pending, StoreError> {
     let through_seq =
         conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM sync_mutations")?.query_row([], |row| row.get(0))?;
-    let mut pending = Pending { through_seq, taken_back, rows: BTreeMap::new() };
+    let mut pending = Pending { through_seq, rows: BTreeMap::new() };
     let mut statement = conn.prepare_cached(
         "SELECT project, count(*) FROM sync_mutations INDEXED BY engramd_mutations_pending
          WHERE acked_at IS NULL GROUP BY project",
@@ -127,6 +128,14 @@ fn add_rows(
         }
     }
     Ok(())
+}
+
+fn count_held_and_reread(conn: &Connection) -> Result<Counts, StoreError> {
+    let mut counts = count_held(conn)?;
+    for (project, mark) in reread::all(conn)? {
+        counts.entry(project).or_default().reread = Some(mark);
+    }
+    Ok(counts)
 }
 
 fn count_held(conn: &Connection) -> Result<Counts, StoreError> {

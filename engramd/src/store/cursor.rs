@@ -13,13 +13,37 @@ pub(super) fn get(conn: &Connection, project: &ProjectName, cloud_id: &str) -> R
 }
 
 /// Moves a cursor forward, in the transaction that applies every row up to it (CUR-1).
-pub(super) fn advance(conn: &Connection, project: &ProjectName, cloud_id: &str, seq: u64) -> Result<(), StoreError> {
+///
+/// One that was taken back behind `since`, where those rows begin, stays there: what lies between is read again.
+pub(super) fn advance(
+    conn: &Connection,
+    project: &ProjectName,
+    cloud_id: &str,
+    since: u64,
+    seq: u64,
+) -> Result<(), StoreError> {
+    if get(conn, project, cloud_id)? < since {
+        return Ok(());
+    }
     let seq = i64::try_from(seq).map_err(|_| StoreError::Invalid(format!("{seq} is no number of a row")))?;
     conn.prepare_cached(
         "INSERT INTO engramd_cursor (project, cloud_id, seq) VALUES (?1, ?2, ?3)
          ON CONFLICT (project, cloud_id) DO UPDATE SET seq = ?3 WHERE seq < ?3",
     )?
     .execute(params![project.as_str(), cloud_id, seq])?;
+    Ok(())
+}
+
+/// Takes every cursor, of every cloud, back to a number, unless it is there or before.
+pub(super) fn take_back(conn: &Connection, seq: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE engramd_cursor SET seq = ?1 WHERE seq > ?1")?.execute([seq])?;
+    Ok(())
+}
+
+/// Forgets where a project, or every one, was pulled to from a cloud: it is read from the start.
+pub(super) fn forget(conn: &Connection, cloud_id: &str, project: Option<&ProjectName>) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM engramd_cursor WHERE cloud_id = ?1 AND project = coalesce(?2, project)")?
+        .execute(params![cloud_id, project.map(ProjectName::as_str)])?;
     Ok(())
 }
 

@@ -31,15 +31,33 @@ pub(super) fn is_enrolled(conn: &Connection, project: &ProjectName) -> Result<bo
     Ok(statement.query_row([project.as_str()], |row| row.get(0))?)
 }
 
+/// Collects every project that is enrolled or has sessions, memories or pending rows.
+pub(super) fn names(conn: &Connection) -> Result<BTreeSet<ProjectName>, StoreError> {
+    let mut projects = BTreeSet::new();
+    for sql in NEXT_NAMES {
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut last = String::new();
+        while let Some(name) = statement.query_row([&last], |row| row.get::<_, Option<String>>(0))? {
+            projects.extend(ProjectName::parse(&name).ok());
+            last = name;
+        }
+    }
+    Ok(projects)
+}
+
+pub(super) fn enrolled(conn: &Connection) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project FROM sync_enrolled_projects ORDER BY project")?;
+    let names = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+}
+
 impl Store {
     /// Lists the enrolled projects.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn enrolled(&self) -> Result<Vec<ProjectName>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT project FROM sync_enrolled_projects ORDER BY project")?;
-        let names = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-        Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+        self.read(enrolled)
     }
 
     /// Lists every project that is enrolled or has sessions, memories or pending rows.
@@ -49,16 +67,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn projects(&self) -> Result<Vec<ProjectName>, StoreError> {
-        let mut projects = BTreeSet::new();
-        for sql in NEXT_NAMES {
-            let mut statement = self.conn.prepare_cached(sql)?;
-            let mut last = String::new();
-            while let Some(name) = statement.query_row([&last], |row| row.get::<_, Option<String>>(0))? {
-                projects.extend(ProjectName::parse(&name).ok());
-                last = name;
-            }
-        }
-        Ok(projects.into_iter().collect())
+        self.read(|conn| Ok(names(conn)?.into_iter().collect()))
     }
 
     /// Pauses one project, or everything, and keeps the reason.

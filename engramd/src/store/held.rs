@@ -13,7 +13,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 pub(super) struct SetAside<'a> {
     pub(super) kind: HeldKind,
     pub(super) reason: ReasonCode,
-    pub(super) project: &'a ProjectName,
+    /// Blank where no project could be found.
+    pub(super) project: &'a str,
     pub(super) entity: &'a str,
     pub(super) key: &'a str,
     pub(super) op: &'a str,
@@ -36,7 +37,7 @@ pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<bool, S
         .execute(params![
             row.kind.as_str(),
             row.reason.as_str(),
-            row.project.as_str(),
+            row.project,
             row.entity,
             row.key,
             row.op,
@@ -88,6 +89,15 @@ impl Store {
             held.push(row_of(row)?);
         }
         Ok(held)
+    }
+
+    /// Counts the rows that are held because nothing tells their project.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn nameless(&self) -> Result<u64, StoreError> {
+        let mut statement = self.conn.prepare_cached("SELECT count(*) FROM engramd_held WHERE project = ''")?;
+        Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
     }
 
     /// Shows one held row with its payload.

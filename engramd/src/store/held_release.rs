@@ -2,7 +2,7 @@
 
 use super::apply::Applying;
 use super::error::StoreError;
-use super::{Store, held, journal};
+use super::{Store, held, journal, naming};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -14,7 +14,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 struct Row {
     id: i64,
     kind: HeldKind,
-    project: ProjectName,
+    /// Blank where nothing told it.
+    project: String,
     entity: String,
     key: String,
     op: String,
@@ -28,7 +29,8 @@ impl Store {
     /// can be. Returns how many left the list.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a number that is not in the list, and what SQLite says.
+    /// [`StoreError::NotFound`] for a number that is not in the list, [`StoreError::Invalid`] for one whose project nothing
+    /// tells yet, and what SQLite says.
     pub fn held_retry(&mut self, id: Option<i64>, now: RowTime) -> Result<u64, StoreError> {
         let (released, _) = self.applying(true, now, |applying| {
             let ids = match id {
@@ -38,7 +40,15 @@ impl Store {
             let mut released = 0;
             for one in ids {
                 match find(applying.conn(), one)? {
-                    Some(row) => released += u64::from(retry(applying, &row)?),
+                    Some(row) => {
+                        let left = retry(applying, &row)?;
+                        if !left && id.is_some() && row.project.is_empty() {
+                            let message =
+                                format!("held row {one} still names no project, and neither does its session");
+                            return Err(StoreError::Invalid(message));
+                        }
+                        released += u64::from(left);
+                    }
                     None if id.is_some() => return Err(StoreError::NotFound(format!("held row {one}"))),
                     // It was applied together with its parent.
                     None => released += 1,
@@ -59,11 +69,10 @@ impl Store {
         let left = self.write(|tx| {
             let Some(row) = find(tx, id)? else { return Ok(None) };
             held::release(tx, id)?;
-            let left = row.journal_seq.map(|seq| (row.project, seq));
-            if let Some((_, seq)) = &left {
-                journal::void(tx, *seq, journal::DROPPED, Some(now))?;
+            if let Some(seq) = row.journal_seq {
+                journal::void(tx, seq, journal::DROPPED, Some(now))?;
             }
-            Ok(Some(left))
+            Ok(Some(ProjectName::parse(&row.project).ok().zip(row.journal_seq)))
         })?;
         self.counts.held_changed();
         if let Some(Some(left)) = &left {
@@ -84,14 +93,12 @@ fn find(conn: &Connection, id: i64) -> Result<Option<Row>, StoreError> {
     )?;
     let row = statement
         .query_row(params![id], |row| {
-            let (kind, project): (String, String) = (row.get(0)?, row.get(1)?);
-            let (Some(kind), Ok(project)) = (HeldKind::parse(&kind), ProjectName::parse(&project)) else {
-                return Ok(None);
-            };
+            let kind: String = row.get(0)?;
+            let Some(kind) = HeldKind::parse(&kind) else { return Ok(None) };
             Ok(Some(Row {
                 id,
                 kind,
-                project,
+                project: row.get(1)?,
                 entity: row.get(2)?,
                 key: row.get(3)?,
                 op: row.get(4)?,
@@ -106,11 +113,15 @@ fn find(conn: &Connection, id: i64) -> Result<Option<Row>, StoreError> {
 
 /// Tries one row; tells whether it left the list.
 fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
+    let Ok(project) = ProjectName::parse(&row.project) else {
+        let named = row.journal_seq.map(|seq| naming::name_later(applying.conn(), seq)).transpose()?;
+        return if named == Some(true) { held::release(applying.conn(), row.id) } else { Ok(false) };
+    };
     match row.kind {
         HeldKind::Quarantined => held::release(applying.conn(), row.id),
         HeldKind::Deferred => {
             if let Some(entity) = Entity::parse(&row.entity) {
-                applying.place_again(&row.project, entity, &row.key)?;
+                applying.place_again(&project, entity, &row.key)?;
             }
             Ok(find(applying.conn(), row.id)?.is_none())
         }
@@ -124,7 +135,7 @@ fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
                 payload: serde_json::from_str(&row.payload).unwrap_or_default(),
                 occurred_at: String::new(),
             };
-            applying.retry_dead(&row.project, row.id, &pulled)
+            applying.retry_dead(&project, row.id, &pulled)
         }
     }
 }

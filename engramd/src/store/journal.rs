@@ -69,13 +69,37 @@ pub(super) fn append_on(conn: &Connection, write: &LocalWrite<'_>) -> Result<i64
     Ok(seq)
 }
 
+/// Tells whether a journal row of an entity was ever written, in whatever state it is now; a mark is none.
+pub(super) fn tells_of(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
+             LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark')",
+    )?;
+    Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
+}
+
+/// Says of a row that it takes the time of a version that comes in with its winner's fields.
+pub(super) fn takes_time(conn: &Connection, seq: i64) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "INSERT INTO engramd_journal (seq, takes_time) VALUES (?1, 1) ON CONFLICT (seq) DO UPDATE SET takes_time = 1",
+    )?
+    .execute([seq])?;
+    Ok(())
+}
+
 /// Takes back every pending row of an entity, where no request carried one and nothing of it is known; tells whether
 /// it did (ACK-2: such rows are void).
 ///
 /// # Errors
 /// What SQLite says.
 pub fn void_if_never_carried(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     project: &ProjectName,
     entity: Entity,
     key: &str,
@@ -105,8 +129,7 @@ pub fn void_if_never_carried(
         void(tx, seq, TAKEN_BACK, None)?;
     }
     if !seqs.is_empty() {
-        let times = meta::get_number(tx, meta::TAKEN_BACK)? + 1;
-        meta::set(tx, meta::TAKEN_BACK, Some(&times.to_string()))?;
+        meta::recount(tx)?;
     }
     Ok(!seqs.is_empty())
 }

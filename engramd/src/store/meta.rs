@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension as _};
 pub(super) const DEVICE_ID: &str = "device_id";
 /// The number of the last fence granted.
 pub(super) const FENCE: &str = "fence";
-/// How often pending rows were taken back by a hard delete.
-pub(super) const TAKEN_BACK: &str = "taken_back";
+/// How often rows became or ceased to be pending, or held, in a way that counts have to be made anew for.
+const RECOUNTS: &str = "recounts";
 
 pub(super) fn get(conn: &Connection, key: &str) -> Result<Option<String>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT value FROM engramd_meta WHERE key = ?1")?;
@@ -30,6 +30,23 @@ pub(super) fn set(conn: &Connection, key: &str, value: Option<&str>) -> Result<(
         None => conn.prepare_cached("DELETE FROM engramd_meta WHERE key = ?1")?.execute([key])?,
     };
     Ok(())
+}
+
+/// Raises a number by one and returns it.
+pub(super) fn raise(conn: &Connection, key: &str) -> Result<i64, StoreError> {
+    let number = get_number(conn, key)? + 1;
+    set(conn, key, Some(&number.to_string()))?;
+    Ok(number)
+}
+
+/// Makes whoever counted pending and held rows before this count them anew.
+pub(super) fn recount(conn: &Connection) -> Result<(), StoreError> {
+    raise(conn, RECOUNTS).map(drop)
+}
+
+/// Tells how often [`recount`] was called.
+pub(super) fn recounts(conn: &Connection) -> Result<i64, StoreError> {
+    get_number(conn, RECOUNTS)
 }
 
 impl Store {

@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
-use super::{Store, desired, lease, rows};
+use super::{Store, desired, lease, reread, rows};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::{ProjectName, mutation_id};
 use engram_proto::ipc::reply::HeldKind;
@@ -24,14 +24,15 @@ struct Raw {
     op: String,
     payload: String,
     base: Option<String>,
-    occurred_at: String,
 }
 
 impl Store {
     /// Reads the next pending rows of an enrolled project.
     ///
     /// Before it returns, it is on disk that these rows may have been carried: from here on a hard delete can no longer
-    /// take them back. Fields that a row lacks are filled from the tables, once; a row that cannot be sent is held.
+    /// take them back. Fields that a row lacks are filled from the tables, once; a row that cannot be sent is held. What a
+    /// Go process wrote over their entities behind the journal goes. Nothing is read of a project that has to be read to
+    /// the head first.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
@@ -40,13 +41,15 @@ impl Store {
         fence: &Fence,
         project: &ProjectName,
         limits: BatchLimits,
+        now: RowTime,
     ) -> Result<Batch, StoreError> {
         let device_id = self.device_id.clone();
-        let (batch, held) = self.write(|tx| {
+        let ((batch, held), _) = self.applying(true, now, |applying| {
+            let tx = applying.conn();
             lease::check(tx, fence)?;
             let mut batch = Batch { project: project.clone(), rows: Vec::new(), more: false };
             let mut held = false;
-            if !desired::is_enrolled(tx, project)? {
+            if !desired::is_enrolled(tx, project)? || reread::is_due(tx, project)? {
                 return Ok((batch, held));
             }
             let (mut bytes, mut after) = (0, 0);
@@ -54,6 +57,9 @@ impl Store {
                 after = raw.seq;
                 match prepare(tx, &device_id, project, &raw)? {
                     Ok(row) => {
+                        if let Some(entity) = Entity::parse(&raw.entity) {
+                            applying.show_again(project, entity, &raw.key)?;
+                        }
                         let full = batch.rows.len() >= limits.rows_max as usize
                             || bytes + row.body_bytes > limits.body_bytes_max;
                         if full && !batch.rows.is_empty() {
@@ -63,7 +69,7 @@ impl Store {
                         bytes += row.body_bytes;
                         batch.rows.push(row);
                     }
-                    Err(evidence) => held |= hold(tx, project, &raw, &evidence)?,
+                    Err(evidence) => held |= hold(tx, project, &raw, &evidence, now)?,
                 }
             }
             if let Some(last) = batch.rows.last() {
@@ -80,7 +86,7 @@ impl Store {
 
 fn next(conn: &Connection, project: &ProjectName, after: i64) -> Result<Option<Raw>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT m.seq, m.entity, m.entity_key, m.op, m.payload, j.base, m.occurred_at
+        "SELECT m.seq, m.entity, m.entity_key, m.op, m.payload, j.base
          FROM sync_mutations AS m INDEXED BY engramd_mutations_pending LEFT JOIN engramd_journal AS j ON j.seq = m.seq
          WHERE m.project = ?1 AND m.acked_at IS NULL AND m.seq > ?2
              AND NOT EXISTS (SELECT 1 FROM engramd_held AS h WHERE h.journal_seq = m.seq)
@@ -95,7 +101,6 @@ fn next(conn: &Connection, project: &ProjectName, after: i64) -> Result<Option<R
         op: row.get(3)?,
         payload: row.get(4)?,
         base: row.get(5)?,
-        occurred_at: row.get(6)?,
     }))
 }
 
@@ -153,7 +158,7 @@ fn foreign_id(device_id: &str, raw: &Raw, payload: &Object) -> String {
     format!("{device_id}:{}:{}", raw.seq, Hash::of_object(&named).short(16))
 }
 
-/// Fills the fields that must not be blank from key and row; tells whether it did.
+/// Fills the fields that must not be blank from key, journal and row; tells whether it did.
 fn fill(
     conn: &Connection,
     project: &ProjectName,
@@ -168,12 +173,15 @@ fn fill(
         (Op::Delete, _) => &["id"],
     };
     let blank = |payload: &Object, field: &str| text_of(payload, field).is_none_or(|text| text.trim().is_empty());
+    let mut filled = blank(payload, "project");
+    if filled {
+        payload.insert("project".to_owned(), project.as_str().into());
+    }
     let missing: Vec<&str> = wanted.iter().copied().filter(|field| blank(payload, field)).collect();
     if missing.is_empty() {
-        return Ok(false);
+        return Ok(filled);
     }
     let row = rows::payload(conn, project, entity, key)?;
-    let mut filled = false;
     for field in missing {
         let text = match field {
             "id" | "sync_id" => Some(key.to_owned()),
@@ -189,14 +197,13 @@ fn fill(
     Ok(filled)
 }
 
-fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str) -> Result<bool, StoreError> {
-    let Some(now) = RowTime::parse(&raw.occurred_at).or_else(|| RowTime::from_unix_s(1)) else { return Ok(false) };
+fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str, now: RowTime) -> Result<bool, StoreError> {
     set_aside(
         conn,
         &SetAside {
             kind: HeldKind::Quarantined,
             reason: ReasonCode::RowRejected,
-            project,
+            project: project.as_str(),
             entity: &raw.entity,
             key: &raw.key,
             op: &raw.op,

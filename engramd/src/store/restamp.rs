@@ -38,15 +38,16 @@ impl Store {
         project: &ProjectName,
         limits: BatchLimits,
         cloud_now: Option<RowTime>,
+        now: RowTime,
     ) -> Result<Batch, StoreError> {
-        let batch = self.pending_batch(fence, project, limits)?;
+        let batch = self.pending_batch(fence, project, limits, now)?;
         let Some(cloud_now) = cloud_now else { return Ok(batch) };
         let limit = cloud_now.plus_s(AHEAD_MAX_S);
         if !batch.rows.iter().any(|row| is_ahead(&row.payload, limit)) {
             return Ok(batch);
         }
         self.restamp(fence, cloud_now)?;
-        self.pending_batch(fence, project, limits)
+        self.pending_batch(fence, project, limits, now)
     }
 
     /// Stamps what is pending and more than a day ahead with the cloud's time; tells how many rows that was.

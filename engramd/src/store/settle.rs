@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
 use super::journal::TARGET;
-use super::{Store, journal, lease, versions};
+use super::{Store, belonging, journal, lease, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::merge::merge;
@@ -51,6 +51,7 @@ impl Store {
                     }
                 }
             }
+            tell_witness(tx, settlements)?;
             if let Some(last) = left.iter().map(|&(_, seq)| seq).max() {
                 refresh_state(tx, project, last, now)?;
             }
@@ -61,6 +62,18 @@ impl Store {
             self.counts.held_changed();
         }
         Ok(settled)
+    }
+}
+
+/// Keeps the highest row that the receipts told of.
+fn tell_witness(conn: &Connection, settlements: &[Settlement]) -> Result<(), StoreError> {
+    let told = settlements.iter().filter_map(|settlement| match settlement {
+        Settlement::Acked { cloud_seq, occurred_at: Some(occurred_at), .. } => Some((*cloud_seq, occurred_at)),
+        _ => None,
+    });
+    match (told.max(), belonging::cloud_id(conn)?) {
+        (Some((seq, occurred_at)), Some(cloud)) => witness::told(conn, &cloud, seq, occurred_at),
+        _ => Ok(()),
     }
 }
 
@@ -102,7 +115,7 @@ fn hold(
         &SetAside {
             kind: HeldKind::Quarantined,
             reason,
-            project,
+            project: project.as_str(),
             entity: &row.entity,
             key: &row.key,
             op: &row.op,

@@ -115,7 +115,12 @@ pub(super) fn join(a: Option<Version>, b: Version) -> Option<Version> {
 }
 
 /// Reads the versions of the entity's journal rows that no reply named yet, refused ones included.
-fn pending(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Version>, StoreError> {
+pub(super) fn pending(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Vec<Version>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT op, payload FROM sync_mutations
          WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND acked_at IS NULL",

@@ -11,6 +11,7 @@ use engram_proto::http::health::HealthReply;
 use engram_proto::http::path;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::http::push::{PushEntry, PushReply, PushRequest};
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engramd_core::classify::{Failure, classify};
 use engramd_core::rows::PendingRow;
@@ -66,11 +67,16 @@ impl Transport {
         if reply.service == "engram-cloud" { Ok(reply) } else { Err(errors::not_the_protocol(&self.config.host(), "")) }
     }
 
-    /// Sends rows of one project.
+    /// Sends rows of one project, and what the server must still hold.
     ///
     /// # Errors
     /// [`Failure`]; [`Failure::Rows`] where it may be a row's fault.
-    pub async fn push(&self, project: &ProjectName, rows: &[Arc<PendingRow>]) -> Result<PushReply, Failure> {
+    pub async fn push(
+        &self,
+        project: &ProjectName,
+        rows: &[Arc<PendingRow>],
+        witness: Option<Witness>,
+    ) -> Result<PushReply, Failure> {
         let entries = rows.iter().map(|row| PushEntry {
             project: project.to_string(),
             entity: row.entity.clone(),
@@ -80,7 +86,7 @@ impl Transport {
             mutation_id: Some(row.mutation_id.clone()),
             base: row.base.clone(),
         });
-        let body = PushRequest { entries: entries.collect(), created_by: None };
+        let body = PushRequest { entries: entries.collect(), witness, ..PushRequest::default() };
         self.receive(self.post(path::PUSH, &body, REQUEST_TIMEOUT), true).await
     }
 

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test file uses a part")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod autosync;
+
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use std::path::Path;

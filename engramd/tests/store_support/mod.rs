@@ -106,7 +106,7 @@ impl Lab {
 
     pub fn apply(&mut self, rows: Vec<PulledMutation>) -> Applied {
         let page = page(rows);
-        let applied = self.store.apply_page(&self.fence, CLOUD, &page, at(1_000)).unwrap();
+        let applied = self.store.apply_page(&self.fence, CLOUD, &BTreeMap::new(), &page, at(1_000)).unwrap();
         applied.get(&self.alpha).copied().unwrap_or_default()
     }
 
@@ -116,7 +116,7 @@ impl Lab {
 
     pub fn batch(&mut self, rows_max: u32) -> Batch {
         let limits = BatchLimits { rows_max, body_bytes_max: 1 << 20 };
-        self.store.pending_batch(&self.fence, &self.alpha, limits).unwrap()
+        self.store.pending_batch(&self.fence, &self.alpha, limits, at(1_000)).unwrap()
     }
 
     pub fn ack(&mut self, seq: i64, cloud_seq: u64) -> Settled {

@@ -22,6 +22,9 @@ pub struct ErrorBody {
     /// The project a refusal is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+    /// Which data set answers, where it is not the one that was synced with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_id: Option<String>,
 }
 
 /// One entry at fault.
@@ -55,6 +58,8 @@ pub mod code {
     pub const POLICY_FORBIDDEN: &str = "policy_forbidden";
     /// 409: an administrator paused the project.
     pub const SYNC_PAUSED: &str = "sync-paused";
+    /// 409: the row of the witness is not here, so this data set was restored or replaced.
+    pub const CLOUD_REPLACED: &str = "cloud_replaced";
     /// 413.
     pub const PAYLOAD_TOO_LARGE: &str = "upgrade_repairable_payload_too_large";
     /// 400: not JSON, or not of this shape.

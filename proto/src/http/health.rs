@@ -8,6 +8,8 @@ pub mod capability {
     pub const MUTATION_IDS: &str = "mutation_ids";
     /// `POST /sync/mutations/pull` with a cursor per project.
     pub const PROJECT_PULL: &str = "project_pull";
+    /// Requests carry a row that the server must still hold.
+    pub const WITNESS: &str = "witness";
     /// A pull may wait for rows.
     pub const LONG_POLL: &str = "long_poll";
     /// Bodies may be compressed.

@@ -6,6 +6,7 @@ pub mod error;
 pub mod health;
 pub mod pull;
 pub mod push;
+pub mod witness;
 
 /// Where the routes are.
 pub mod path {

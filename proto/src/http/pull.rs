@@ -1,5 +1,6 @@
 //! `GET` and `POST /sync/mutations/pull`.
 
+use super::witness::Witness;
 use crate::id::ProjectName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +22,9 @@ pub struct PullRequest {
     /// How long the server may hold the request until there is a row, in seconds.
     #[serde(default)]
     pub wait_seconds: u32,
+    /// What the server must still hold; `None` from a device that was told no row yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Witness>,
 }
 
 /// One row on its way out.

@@ -1,5 +1,6 @@
 //! `POST /sync/mutations/push`.
 
+use super::witness::Witness;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,6 +12,9 @@ pub struct PushRequest {
     /// The sender's own name for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
+    /// What the server must still hold; `None` from a device that was told no row yet, and from a peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Witness>,
 }
 
 /// One mutation on its way in. Entity and operation are text: a newer program may send words we do not know.

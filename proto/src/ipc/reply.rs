@@ -159,6 +159,8 @@ pub struct LoginOutcome {
     pub checked: bool,
     /// Why not, or who answered.
     pub message: String,
+    /// Enrolled projects that were synced with another cloud: they wait for `cloud remirror`.
+    pub elsewhere: Vec<String>,
 }
 
 /// How enrolling one project went.

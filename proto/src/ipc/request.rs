@@ -43,6 +43,11 @@ pub enum RequestBody {
     Login(LoginRequest),
     /// Forget server and token.
     Logout,
+    /// Tell the cloud that answers all that is here of a project, and read the project from the start.
+    Remirror {
+        /// Which.
+        project: String,
+    },
     /// Let projects take part.
     Enroll {
         /// Which.

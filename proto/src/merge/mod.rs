@@ -8,6 +8,7 @@ mod fields;
 mod observation;
 mod prompt;
 mod relation;
+pub mod rival;
 mod session;
 
 use crate::canonical::{Hash, Object};

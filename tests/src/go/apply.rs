@@ -81,7 +81,8 @@ fn one(db: &Transaction<'_>, row: &PulledMutation, payload: &Payload, now: &str)
         ("prompt", "upsert") => prompt(db, payload, now),
         ("prompt", "delete") => prompt_delete(db, &row.entity_key, payload, now),
         ("relation", "upsert") => relation(db, payload, now).and_then(|is_done| {
-            let sql = "INSERT INTO sync_apply_deferred (sync_id, payload) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO sync_apply_deferred (sync_id, entity, payload) VALUES (?1, 'relation', ?2)
+                       ON CONFLICT DO NOTHING";
             let waits = || db.execute(sql, params![row.entity_key, Value::Object(payload.clone()).to_string()]);
             if is_done { Ok(()) } else { waits().map(drop) }
         }),
@@ -195,8 +196,8 @@ fn relation(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::Res
         }
     }
     let sql = "INSERT OR REPLACE INTO memory_relations (sync_id, source_id, target_id, relation, judgment_status,
-               marked_by_actor, marked_by_kind, project, created_at, updated_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+               marked_by_actor, marked_by_kind, created_at, updated_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let at = |name| text(payload, name).unwrap_or(now);
     db.execute(
         sql,
@@ -208,7 +209,6 @@ fn relation(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::Res
             words("judgment_status"),
             words("marked_by_actor"),
             words("marked_by_kind"),
-            words("project"),
             at("created_at"),
             at("updated_at")
         ],

@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
+/// How long its lease on a store lasts, in seconds.
+const LEASE_S: i64 = 60;
+
 /// Rows of one push and of one page.
 const BATCH_ROWS: usize = 100;
 
@@ -39,6 +42,20 @@ pub struct Remote {
     pub token: String,
     /// What sends the requests.
     pub http: reqwest::Client,
+}
+
+impl Remote {
+    /// Makes one that reaches the server of this URL.
+    ///
+    /// # Panics
+    /// Where no client can be made.
+    #[must_use]
+    pub fn new(url: &str, token: &str) -> Self {
+        // Whoever made the first one installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { url: url.to_owned(), token: token.to_owned(), http }
+    }
 }
 
 impl Wire for Remote {
@@ -156,6 +173,28 @@ impl GoClient {
         self.backfill();
     }
 
+    /// Runs a cycle as its autosync does: under the lease on the store, which it gives back at its end. Tells whether the
+    /// lease was to be had.
+    ///
+    /// # Errors
+    /// [`Halt`] where it stops.
+    ///
+    /// # Panics
+    /// Where the server cannot be reached, does not speak the contract, or SQLite refuses.
+    pub async fn autosync(&mut self, remote: &Remote) -> Result<bool, Halt> {
+        const OWNER: &str = "autosync-1795356000000000000";
+        let sql = "UPDATE sync_state SET lease_owner = ?1, lease_until = ?2 WHERE target_key = 'cloud'
+                   AND (coalesce(lease_owner, '') IN ('', ?1) OR coalesce(lease_until, '') < ?3)";
+        let until = self.now.plus_s(LEASE_S).rfc3339();
+        if self.db.execute(sql, params![OWNER, until, self.now.rfc3339()]).expect("the lease") == 0 {
+            return Ok(false);
+        }
+        let cycle = self.cycle(remote).await;
+        let sql = "UPDATE sync_state SET lease_owner = NULL, lease_until = NULL WHERE lease_owner = ?1";
+        self.db.execute(sql, [OWNER]).expect("given back");
+        cycle.map(|()| true)
+    }
+
     /// Pushes one batch, tries what waits again, and pulls to the end.
     ///
     /// # Errors
@@ -196,6 +235,8 @@ impl GoClient {
             for row in group {
                 let sql = "UPDATE sync_mutations SET acked_at = ?2 WHERE seq = ?1";
                 self.db.execute(sql, params![row.seq, self.now.to_string()]).expect("acknowledged");
+                let sql = "UPDATE sync_state SET last_acked_seq = max(last_acked_seq, ?1) WHERE target_key = 'cloud'";
+                self.db.execute(sql, [row.seq]).expect("acknowledged");
             }
         }
         Ok(())

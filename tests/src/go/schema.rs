@@ -18,14 +18,17 @@ CREATE TABLE IF NOT EXISTS prompt_tombstones (
     sync_id TEXT PRIMARY KEY, session_id TEXT, project TEXT, deleted_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS memory_relations (
     sync_id TEXT PRIMARY KEY, source_id TEXT, target_id TEXT, relation TEXT NOT NULL, judgment_status TEXT NOT NULL,
-    marked_by_actor TEXT, marked_by_kind TEXT, project TEXT, created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
+    marked_by_actor TEXT, marked_by_kind TEXT, created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sync_apply_deferred (
-    sync_id TEXT PRIMARY KEY, payload TEXT NOT NULL, apply_status TEXT NOT NULL DEFAULT 'deferred',
+    sync_id TEXT PRIMARY KEY, entity TEXT NOT NULL, payload TEXT NOT NULL, apply_status TEXT NOT NULL DEFAULT 'deferred',
     retry_count INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS sync_mutations (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, entity_key TEXT NOT NULL, op TEXT NOT NULL,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, target_key TEXT NOT NULL, source TEXT NOT NULL, occurred_at TEXT NOT NULL,
+    entity TEXT NOT NULL, entity_key TEXT NOT NULL, op TEXT NOT NULL,
     payload TEXT NOT NULL, project TEXT NOT NULL, acked_at TEXT);
 CREATE TABLE IF NOT EXISTS sync_enrolled_projects (project TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS sync_state (target_key TEXT PRIMARY KEY, last_pulled_seq INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS sync_state (
+    target_key TEXT PRIMARY KEY, last_pulled_seq INTEGER NOT NULL DEFAULT 0, last_acked_seq INTEGER NOT NULL DEFAULT 0,
+    lease_owner TEXT, lease_until TEXT);
 INSERT OR IGNORE INTO sync_state (target_key) VALUES ('cloud');
 ";

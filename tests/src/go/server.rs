@@ -6,12 +6,13 @@
 use crate::processes::TOKEN;
 use axum::body::Bytes;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use engram_proto::mutation::{Entity, text_of};
+use engram_proto::time::RowTime;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,6 +30,22 @@ pub enum Fault {
     AnswerShort,
     /// It is committed, and a page in HTML is the answer.
     AnswerHtml,
+    /// Nothing is committed, and the answer names nothing.
+    AnswerNothing,
+    /// It is numbered, and neither committed nor answered before [`Inside::late`] says so (D3).
+    CommitLate,
+}
+
+/// What becomes of a push that is numbered and not committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Late {
+    /// It takes its time.
+    #[default]
+    Waits,
+    /// It is committed and answered.
+    Commits,
+    /// It is answered, and what was written is lost.
+    Vanishes,
 }
 
 /// One row of the journal.
@@ -55,8 +72,18 @@ pub struct Inside {
     pub paused: BTreeSet<String>,
     /// For the next pushes, in order.
     pub faults: Vec<Fault>,
+    /// For pushes that are late.
+    pub late: Late,
     /// Everything answers 503.
     pub down: bool,
+    /// What every push is answered with.
+    pub pushes_refused: Option<u16>,
+    /// What every page is answered with; a single row is read all the same.
+    pub pages_refused: Option<u16>,
+    /// The project that is taken from the token while the next page is read.
+    pub revoked_meanwhile: Option<String>,
+    /// How far its clock is ahead, in seconds.
+    pub ahead_s: i64,
     /// Requests by method and path.
     pub requests: BTreeMap<String, u64>,
 }
@@ -109,6 +136,11 @@ impl GoServer {
         self.inside().commit(&[entry])[0]
     }
 
+    /// Lets an hour pass by its clock: no smaller number than those that it served can still appear.
+    pub fn pass_hour(&self) {
+        self.inside().ahead_s += 3_600;
+    }
+
     /// Counts the rows of an entity's key.
     #[must_use]
     pub fn rows_of(&self, key: &str) -> usize {
@@ -119,9 +151,23 @@ impl GoServer {
 impl Inside {
     fn commit(&mut self, entries: &[Value]) -> Vec<u64> {
         let first = self.rows.last().map_or(1, |row| row.seq + 1);
-        let row = |(seq, entry): (u64, &Value)| Row { seq, entry: entry.clone(), occurred_at: now(), hidden: false };
+        // The rows of one transaction have one time.
+        let occurred_at = self.now().rfc3339();
+        let row = |(seq, entry): (u64, &Value)| Row {
+            seq,
+            entry: entry.clone(),
+            occurred_at: occurred_at.clone(),
+            hidden: false,
+        };
         self.rows.extend((first..).zip(entries).map(row));
         (first..).take(entries.len()).collect()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a server has a clock of its own")]
+    fn now(&self) -> RowTime {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = RowTime::from_unix_ms(i64::try_from(since.as_millis()).unwrap_or(0)).expect("a time");
+        now.plus_s(self.ahead_s)
     }
 
     fn allows(&self, project: &str) -> bool {
@@ -129,10 +175,13 @@ impl Inside {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a server has a clock of its own")]
-fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    engram_proto::time::rfc3339_from_ms(i64::try_from(since.as_millis()).unwrap_or(0))
+/// Writes a time as the header `Date` has it, without the weekday.
+fn http_date(at: RowTime) -> HeaderValue {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = at.to_string();
+    let month = text[5..7].parse::<usize>().expect("a month");
+    let date = format!("{} {} {} {} GMT", &text[8..10], MONTHS[month - 1], &text[..4], &text[11..]);
+    HeaderValue::from_str(&date).expect("a header")
 }
 
 fn plain(status: u16, text: &str) -> Response {
@@ -149,10 +198,10 @@ fn forbidden() -> Response {
 }
 
 async fn admit(State(shared): State<Shared>, headers: HeaderMap, request: Request, next: Next) -> Response {
-    let down = {
+    let (down, now) = {
         let mut inside = shared.lock().expect("no request panicked");
         *inside.requests.entry(format!("{} {}", request.method(), request.uri().path())).or_default() += 1;
-        inside.down
+        (inside.down, inside.now())
     };
     if down {
         return plain(503, "upstream connect error");
@@ -166,7 +215,9 @@ async fn admit(State(shared): State<Shared>, headers: HeaderMap, request: Reques
             Some(_) => {}
         }
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::DATE, http_date(now));
+    response
 }
 
 async fn manifest(State(shared): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {
@@ -185,7 +236,13 @@ async fn pull(State(shared): State<Shared>, Query(query): Query<BTreeMap<String,
     let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
     let since = number("since_seq").unwrap_or(0) as u64;
     let limit = number("limit").unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-    let inside = shared.lock().expect("no request panicked");
+    let mut inside = shared.lock().expect("no request panicked");
+    if let Some(status) = inside.pages_refused.filter(|_| limit > 1) {
+        return plain(status, "upstream connect error");
+    }
+    if let Some(project) = inside.revoked_meanwhile.take_if(|_| limit > 1) {
+        inside.allowed.get_or_insert_default().remove(&project);
+    }
     let project = |row: &Row| row.entry["project"].as_str().unwrap_or_default().to_owned();
     let visible = |row: &&Row| row.seq > since && !row.hidden && inside.allows(&project(row));
     let rows: Vec<_> = inside.rows.iter().filter(visible).take(limit + 1).collect();
@@ -214,21 +271,50 @@ async fn push(State(shared): State<Shared>, body: Bytes) -> Response {
         Err(_) => return plain(400, "invalid request body: unexpected EOF"),
     };
     let entries = body["entries"].as_array().cloned().unwrap_or_default();
-    let mut inside = shared.lock().expect("no request panicked");
-    if let Some(refusal) = refusal(&inside, &entries) {
-        return refusal;
-    }
-    let mut seqs = inside.commit(&entries);
-    let fault = if inside.faults.is_empty() { None } else { Some(inside.faults.remove(0)) };
+    let (mut seqs, fault) = {
+        let mut inside = shared.lock().expect("no request panicked");
+        if let Some(status) = inside.pushes_refused {
+            return plain(status, "insert mutations: cloudstore: pq: the database is starting up");
+        }
+        if let Some(refusal) = refusal(&inside, &entries) {
+            return refusal;
+        }
+        let fault = if inside.faults.is_empty() { None } else { Some(inside.faults.remove(0)) };
+        let seqs = if fault == Some(Fault::AnswerNothing) { Vec::new() } else { inside.commit(&entries) };
+        if fault == Some(Fault::CommitLate) {
+            inside.rows.iter_mut().filter(|row| seqs.contains(&row.seq)).for_each(|row| row.hidden = true);
+        }
+        (seqs, fault)
+    };
     match fault {
+        Some(Fault::CommitLate) => commit_late(&shared, &seqs).await,
         Some(Fault::LoseAnswer) => return plain(502, "bad gateway"),
         Some(Fault::AnswerHtml) => return "<html><body>Sign in to the network</body></html>".into_response(),
         Some(Fault::AnswerShort) => drop(seqs.pop()),
-        None => {}
+        Some(Fault::AnswerNothing) | None => {}
     }
     let project = entries[0]["project"].clone();
     Json(json!({"accepted_seqs": seqs, "project": project, "project_source": "request_body", "project_path": ""}))
         .into_response()
+}
+
+/// Waits until it is said what becomes of these rows.
+async fn commit_late(shared: &Shared, seqs: &[u64]) {
+    loop {
+        {
+            let mut inside = shared.lock().expect("no request panicked");
+            let of_push = |row: &Row| seqs.contains(&row.seq);
+            match inside.late {
+                Late::Waits => {}
+                Late::Commits => {
+                    inside.rows.iter_mut().filter(|row| of_push(row)).for_each(|row| row.hidden = false);
+                    return;
+                }
+                Late::Vanishes => return inside.rows.retain(|row| !of_push(row)),
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 fn refusal(inside: &Inside, entries: &[Value]) -> Option<Response> {

@@ -16,8 +16,11 @@ impl GoClient {
         let Value::Object(payload) = payload else { unreachable!("a payload is an object") };
         let payload: Map<String, Value> = payload.into_iter().filter(|(_, value)| !value.is_null()).collect();
         let project = payload.get("project").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let sql = "INSERT INTO sync_mutations (entity, entity_key, op, payload, project) VALUES (?1, ?2, ?3, ?4, ?5)";
-        self.db.execute(sql, params![entity, key, op, Value::Object(payload).to_string(), project]).expect("queued");
+        let sql =
+            "INSERT INTO sync_mutations (target_key, source, entity, entity_key, op, payload, project, occurred_at)
+                   VALUES ('cloud', 'local', ?1, ?2, ?3, ?4, ?5, ?6)";
+        let payload = Value::Object(payload).to_string();
+        self.db.execute(sql, params![entity, key, op, payload, project, self.clock()]).expect("queued");
     }
 
     fn change(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) {
@@ -148,12 +151,12 @@ impl GoClient {
     }
 
     /// Judges how two memories stand to each other. Returns the relation's sync id.
-    pub fn relate(&mut self, project: &str, source_id: &str, target_id: &str) -> String {
+    pub fn relate(&mut self, source_id: &str, target_id: &str) -> String {
         let id = self.new_id("rel");
         let sql = "INSERT INTO memory_relations (sync_id, source_id, target_id, relation, judgment_status,
-                   marked_by_actor, marked_by_kind, project, created_at, updated_at)
-                   VALUES (?1, ?2, ?3, 'related', 'judged', 'go', 'agent', ?4, ?5, ?5)";
-        self.change(sql, params![id, source_id, target_id, project, self.clock()]);
+                   marked_by_actor, marked_by_kind, created_at, updated_at)
+                   VALUES (?1, ?2, ?3, 'related', 'judged', 'go', 'agent', ?4, ?4)";
+        self.change(sql, params![id, source_id, target_id, self.clock()]);
         self.queue_relation(&id);
         id
     }
@@ -202,12 +205,14 @@ impl GoClient {
             "judgment_status",
             "marked_by_actor",
             "marked_by_kind",
-            "project",
             "created_at",
             "updated_at",
+            "project",
         ];
-        let sql = format!("SELECT {} FROM memory_relations WHERE sync_id = ?1", names.join(", "));
-        self.queue("relation", id, "upsert", self.read(&sql, id, &names));
+        let sql = "SELECT sync_id, source_id, target_id, relation, judgment_status, marked_by_actor, marked_by_kind,
+                   created_at, updated_at, (SELECT project FROM observations o WHERE o.sync_id = source_id)
+                   FROM memory_relations WHERE sync_id = ?1";
+        self.queue("relation", id, "upsert", self.read(sql, id, &names));
     }
 
     pub(super) fn queue_observation_delete(&self, id: &str, session_id: &str, project: &str, at: &str, is_hard: bool) {

@@ -1,17 +1,17 @@
 //! What the model holds, and the two ends of a transaction: answering what admission asks, writing what it decided.
 
+use engram_cloud::clock::rfc3339_us;
 use engram_cloud::journal::admit::{Changes, Facts, Head, Loser, Name, Taken};
 use engram_cloud::journal::{Batch, Control, SessionKey, SessionNow, Told};
 use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::{Entity, Op};
-use engram_proto::time::{RowTime, rfc3339_from_ms};
+use engram_proto::time::RowTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-const US_PER_MS: i64 = 1_000;
 
 /// Stands for the row of a version that is only read.
 const NOBODY: Told = Told { seq: 0, occurred_at_us: 0 };
@@ -43,6 +43,8 @@ pub struct Disk {
     heads: BTreeMap<Name, usize>,
     ids: BTreeMap<(ProjectName, String), Taken>,
     superseded: BTreeMap<Name, Vec<Version>>,
+    /// Relations that came before an end of theirs, by its sync id.
+    waiting: BTreeMap<String, BTreeSet<Name>>,
 }
 
 impl Disk {
@@ -56,6 +58,7 @@ impl Disk {
             heads: BTreeMap::new(),
             ids: BTreeMap::new(),
             superseded: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -76,6 +79,20 @@ impl Disk {
         self.rows.iter().rev().find(|row| row.name.project == *project).map_or(0, |row| row.seq)
     }
 
+    /// Tells whether the row that a device was told of is here (CUR-3).
+    #[must_use]
+    pub fn holds(&self, witness: Option<&Witness>) -> bool {
+        let is_here = |witness: &Witness| {
+            self.row(witness.seq).is_some_and(|row| rfc3339_us(row.occurred_at_us) == witness.occurred_at)
+        };
+        witness.is_none_or(is_here)
+    }
+
+    fn row(&self, seq: u64) -> Option<&Row> {
+        let at = self.rows.binary_search_by_key(&seq, |row| row.seq).ok()?;
+        Some(&self.rows[at])
+    }
+
     fn head_row(&self, name: &Name) -> Option<&Row> {
         self.heads.get(name).map(|&at| self.rows[at].as_ref())
     }
@@ -90,8 +107,19 @@ impl Disk {
         for (id, taken) in &mut facts.ids {
             *taken = self.ids.get(id).copied();
         }
+        for (&seq, taken) in &mut facts.witnesses {
+            *taken = self.row(seq).map(|row| row.occurred_at_us);
+        }
         for (name, head) in &mut facts.heads {
             *head = self.head_row(name).and_then(Row::head);
+        }
+        let is_observation = |name: &&Name| name.entity == Entity::Observation.as_str();
+        for observation in facts.heads.keys().filter(is_observation).map(|name| name.key.clone()).collect::<Vec<_>>() {
+            for name in self.waiting.get(&observation).into_iter().flatten() {
+                if let Some(head) = self.head_row(name).and_then(Row::head) {
+                    facts.add_waiting(&observation, name.clone(), head);
+                }
+            }
         }
         for (name, held) in &mut facts.held {
             let served = self.rows_of(name).filter_map(|row| row.version.clone());
@@ -136,6 +164,14 @@ impl Disk {
             self.heads.insert(name, at);
         }
         self.ids.extend(changes.ids);
+        for ((observation, relation), waits) in changes.waiting {
+            let waiting = self.waiting.entry(observation).or_default();
+            if waits {
+                waiting.insert(relation)
+            } else {
+                waiting.remove(&relation)
+            };
+        }
         for lost in changes.superseded {
             // The text of a loser of a conflict is kept there.
             let same = |conflict: &&Loser| conflict.name == lost.name && conflict.digest == lost.digest;
@@ -185,7 +221,7 @@ impl Row {
             entity_key: self.name.key.clone(),
             op: self.op.clone(),
             payload: serde_json::from_str(&self.payload).expect("it was written here"),
-            occurred_at: rfc3339_from_ms(self.occurred_at_us.div_euclid(US_PER_MS)),
+            occurred_at: rfc3339_us(self.occurred_at_us),
         }
     }
 

@@ -68,9 +68,9 @@ impl ModelJournal {
         pushed
     }
 
-    /// Reads a page of several projects; projects that do not fit on one page take turns.
+    /// Reads a page of several projects, `None` where the row of the witness is not here; projects that do not fit on one page take turns.
     #[must_use]
-    pub fn page_now(&self, ask: &PageAsk) -> Page {
+    pub fn page_now(&self, ask: &PageAsk) -> Option<Page> {
         page::page(&self.disk(), ask, self.0.turn.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -93,7 +93,7 @@ impl Journal for ModelJournal {
         Ok(self.push_now(&batch))
     }
 
-    async fn page(&self, ask: PageAsk) -> Result<Page, JournalError> {
+    async fn page(&self, ask: PageAsk) -> Result<Option<Page>, JournalError> {
         Ok(self.page_now(&ask))
     }
 

@@ -12,8 +12,11 @@ struct Track<'a> {
     rows: std::iter::Peekable<std::vec::IntoIter<&'a Row>>,
 }
 
-/// Reads a page: a row of each project in turn, until there is no room.
-pub(super) fn page(disk: &Disk, ask: &PageAsk, turn: usize) -> Page {
+/// Reads a page, where the row of the witness is here: a row of each project in turn, until there is no room.
+pub(super) fn page(disk: &Disk, ask: &PageAsk, turn: usize) -> Option<Page> {
+    if !disk.holds(ask.witness.as_ref()) {
+        return None;
+    }
     let mut page = Page::default();
     let mut tracks = Vec::new();
     for (project, &cursor) in &ask.cursors {
@@ -47,7 +50,7 @@ pub(super) fn page(disk: &Disk, ask: &PageAsk, turn: usize) -> Page {
         page.remaining.insert(track.project.clone(), (track.rows.len() as u64).min(REMAINING_MAX));
         page.has_more = true;
     }
-    page
+    Some(page)
 }
 
 /// Reads a page of a whole grant. Unknown entities are left out: a Go client halts at one for ever.
@@ -57,7 +60,7 @@ pub(super) fn grant_page(disk: &Disk, ask: &GrantAsk) -> GrantRows {
         Grant::Only(projects) => projects.contains(&row.name.project),
     };
     let rows = disk.rows.iter().map(AsRef::as_ref).filter(|row: &&Row| row.seq > ask.since_seq && row.is_known());
-    let mut page = GrantRows::default();
+    let mut page = GrantRows { read_to: ask.since_seq, ..GrantRows::default() };
     let mut bytes = 0;
     for row in rows.filter(allowed) {
         bytes += row.bytes();
@@ -65,6 +68,7 @@ pub(super) fn grant_page(disk: &Disk, ask: &GrantAsk) -> GrantRows {
             page.has_more = true;
             break;
         }
+        page.read_to = row.seq;
         page.rows.push(row.served());
     }
     page

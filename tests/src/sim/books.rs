@@ -39,7 +39,8 @@ const ROWS: &str = "SELECT m.seq, m.acked_at IS NOT NULL, j.void IS NOT NULL, h.
     WHERE j.void IS NOT 'mark'";
 
 impl Books {
-    /// Looks at what a device's store committed since the last time.
+    /// Looks at what a device's store committed since the last time. While a restored cloud is told again what it lost,
+    /// it need not hold what is acknowledged.
     ///
     /// # Errors
     /// The law that is broken, and where.
@@ -49,18 +50,26 @@ impl Books {
         store: &Store,
         disk: &Disk,
         projects: &[ProjectName],
+        is_told_again: bool,
     ) -> Result<(), Law> {
         if self.commits == Some(store.commits()) {
             return Ok(());
         }
         self.commits = Some(store.commits());
-        for seq in self.states(name, store)? {
-            ack_1(name, store, disk, seq)?;
+        let acked = self.states(name, store)?;
+        if !is_told_again {
+            acked.into_iter().try_for_each(|seq| ack_1(name, store, disk, seq))?;
         }
         for project in projects {
             self.cur_1(name, store, disk, project)?;
         }
         laws::conv_4(name, store)
+    }
+
+    /// ACK-1 of every row that is acknowledged.
+    pub(super) fn all_acked(&self, name: &str, store: &Store, disk: &Disk) -> Result<(), Law> {
+        let acked = self.states.iter().filter(|&(_, &state)| state == State::Acked);
+        acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(name, store, disk, seq))
     }
 
     /// ACK-2: every row is in one set and leaves pending once; returns rows that are acknowledged since.

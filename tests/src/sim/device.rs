@@ -15,8 +15,8 @@ use std::time::Duration;
 
 const LEASE_TTL_MS: i64 = 120_000;
 
-/// Rows of history queued in one transaction; few, so that a device can die between two.
-const BACKFILL_ROWS: u32 = 3;
+/// Rows of history, or of a remirror, queued in one transaction; few, so that a device can die between two.
+const SLICE_ROWS: u32 = 3;
 
 thread_local! {
     /// An empty store; to copy it is cheaper than to make one.
@@ -161,13 +161,12 @@ impl Device {
     pub(super) fn load(&mut self) -> (Vec<Event>, Vec<ProjectName>) {
         let projects = driver::read_projects(&mut self.store).expect("projects");
         let queueing = projects.queueing.clone();
-        let known_cloud_id = self.store.meta("cloud_id").expect("meta");
         let counts = driver::count(&mut self.store).expect("counts");
         self.counted_stamp = counts.stamp;
         let events = vec![
             Event::ProjectsChanged(projects),
             Event::Counted(counts.counts),
-            Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned(), known_cloud_id }),
+            Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned() }),
         ];
         (events, queueing)
     }
@@ -214,7 +213,7 @@ impl Device {
 
     fn backfill(&mut self, project: &ProjectName, now_ms: u64) -> Option<Heard> {
         let now = self.row_time(now_ms);
-        let more = self.store.backfill_slice(project, now, BACKFILL_ROWS).ok()?;
+        let more = self.store.backfill_slice(project, now, SLICE_ROWS).ok()?;
         Some(Heard { more, reload: !more, ..Heard::default() })
     }
 
@@ -231,7 +230,7 @@ impl Device {
                 Event::LeaseRenewed(self.told(|store| store.renew_lease(&fence, wall_ms, LEASE_TTL_MS))?)
             }
             Effect::LoadBatch { fence, project, limits, cloud_now } => {
-                Event::BatchLoaded(self.told(|store| store.stamped_batch(&fence, &project, limits, cloud_now))?)
+                Event::BatchLoaded(self.told(|store| store.stamped_batch(&fence, &project, limits, cloud_now, now))?)
             }
             Effect::Settle { fence, project, settlements } => {
                 Event::Settled(self.told(|store| store.settle(&fence, &project, &settlements, now))?)
@@ -239,16 +238,29 @@ impl Device {
             Effect::LoadCursors { cloud_id, projects } => {
                 Event::CursorsLoaded(self.told(|store| store.cursors(&cloud_id, &projects))?)
             }
-            Effect::Apply { fence, cloud_id, page, restamp } => Event::Applied(self.told(|store| {
+            Effect::Apply { fence, cloud_id, since, page, restamp } => Event::Applied(self.told(|store| {
                 restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                store.apply_page(&fence, &cloud_id, &page, now)
+                store.apply_page(&fence, &cloud_id, &since, &page, now)
             })?),
             Effect::StandIns { fence, project } => {
                 Event::StoodIn(self.told(|store| store.stand_ins(&fence, &project, now))?)
             }
-            Effect::RememberCloud(id) => {
-                self.told(|store| store.set_meta("cloud_id", Some(&id)))?.expect("remembered");
-                return Some(Heard::default());
+            Effect::LoadBelonging { fence, cloud_id } => {
+                Event::Belonging(self.told(|store| store.belonging(&fence, &cloud_id, now))?)
+            }
+            Effect::NoteRestored { fence, cloud_id } => {
+                Event::Belonging(self.told(|store| store.cloud_restored(&fence, &cloud_id))?)
+            }
+            Effect::Remirror { fence, cloud_id, project } => {
+                let project = project.as_ref();
+                let rows = SLICE_ROWS;
+                Event::Belonging(self.told(|store| store.remirror_slice(&fence, &cloud_id, project, now, rows))?)
+            }
+            Effect::ClearReread { fence, project, mark } => {
+                Event::RereadCleared(self.told(|store| store.clear_reread(&fence, &project, mark))?)
+            }
+            Effect::Repair { fence, cloud_id, project, confirmed } => {
+                Event::Looked(self.told(|store| store.repair(&fence, (&cloud_id, &project), confirmed, now))?)
             }
             Effect::ReleaseLease(fence) => {
                 self.told(|store| store.release_lease(&fence))?.expect("released");
@@ -286,7 +298,12 @@ fn fence_of(effect: &Effect) -> Option<&Fence> {
         | Effect::LoadBatch { fence, .. }
         | Effect::Settle { fence, .. }
         | Effect::Apply { fence, .. }
-        | Effect::StandIns { fence, .. } => Some(fence),
+        | Effect::StandIns { fence, .. }
+        | Effect::LoadBelonging { fence, .. }
+        | Effect::NoteRestored { fence, .. }
+        | Effect::Remirror { fence, .. }
+        | Effect::ClearReread { fence, .. }
+        | Effect::Repair { fence, .. } => Some(fence),
         _ => None,
     }
 }

@@ -2,11 +2,12 @@
 
 use super::device::wall_ms;
 use crate::model::{Disk, ModelJournal, SharedDisk};
-use engram_cloud::clock::Clock;
+use engram_cloud::clock::{Clock, rfc3339_us};
 use engram_cloud::journal::{Batch, Control, Entry, Fate, PageAsk, Pushed, Told};
 use engram_proto::http::health::{HealthReply, Limits};
 use engram_proto::http::pull::{Denial, PullReply, PullRequest};
 use engram_proto::http::push::{PushEntry, PushReply, Receipt, ReceiptStatus};
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::rfc3339_from_ms;
@@ -44,6 +45,10 @@ pub(super) struct Server {
     clock: Clock,
     /// How far its clock is off, in milliseconds.
     pub(super) skew_ms: i64,
+    /// What it held when it was last copied.
+    backup: Option<Disk>,
+    /// Whether it was restored: what was acknowledged is told again until the calm.
+    pub(super) is_restored: bool,
 }
 
 impl Server {
@@ -54,7 +59,16 @@ impl Server {
         let hands = Arc::clone(&now_us);
         let clock = Clock::new(move || hands.load(Ordering::Relaxed));
         let journal = ModelJournal::open(SharedDisk::new(Disk::new(cloud_id).into()), clock.clone());
-        Self { journal, mood: Mood::Well, ungranted: BTreeSet::new(), now_us, clock, skew_ms: 0 }
+        Self {
+            journal,
+            mood: Mood::Well,
+            ungranted: BTreeSet::new(),
+            now_us,
+            clock,
+            skew_ms: 0,
+            backup: None,
+            is_restored: false,
+        }
     }
 
     /// Returns its clock.
@@ -85,7 +99,9 @@ impl Server {
             service: "engram-cloud".to_owned(),
             version: Some("0.1.0".to_owned()),
             cloud_id: Some(self.journal.disk().cloud_id.clone()),
-            capabilities: ["mutation_ids", "project_pull", "long_poll", "large_batch"].map(str::to_owned).to_vec(),
+            capabilities: ["mutation_ids", "project_pull", "long_poll", "large_batch", "witness"]
+                .map(str::to_owned)
+                .to_vec(),
             limits: Some(LIMITS),
             time: Some(rfc3339_from_ms(wall_ms(now_ms, self.skew_ms))),
         }
@@ -100,14 +116,16 @@ impl Server {
         device: usize,
         project: &ProjectName,
         entries: &[PushEntry],
+        witness: Option<&Witness>,
     ) -> Result<PushReply, Failure> {
         if self.ungranted.contains(&(device, project.clone())) {
             return Err(refused(403, true));
         }
         let read = entries.iter().map(|entry| Entry::read(project.clone(), entry.clone())).collect();
-        let fates = match self.journal.push_now(&Batch::new("a device", read)) {
+        let fates = match self.journal.push_now(&Batch::new("a device", read).with_witness(witness.cloned())) {
             Pushed::Done(fates) => fates,
             Pushed::Paused(_) => return Err(refused(409, true)),
+            Pushed::Replaced => return Err(self.replaced()),
             Pushed::Invalid(faults) => unreachable!("every entry has an id: {faults:?}"),
         };
         let accepted_seqs = fates.iter().map(|fate| told(fate).map_or(0, |told| told.seq)).collect();
@@ -115,33 +133,62 @@ impl Server {
         Ok(PushReply { accepted_seqs, receipts, ..PushReply::default() })
     }
 
+    fn replaced(&self) -> Failure {
+        Failure::Replaced { cloud_id: Some(self.journal.disk().cloud_id.clone()), message: "rows are lost".to_owned() }
+    }
+
     /// Answers `POST /sync/mutations/pull` with what there is now.
-    #[must_use]
-    pub(super) fn pull(&self, device: usize, request: &PullRequest) -> PullReply {
+    ///
+    /// # Errors
+    /// 409 where the row of the witness is not here.
+    pub(super) fn pull(&self, device: usize, request: &PullRequest) -> Result<PullReply, Failure> {
         let denied = |project: &ProjectName| self.ungranted.contains(&(device, project.clone()));
         let (refused, cursors): (BTreeMap<_, _>, BTreeMap<_, _>) =
             request.cursors.clone().into_iter().partition(|(project, _)| denied(project));
-        let ask = PageAsk { cursors, rows_max: request.limit as usize, bytes_max: PAGE_BYTES_MAX };
-        let page = self.journal.page_now(&ask);
+        let ask = PageAsk {
+            cursors,
+            rows_max: request.limit as usize,
+            bytes_max: PAGE_BYTES_MAX,
+            witness: request.witness.clone(),
+        };
+        let page = self.journal.page_now(&ask).ok_or_else(|| self.replaced())?;
         let denial = Denial { reason_code: "policy_forbidden".to_owned(), message: "not yours".to_owned() };
-        PullReply {
+        Ok(PullReply {
             mutations: page.rows,
             cursors: page.cursors,
             heads: page.heads,
             remaining: page.remaining,
             has_more: page.has_more,
             denied: refused.into_keys().map(|project| (project, denial.clone())).collect(),
-        }
+        })
     }
 
-    /// Tells whether a pull that listens is to be answered: there is a row, or a denial.
+    /// Tells whether a pull that listens is to be answered: there is a row, or a denial, or it was told of a lost one.
     #[must_use]
-    pub(super) fn has_news(&self, device: usize, cursors: &BTreeMap<ProjectName, u64>) -> bool {
+    pub(super) fn has_news(&self, device: usize, request: &PullRequest) -> bool {
         let disk = self.journal.disk();
+        if !disk.holds(request.witness.as_ref()) {
+            return true;
+        }
         let is_news = |(project, &since): (&ProjectName, &u64)| {
             self.ungranted.contains(&(device, project.clone())) || disk.end_of(project) > since
         };
-        cursors.iter().any(is_news)
+        request.cursors.iter().any(is_news)
+    }
+
+    /// Copies what it holds, or puts the copy in its place.
+    pub(super) fn back_up_or_restore(&mut self) -> &'static str {
+        match self.backup.take() {
+            Some(backup) => {
+                *self.journal.disk() = backup;
+                self.is_restored = true;
+                "restored"
+            }
+            None => {
+                self.backup = Some(self.journal.disk().clone());
+                "backed up"
+            }
+        }
     }
 
     /// Pauses or resumes a project for everybody.
@@ -176,7 +223,7 @@ fn receipt(entry: &PushEntry, fate: &Fate) -> Receipt {
         mutation_id: entry.mutation_id.clone().unwrap_or_default(),
         status,
         seq: told.map(|told| told.seq),
-        occurred_at: told.map(|told| rfc3339_from_ms(told.occurred_at_us / US_PER_MS)),
+        occurred_at: told.map(|told| rfc3339_us(told.occurred_at_us)),
         reason_code: None,
         field: None,
         message: None,

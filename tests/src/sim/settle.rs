@@ -25,7 +25,10 @@ impl World {
             let disk = self.server.journal.disk();
             laws::conv_1(&self.devices, &disk, &self.projects)?;
             laws::nothing_is_from_the_future(&disk, now)?;
-            self.devices.iter().try_for_each(|device| laws::nothing_is_lost(device, &disk))?;
+            for device in &self.devices {
+                laws::nothing_is_lost(device, &disk)?;
+                device.books.all_acked(&device.name, &device.store, &disk)?;
+            }
         }
         self.a_save_is_everywhere_at_once()
     }

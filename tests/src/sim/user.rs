@@ -65,7 +65,7 @@ impl World {
     pub(super) fn incident(&mut self) -> Result<(), Law> {
         let at = self.rng.random_range(0..self.devices.len());
         let project = self.some_project();
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..13) {
             0 => self.crash(at),
             1 => {
                 self.say(at, "is told to stop");
@@ -97,6 +97,12 @@ impl World {
             }
             7 | 8 => self.enrolls(at, &project),
             9 => self.pauses(at, project),
+            // What only Go clients held of the lost rows nobody offers again (peers.md, "Known and left").
+            11 if self.peers.is_empty() => {
+                let what = self.server.back_up_or_restore();
+                self.say(at, &format!("sees the server {what}"));
+                Ok(())
+            }
             10 => {
                 self.say(at, "has its network back");
                 self.feed(at, Event::Woken)

@@ -3,6 +3,7 @@
 use super::server::{Server, lost, refused, unreachable};
 use engram_proto::http::pull::PullRequest;
 use engram_proto::http::push::PushEntry;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engramd_core::Event;
 use engramd_core::classify::{Failure, Fault, RowFault};
@@ -15,8 +16,8 @@ use rand::rngs::StdRng;
 pub(super) enum Request {
     /// Who answers.
     Probe,
-    /// Take these.
-    Push(ProjectName, Vec<PushEntry>),
+    /// Take these, if you hold that.
+    Push(ProjectName, Vec<PushEntry>, Option<Witness>),
     /// What is new.
     Pull(PullRequest),
 }
@@ -97,13 +98,13 @@ pub(super) fn answer(server: &Server, now_ms: u64, device: usize, request: &Requ
     match request {
         Request::Probe if luck == Luck::Fine => Event::Probed(Ok(server.introduction(now_ms))),
         Request::Probe => told(request, lost(Fault::Answered)),
-        Request::Push(_, entries) if luck == Luck::Blamed => {
+        Request::Push(_, entries, _) if luck == Luck::Blamed => {
             let named = vec![draw % entries.len()];
             let fault = RowFault { too_large: false, named, evidence: "blamed".to_owned() };
             told(request, Failure::Rows(fault))
         }
-        Request::Push(project, entries) => {
-            let answer = server.push(device, project, entries);
+        Request::Push(project, entries, witness) => {
+            let answer = server.push(device, project, entries, witness.as_ref());
             match (answer, luck) {
                 (_, Luck::AnswerLost) => told(request, lost(Fault::Answered)),
                 (_, Luck::Garbled) => told(request, lost(Fault::Garbled)),
@@ -115,7 +116,10 @@ pub(super) fn answer(server: &Server, now_ms: u64, device: usize, request: &Requ
             }
         }
         Request::Pull(asked) => {
-            let mut page = server.pull(device, asked);
+            let mut page = match server.pull(device, asked) {
+                Ok(page) => page,
+                Err(failure) => return told(request, failure),
+            };
             match luck {
                 Luck::AnswerLost | Luck::Cut => return told(request, lost(Fault::Answered)),
                 Luck::Garbled => return told(request, lost(Fault::Garbled)),
@@ -126,7 +130,7 @@ pub(super) fn answer(server: &Server, now_ms: u64, device: usize, request: &Requ
                 Luck::Backwards => {
                     let back = |(project, cursor): (&ProjectName, &u64)| (project.clone(), cursor.saturating_sub(8));
                     let from = PullRequest { cursors: asked.cursors.iter().map(back).collect(), ..asked.clone() };
-                    page = server.pull(device, &from);
+                    page = server.pull(device, &from).unwrap_or(page);
                 }
                 _ => {}
             }

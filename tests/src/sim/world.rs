@@ -7,6 +7,7 @@ use super::plan::{Plan, Step};
 use super::server::{Mood, Server};
 use super::wire::{self, Luck, Request};
 use engram_proto::http::pull::PullRequest;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engramd_core::{Effect, Event};
 use rand::RngExt as _;
@@ -147,7 +148,8 @@ impl World {
     pub(super) fn check(&mut self) -> Result<(), Law> {
         let disk = self.server.journal.disk();
         for device in &mut self.devices {
-            device.books.check(&device.name, &device.store, &disk, &self.projects)?;
+            let is_told_again = self.server.is_restored;
+            device.books.check(&device.name, &device.store, &disk, &self.projects, is_told_again)?;
         }
         Ok(())
     }
@@ -196,7 +198,7 @@ impl World {
             }
             What::Answer(event) => self.feed(at, event),
             What::Listen(request) => {
-                self.answer(at, Event::Pulled(Ok(self.server.pull(at, &request))));
+                self.answer(at, Event::Pulled(self.server.pull(at, &request)));
                 Ok(())
             }
             What::Boot => self.crash(at),
@@ -207,7 +209,7 @@ impl World {
     fn ring(&mut self) {
         for coming in &mut self.coming {
             if let What::Listen(request) = &coming.what
-                && self.server.has_news(coming.at, &request.cursors)
+                && self.server.has_news(coming.at, request)
             {
                 coming.due_ms = self.now_ms;
             }
@@ -334,11 +336,13 @@ impl World {
             Effect::Send { project, rows } => {
                 laws::scope_1(&self.devices[at], &[&project])?;
                 let entries = wire::entries(&project, &rows);
-                self.send(at, Request::Push(project, entries));
+                let witness = self.witness(at);
+                self.send(at, Request::Push(project, entries, witness));
             }
             Effect::Pull(request) => {
                 laws::scope_1(&self.devices[at], &request.cursors.keys().collect::<Vec<_>>())?;
-                self.send(at, Request::Pull(request));
+                let witness = self.witness(at);
+                self.send(at, Request::Pull(PullRequest { witness, ..request }));
             }
             Effect::CancelPull => self.cancel_pull(at),
             Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
@@ -347,6 +351,12 @@ impl World {
             effect => self.work(at, Job::Effect(effect)),
         }
         Ok(())
+    }
+
+    /// Returns what the cloud must still hold (CUR-3), as `peers/remote.rs` reads it for every request.
+    fn witness(&self, at: usize) -> Option<Witness> {
+        let cloud_id = self.server.journal.disk().cloud_id.clone();
+        self.devices[at].store.witness(&cloud_id).expect("a witness")
     }
 
     /// Tells whether a device only listens, and nothing of it is on its way.
@@ -383,6 +393,9 @@ fn word(event: &Event) -> String {
         Event::Pulled(answer) => ("pulled", how(answer)),
         Event::Applied(answer) => ("applied", how(answer)),
         Event::StoodIn(answer) => ("stood in", how(answer)),
+        Event::Belonging(answer) => ("belonging", how(answer)),
+        Event::RereadCleared(answer) => ("reread cleared", how(answer)),
+        Event::Looked(answer) => ("looked", how(answer)),
         Event::PullCancelled => ("pull cancelled", ""),
         Event::Stopping => ("stopping", ""),
         _ => ("something", ""),

@@ -85,6 +85,7 @@ async fn a_client_that_goes_away_frees_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_answer_is_503() {
     let server = Server::start().await;
+    assert_eq!(server.get("/ready").await.status, 200, "it has opened its store");
     let path = server.dir.path().join("cloud").join(engram_cloud::journal::embedded::FILE_NAME);
     let beside = rusqlite::Connection::open(path).expect("the store is there");
     beside.execute_batch("BEGIN IMMEDIATE").expect("a lock");

@@ -42,10 +42,12 @@ async fn a_push_over_the_limit_is_413_plain_or_packed() {
 /// A client that writes its whole body before it reads (Go's, Python's) sees the refusal and no broken pipe.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_writes_first_and_reads_later_sees_413_and_401() {
-    let server = small().await;
+    // More than the system takes for a server that does not read.
+    let limit = 4 << 20;
+    let server = Server::with(|config| config.push_bytes_max = limit).await;
     for (token, status) in [(TOKEN, "413"), ("wrong", "401")] {
         let mut stream = TcpStream::connect(server.addr).await.expect("connected");
-        let bytes = usize::try_from(LIMIT).expect("small") * 4 - 1;
+        let bytes = usize::try_from(limit).expect("small") * 4 - 1;
         let head = format!(
             "POST {PUSH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {bytes}\r\n\r\n"
         );
@@ -58,6 +60,28 @@ async fn who_writes_first_and_reads_later_sees_413_and_401() {
         let answer = tokio::time::timeout(DEADLINE, written).await.expect("in time").expect("no broken pipe");
         assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"));
     }
+}
+
+/// Who goes on beyond four times the limit is answered and cut off, however much was announced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_beyond_four_times_the_limit_is_cut_off() {
+    let server = Server::with(|config| {
+        config.push_bytes_max = LIMIT;
+        // Nobody waits for a body that stands still: what ends the connection is its length.
+        (config.timeouts.body_idle, config.timeouts.body) = (2 * DEADLINE, 2 * DEADLINE);
+    })
+    .await;
+    let mut stream = TcpStream::connect(server.addr).await.expect("connected");
+    let announced = usize::try_from(LIMIT).expect("small") * 4_000;
+    let head = format!(
+        "POST {PUSH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {announced}\r\n\r\n"
+    );
+    let written = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&vec![b' '; announced]).await
+    };
+    let written = tokio::time::timeout(DEADLINE, written).await.expect("in time");
+    assert!(written.is_err(), "all of it was read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

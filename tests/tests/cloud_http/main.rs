@@ -8,3 +8,4 @@ mod limits;
 mod postgres;
 mod pull;
 mod push;
+mod witness;

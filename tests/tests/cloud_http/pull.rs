@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn ask(server: &Server, cursors: &Value, wait_seconds: u32) -> reqwest::RequestBuilder {
-    let body = json!({"cursors": cursors, "limit": 100, "wait_seconds": wait_seconds, "witness": {"seq": 7}});
+    let body = json!({"cursors": cursors, "limit": 100, "wait_seconds": wait_seconds, "of a newer client": {"seq": 7}});
     server.request(Method::POST, PULL).body(body.to_string())
 }
 

@@ -1,11 +1,12 @@
 //! A server in this process whose grants can change, and a device that reads it as ours do.
 
 use engram_cloud::auth::Grant;
-use engram_cloud::config::{Config, Secret};
+use engram_cloud::config::{Config, DatabaseUrl, Secret, Store};
 use engram_proto::http::pull::{GrantPage, PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engram_tests::go::{GoClient, Remote};
+use engram_tests::postgres::Database;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +21,7 @@ const TOKEN: &str = "a-token-for-tests-only";
 pub(crate) struct Server {
     pub(crate) remote: Remote,
     pub(crate) dir: TempDir,
+    database: Option<Database>,
     stop: oneshot::Sender<()>,
     done: JoinHandle<()>,
 }
@@ -33,7 +35,11 @@ pub(crate) fn minute(minute: i64) -> RowTime {
     RowTime::parse("2026-11-22 10:00:00").expect("a time").plus_s(minute * 60)
 }
 
-async fn serve(dir: &Path, projects: &[&str]) -> (Remote, oneshot::Sender<()>, JoinHandle<()>) {
+async fn serve(
+    dir: &Path,
+    database: Option<&Database>,
+    projects: &[&str],
+) -> (Remote, oneshot::Sender<()>, JoinHandle<()>) {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -41,6 +47,9 @@ async fn serve(dir: &Path, projects: &[&str]) -> (Remote, oneshot::Sender<()>, J
     let mut config = Config::local(dir.join("cloud"));
     config.token = Some(Secret::new(TOKEN.to_owned()));
     config.projects = Some(Grant::Only(projects.iter().map(|project| name(project)).collect()));
+    if let Some(database) = database {
+        config.store = Store::Postgres(DatabaseUrl::parse(&database.url()).expect("an address"));
+    }
     let listener = TcpListener::bind(config.addr).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -55,18 +64,23 @@ async fn serve(dir: &Path, projects: &[&str]) -> (Remote, oneshot::Sender<()>, J
 impl Server {
     /// Starts one whose token may touch these projects.
     pub(crate) async fn start(projects: &[&str]) -> Self {
+        Self::start_on(None, projects).await
+    }
+
+    /// Starts one on a database.
+    pub(crate) async fn start_on(database: Option<Database>, projects: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (remote, stop, done) = serve(dir.path(), projects).await;
-        Self { remote, dir, stop, done }
+        let (remote, stop, done) = serve(dir.path(), database.as_ref(), projects).await;
+        Self { remote, dir, database, stop, done }
     }
 
     /// Starts again on the same data with another grant.
     pub(crate) async fn regrant(self, projects: &[&str]) -> Self {
-        let Self { dir, stop, done, .. } = self;
+        let Self { dir, database, stop, done, .. } = self;
         let _ = stop.send(());
         done.await.expect("it ended");
-        let (remote, stop, done) = serve(dir.path(), projects).await;
-        Self { remote, dir, stop, done }
+        let (remote, stop, done) = serve(dir.path(), database.as_ref(), projects).await;
+        Self { remote, dir, database, stop, done }
     }
 
     /// Opens the store of a Go client whose clock stands at a minute.

@@ -135,11 +135,11 @@ pub(crate) async fn accepted<J: Journal>(journal: &J, entry: PushEntry) -> Told 
 
 pub(crate) fn ask(cursors: &[(&str, u64)], rows_max: usize) -> PageAsk {
     let cursors = cursors.iter().map(|&(project, cursor)| (name(project), cursor)).collect();
-    PageAsk { cursors, rows_max, bytes_max: 4 << 20 }
+    PageAsk { cursors, rows_max, bytes_max: 4 << 20, witness: None }
 }
 
 pub(crate) async fn page<J: Journal>(journal: &J, cursors: &[(&str, u64)], rows_max: usize) -> Page {
-    journal.page(ask(cursors, rows_max)).await.expect("the store answers")
+    journal.page(ask(cursors, rows_max)).await.expect("the store answers").expect("a page")
 }
 
 /// Reads everything of some projects, page by page, as a device does.
@@ -147,8 +147,8 @@ pub(crate) async fn read_all<J: Journal>(journal: &J, projects: &[&str]) -> Vec<
     let mut cursors: BTreeMap<ProjectName, u64> = projects.iter().map(|project| (name(project), 0)).collect();
     let mut rows = Vec::new();
     loop {
-        let ask = PageAsk { cursors: cursors.clone(), rows_max: 7, bytes_max: 4 << 20 };
-        let page = journal.page(ask).await.expect("the store answers");
+        let ask = PageAsk { cursors: cursors.clone(), rows_max: 7, bytes_max: 4 << 20, witness: None };
+        let page = journal.page(ask).await.expect("the store answers").expect("a page");
         assert!(!page.has_more || !page.rows.is_empty(), "more without progress");
         rows.extend(page.rows);
         cursors.extend(page.cursors);
@@ -162,11 +162,13 @@ pub(crate) async fn read_all<J: Journal>(journal: &J, projects: &[&str]) -> Vec<
 /// Reads everything of a grant, page by page, as a Go client does.
 pub(crate) async fn read_grant<J: Journal>(journal: &J, grant: Grant) -> Vec<PulledMutation> {
     let mut rows: Vec<PulledMutation> = Vec::new();
+    let mut since_seq = 0;
     loop {
-        let since_seq = rows.last().map_or(0, |row| row.seq);
         let ask = GrantAsk { grant: grant.clone(), since_seq, rows_max: 3, bytes_max: 4 << 20 };
         let page = journal.grant_page(ask).await.expect("the store answers");
         assert!(page.rows.len() <= 3);
+        assert!(!page.has_more || page.read_to > since_seq, "more without progress");
+        since_seq = page.read_to;
         rows.extend(page.rows);
         if !page.has_more {
             return rows;

@@ -69,8 +69,8 @@ async fn tail_projects<J: Journal>(journal: J) -> BTreeSet<u64> {
     let mut seen = BTreeSet::new();
     while seen.len() < ROWS {
         let listener = journal.listen(cursors.keys().cloned().collect());
-        let ask = PageAsk { cursors: cursors.clone(), rows_max: 64, bytes_max: 4 << 20 };
-        let page = journal.page(ask).await.expect("a page");
+        let ask = PageAsk { cursors: cursors.clone(), rows_max: 64, bytes_max: 4 << 20, witness: None };
+        let page = journal.page(ask).await.expect("an answer").expect("a page");
         let mut before = 0;
         for row in &page.rows {
             assert!(row.seq > cursors[&name(&row.project)] && row.seq > before, "a row behind its cursor");

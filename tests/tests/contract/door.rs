@@ -5,6 +5,7 @@ use engram_cloud::clock::Clock;
 use engram_cloud::journal::{Fate, Journal};
 use engram_proto::http::push::PushEntry;
 use serde_json::json;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 fn delete(id: &str, at: &str, is_hard: bool) -> PushEntry {
     let payload = json!({"sync_id": id, "session_id": "s", "deleted": true, "deleted_at": at, "hard_delete": is_hard});
@@ -64,13 +65,24 @@ pub(crate) async fn a_version_that_was_held_keeps_its_time<B: Bench>(bench: B) {
     assert_eq!((&payload["updated_at"], &payload["duplicate_count"]), (&json!("2026-11-22 14:01:00"), &json!(2)));
 }
 
-/// More than a day ahead of our clock: the time of receipt, and the same version again is that same one.
+/// More than a day ahead of our clock: the time of receipt, and the same version again is that same one, whenever it
+/// comes.
 pub(crate) async fn a_time_of_the_far_future_is_the_time_of_receipt<B: Bench>(bench: B) {
-    let journal = bench.open(Clock::system()).await;
+    // An hour passes between two requests.
+    let hours = AtomicI64::new(0);
+    let start_us = Clock::system().now_us();
+    let clock = Clock::new(move || start_us + hours.fetch_add(1, Ordering::Relaxed) * 3_600_000_000);
+    let journal = bench.open(clock).await;
     let ahead = |entry: PushEntry, field: &str| at(entry, field, "2199-01-01 00:00:00");
-    let session = ahead(session("alpha", "s"), "started_at");
+    let begun = ahead(session("alpha", "s"), "started_at");
+    let mut ended = ahead(session("alpha", "t"), "ended_at");
+    ended.payload["summary"] = json!("done");
+    let gone = json!({"id": "u", "deleted": true, "deleted_at": "2199-01-01 00:00:00"});
     let history = vec![
-        session,
+        begun,
+        ended,
+        session("alpha", "u"),
+        entry("alpha", "session", "u", "delete", gone),
         ahead(memory("alpha", "m", "title", 1), "updated_at"),
         ahead(prompt("alpha", "p", ""), "created_at"),
         ahead(memory("alpha", "gone", "title", 1), "updated_at"),
@@ -78,7 +90,7 @@ pub(crate) async fn a_time_of_the_far_future_is_the_time_of_receipt<B: Bench>(be
     ];
     fates(&journal, history.clone()).await;
     let rows = read_all(&journal, &["alpha"]).await;
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 8);
     assert!(rows.iter().all(|row| !row.payload.to_string().contains("2199")), "{rows:?}");
     let again = fates(&journal, history).await;
     assert!(!again.iter().any(|fate| matches!(fate, Fate::Accepted(_))), "{again:?}");
@@ -101,6 +113,11 @@ pub(crate) async fn sessions_are_shown_again_for_their_end_and_their_prompts<B: 
     fates(&journal, vec![ended("early", "2026-11-22 17:00:00")]).await;
     let rows = read_all(&journal, &["alpha"]).await;
     assert_eq!((rows.len(), &rows[1].payload["summary"]), (2, &json!("late")));
+    // What lost without another end is not: the session that its sender has is put right by the next child.
+    let mut unknown = ended("late", "2026-11-22 18:00:00");
+    unknown.payload["directory"] = json!("(recovered-missing-session)");
+    assert!(matches!(fates(&journal, vec![unknown]).await[0], Fate::Superseded(_)));
+    assert_eq!(read_all(&journal, &["alpha"]).await.len(), 2);
     accepted(&journal, prompt("alpha", "spared", "2026-11-22 19:00:00")).await;
     let gone = json!({"id": "s", "deleted": true, "deleted_at": "2026-11-22 12:00:00"});
     fates(&journal, vec![entry("alpha", "session", "s", "delete", gone)]).await;

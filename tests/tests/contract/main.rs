@@ -11,8 +11,11 @@ mod foreign;
 mod merging;
 mod pages;
 mod peer_rows;
+mod relations;
 mod repetition;
+mod round_trips;
 mod waiting;
+mod witness;
 
 /// Names every case once for a bench.
 macro_rules! contract {
@@ -68,6 +71,9 @@ macro_rules! every_case {
                 door::a_version_that_was_held_keeps_its_time,
                 door::a_time_of_the_far_future_is_the_time_of_receipt,
                 door::sessions_are_shown_again_for_their_end_and_their_prompts,
+                relations::a_relation_is_shown_again_when_a_missing_end_arrives,
+                relations::an_end_in_the_same_request_or_of_another_project_counts,
+                witness::cur_3_a_store_without_the_row_of_the_witness_does_nothing,
                 waiting::who_listens_before_it_looks_is_woken,
                 waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
             ]
@@ -90,5 +96,8 @@ contract!(
         peer_rows::conv_1_the_last_row_becomes_the_join,
         peer_rows::a_deletion_reaches_prompts_that_a_peer_wrote,
         peer_rows::the_peer_may_go_on_where_this_server_ended,
+        peer_rows::a_child_before_its_session_is_left_out_of_the_grant_form_and_appended_again,
+        round_trips::a_push_is_four_round_trips_and_pushes_that_wait_share_them,
+        peer_rows::a_relation_that_a_peer_wrote_before_its_end_is_appended_again,
     ]
 );

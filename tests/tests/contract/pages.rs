@@ -40,7 +40,7 @@ pub(crate) async fn a_page_is_bounded_in_bytes_and_never_empty<B: Bench>(bench: 
     let mut ask = ask(&[("alpha", 0)], 1_000);
     for (bytes_max, rows) in [(35_000, 3), (1, 1)] {
         ask.bytes_max = bytes_max;
-        let page = journal.page(ask.clone()).await.expect("a page");
+        let page = journal.page(ask.clone()).await.expect("an answer").expect("a page");
         assert_eq!((page.rows.len(), page.has_more), (rows, true));
         let grant = GrantAsk { grant: Grant::Every, since_seq: 0, rows_max: 100, bytes_max };
         let page = journal.grant_page(grant).await.expect("a page");
@@ -69,8 +69,8 @@ pub(crate) async fn heads_and_remaining_tell_what_is_left<B: Bench>(bench: B) {
         assert!(page.rows.is_empty() && !page.has_more && page.cursors.is_empty());
         assert_eq!(page.heads[&name("alpha")], head);
     }
-    let ask = PageAsk { cursors: [].into(), rows_max: 10, bytes_max: 10 };
-    assert_eq!(journal.page(ask).await.expect("a page"), engram_cloud::journal::Page::default());
+    let ask = PageAsk { cursors: [].into(), rows_max: 10, bytes_max: 10, witness: None };
+    assert_eq!(journal.page(ask).await.expect("an answer").expect("a page"), engram_cloud::journal::Page::default());
 }
 
 /// The whole grant, in one order, page by page.

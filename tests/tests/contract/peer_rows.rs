@@ -42,6 +42,12 @@ async fn opened(bench: &PostgresBench) -> Postgres {
     bench.open(Clock::system()).await
 }
 
+async fn opened_journal(bench: &PostgresBench) -> Postgres {
+    let journal = opened(bench).await;
+    taken_over(&bench.0).await;
+    journal
+}
+
 fn of_peer(rows: &[PulledMutation]) -> Vec<&PulledMutation> {
     rows.iter().filter(|row| row.seq < 1_000).collect()
 }
@@ -81,6 +87,7 @@ pub(crate) async fn what_a_peer_wrote_is_served_as_it_stands(bench: PostgresBenc
 /// CONV-1: a push that names an entity of the peer's merges with it, before the background came there and after.
 pub(crate) async fn conv_1_a_push_merges_with_what_a_peer_wrote(bench: PostgresBench) {
     load(&bench.0);
+    peer_writes(&bench.0, "session", "s", "upsert", &session("alpha", "s").payload);
     let newest = memory("alpha", "later", "as the peer has it", 30).payload;
     let journal = opened(&bench).await;
     taken_over(&bench.0).await;
@@ -109,6 +116,7 @@ pub(crate) async fn conv_1_a_push_merges_with_what_a_peer_wrote(bench: PostgresB
 /// CONV-1: where the peer served versions in another order, the join is appended once, whoever starts how often.
 pub(crate) async fn conv_1_the_last_row_becomes_the_join(bench: PostgresBench) {
     load(&bench.0);
+    peer_writes(&bench.0, "session", "s", "upsert", &session("alpha", "s").payload);
     peer_writes(&bench.0, "observation", "x", "upsert", &memory("alpha", "x", "newest", 30).payload);
     peer_writes(&bench.0, "observation", "x", "upsert", &memory("alpha", "x", "stale", 10).payload);
     peer_writes(&bench.0, "observation", "bad", "upsert", &json!({"sync_id": "another"}));
@@ -154,6 +162,7 @@ pub(crate) async fn a_deletion_reaches_prompts_that_a_peer_wrote(bench: Postgres
 /// cloud.md: one may switch back; the peer's next number is above ours, and what it writes then is merged with again.
 pub(crate) async fn the_peer_may_go_on_where_this_server_ended(bench: PostgresBench) {
     load(&bench.0);
+    peer_writes(&bench.0, "session", "s", "upsert", &session("alpha", "s").payload);
     let journal = opened(&bench).await;
     let ours = accepted(&journal, memory("alpha", "m", "ours", 1)).await;
     journal.close().await;
@@ -162,4 +171,57 @@ pub(crate) async fn the_peer_may_go_on_where_this_server_ended(bench: PostgresBe
     let journal = opened(&bench).await;
     let lost = fates(&journal, vec![memory("alpha", "m", "ours", 1)]).await;
     assert!(matches!(lost.as_slice(), [Fate::Superseded(told)] if told.seq == theirs), "{lost:?}");
+}
+
+/// peers.md: between dense rows there is no room for a session, so what came before its own waits behind them.
+pub(crate) async fn a_child_before_its_session_is_left_out_of_the_grant_form_and_appended_again(bench: PostgresBench) {
+    load(&bench.0);
+    let of = |session_id: &str, id: &str| {
+        let mut payload = memory("alpha", id, "title", 1).payload;
+        payload["session_id"] = json!(session_id);
+        payload
+    };
+    let gone = json!({"id": "gone", "deleted": true, "deleted_at": "2026-11-22 09:00:00"});
+    peer_writes(&bench.0, "session", "gone", "delete", &gone);
+    let left_out = [
+        peer_writes(&bench.0, "observation", "early", "upsert", &of("later", "early")),
+        peer_writes(&bench.0, "observation", "orphan", "upsert", &of("nowhere", "orphan")),
+        peer_writes(&bench.0, "observation", "text", "upsert", &json!(of("later", "text").to_string())),
+        // A session of which the first row says no directory brings nothing.
+        peer_writes(&bench.0, "observation", "of-gone", "upsert", &of("gone", "of-gone")),
+    ];
+    peer_writes(&bench.0, "session", "later", "upsert", &session("alpha", "later").payload);
+    let served = peer_writes(&bench.0, "observation", "in-time", "upsert", &of("later", "in-time"));
+    let deleted = json!({"sync_id": "early", "session_id": "later", "deleted_at": "2026-11-22 10:00:00"});
+    let dense = peer_writes(&bench.0, "observation", "older", "delete", &deleted);
+    for _ in 0..2 {
+        let journal = opened_journal(&bench).await;
+        let rows = read_grant(&journal, Grant::Every).await;
+        let seqs: Vec<u64> = rows.iter().map(|row| row.seq).collect();
+        assert!(seqs.contains(&served) && left_out.iter().all(|seq| !seqs.contains(seq)), "{left_out:?} of {seqs:?}");
+        let again: Vec<&str> = rows.iter().filter(|row| row.seq > dense).map(|row| row.entity_key.as_str()).collect();
+        for key in ["early", "orphan", "text", "of-gone"] {
+            assert_eq!(again.iter().filter(|&&other| other == key).count(), 1, "{key} in {again:?}");
+        }
+        assert!(!again.contains(&"in-time"));
+        // Whoever reads by project sees every row as it stands.
+        assert!(read_all(&journal, &["alpha"]).await.iter().any(|row| row.seq == left_out[0]));
+        journal.close().await;
+    }
+}
+
+/// The last sentence of "Go clients on our server" holds for what is taken over as well.
+pub(crate) async fn a_relation_that_a_peer_wrote_before_its_end_is_appended_again(bench: PostgresBench) {
+    load(&bench.0);
+    let relation = json!({
+        "sync_id": "r", "source_id": "missing", "target_id": "missing-too", "relation": "related",
+        "judgment_status": "judged", "marked_by_actor": "a", "marked_by_kind": "agent",
+    });
+    let seq = peer_writes(&bench.0, "relation", "r", "upsert", &relation);
+    let journal = opened(&bench).await;
+    taken_over(&bench.0).await;
+    accepted(&journal, memory("alpha", "missing", "title", 1)).await;
+    let rows = read_all(&journal, &["alpha"]).await;
+    let seqs: Vec<u64> = rows.iter().filter(|row| row.entity_key == "r").map(|row| row.seq).collect();
+    assert_eq!((seqs.len(), seqs[0]), (2, seq));
 }

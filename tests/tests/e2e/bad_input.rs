@@ -59,20 +59,6 @@ fn a_login_that_cannot_be_right_keeps_nothing() {
     assert!(a.dir.join("cloud.json").exists());
 }
 
-/// CUR-3: another data set at another URL is refused, and the old one stays configured.
-#[test]
-fn cur_3_another_cloud_is_detected_and_said() {
-    let temp = tempfile::tempdir().expect("a directory");
-    let first = Cloud::start(&temp.path().join("one"));
-    let second = Cloud::start(&temp.path().join("two"));
-    let a = Device::enrolled(&temp.path().join("a"), &first, "demo");
-    let _ = a.save("demo", "t", "c");
-    assert_eq!(a.json(&["sync"])["outcome"], "drained");
-    let answer = login(&a, &second.url, TOKEN);
-    assert_eq!((answer.code, reason(&answer).as_str()), (3, "cloud_replaced"), "{answer:?}");
-    assert_eq!(a.json(&["sync"])["outcome"], "drained", "still with the first");
-}
-
 #[test]
 fn a_socket_path_too_long_names_the_way_out() {
     let temp = tempfile::tempdir().expect("a directory");

@@ -127,6 +127,52 @@ fn cur_1_answers_that_cannot_be_true_change_nothing() {
     }
 }
 
+/// What says hello in another program's words, in half a word, without one, and with an error.
+const BROKEN_HEALTH: [Answers; 4] = [
+    |_| ("200 OK", "<html><body>Sign in to\nthe network</body></html>".to_owned()),
+    |_| ("200 OK", r#"{"status":"ok","service":"engram-cl"#.to_owned()),
+    |_| ("200 OK", String::new()),
+    |_| ("500 Internal Server Error", "panic".to_owned()),
+];
+
+/// LOUD-1, REC-1: a server that cannot say who it is gets neither a push nor a pull. It is one line with the host, tried
+/// again after growing delays. `login` keeps nothing where another program answers, and says what it could not check where
+/// none does.
+#[test]
+fn loud_1_a_broken_introduction_is_one_line_and_changes_nothing() {
+    for answers in BROKEN_HEALTH {
+        let temp = tempfile::tempdir().expect("a directory");
+        let server = Server::start(answers);
+        let host = server.url.trim_start_matches("http://").to_owned();
+        let device = Device::start(&temp.path().join("a"));
+        let login = device.ctl_with(&["cloud", "login", "--server", &server.url, "--token-stdin", "--json"], TOKEN);
+        if answers("/health").0.starts_with("500") {
+            assert_eq!((login.code, &login.json()["checked"]), (5, &false.into()), "{login:?}");
+        } else {
+            let reason = &login.json()["error"]["reason_code"];
+            assert_eq!((login.code, reason), (3, &"transport_failed".into()), "{login:?}");
+            assert!(login.err.trim().lines().count() == 1 && login.err.contains(&host), "{login:?}");
+            assert!(!device.dir.join("cloud.json").exists(), "nothing was kept");
+        }
+        let device = configured(&server, &temp.path().join("b"));
+        let _ = device.save("demo", "mine", "kept here");
+        let sync = device.ctl(&["sync", "--json"]);
+        assert_eq!((sync.code, &sync.json()["reason_code"]), (3, &"transport_failed".into()), "{sync:?}");
+        let words = sync.json()["message"].as_str().expect("words").to_owned();
+        assert!(words.lines().count() == 1 && words.contains(&host), "{words:?}");
+        let status = degraded(&device);
+        assert!(status.code == 3 && status.out.starts_with("Degraded: transport_failed"), "{status:?}");
+        let report = device.report();
+        assert_eq!(report["findings"].as_array().map(Vec::len), Some(1), "one root cause: {report}");
+        assert!(report["sync"]["phase"] == "backoff" && report["sync"]["next_attempt_at"].is_string(), "{report}");
+        assert_eq!((stored(&device), &report["totals"]["pending"]), ((1, 0), &2.into()));
+        until("it is tried again by itself", || device.report()["sync"]["attempt"].as_u64() >= Some(2));
+        let asked = server.asked();
+        assert!(asked.iter().all(|head| head.starts_with("GET /health")), "nothing else was asked: {asked:?}");
+        assert!(asked.len() < 20, "no loop without end: {}", asked.len());
+    }
+}
+
 static ELSEWHERE: Mutex<String> = Mutex::new(String::new());
 
 /// Sends everybody to another address.

@@ -6,23 +6,23 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Pulls and pushes all there is.
-fn sync(device: &Device) {
+pub(crate) fn sync(device: &Device) {
     let sync = device.ctl(&["sync", "--json"]);
     assert_eq!(sync.code, 0, "{sync:?}");
 }
 
-fn session(id: &str, project: &str) -> Value {
+pub(crate) fn session(id: &str, project: &str) -> Value {
     json!({"id": id, "project": project, "directory": "/d", "started_at": "2026-11-22 10:00:00"})
 }
 
-fn memory(sync_id: &str, session: &str, title: &str) -> Value {
+pub(crate) fn memory(sync_id: &str, session: &str, title: &str) -> Value {
     json!({"sync_id": sync_id, "session_id": session, "type": "note", "title": title, "content": "a text",
         "scope": "project", "revision_count": 1, "duplicate_count": 1,
         "created_at": "2026-11-22 10:00:01", "updated_at": "2026-11-22 10:00:01"})
 }
 
 /// Writes a row into the device's journal, as a Go process beside it does.
-fn journal(device: &Device, entity: &str, op: &str, key: &str, payload: &Value) {
+pub(crate) fn journal(device: &Device, entity: &str, op: &str, key: &str, payload: &Value) {
     let store = rusqlite::Connection::open(device.dir.join("engram.db")).expect("the store");
     store.busy_timeout(std::time::Duration::from_secs(5)).expect("a timeout");
     store
@@ -125,14 +125,15 @@ fn scope_1_devices_share_through_a_go_server_what_is_enrolled() {
     }
 }
 
-/// ACK-1: what was committed and not acknowledged is found by the pull, and not sent twice.
+/// ACK-1: what was committed and not acknowledged is found by the pull, and not sent twice; what an answer does not name
+/// was not taken, whatever its status.
 #[test]
 fn ack_1_lost_and_short_answers_lose_nothing_and_double_nothing() {
     let temp = tempfile::tempdir().expect("a directory");
     let server = GoServer::start();
     let a = Device::enrolled_at(&temp.path().join("a"), &server.url, "demo");
     sync(&a);
-    for fault in [Fault::LoseAnswer, Fault::AnswerShort, Fault::AnswerHtml] {
+    for fault in [Fault::LoseAnswer, Fault::AnswerShort, Fault::AnswerHtml, Fault::AnswerNothing] {
         server.inside().faults = vec![fault];
         let id = a.save("demo", "kept", &format!("a text {fault:?}"));
         until("it is acknowledged", || {
@@ -143,6 +144,29 @@ fn ack_1_lost_and_short_answers_lose_nothing_and_double_nothing() {
         assert_eq!(server.rows_of(&id), 1, "{fault:?}");
     }
     assert_eq!(a.json(&["held", "list"])["held"], json!([]));
+}
+
+/// ACK-1: while no page shows whether a row arrived, it is not sent again.
+#[test]
+fn ack_1_what_may_have_arrived_is_read_before_it_is_sent_again() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let server = GoServer::start();
+    let a = Device::enrolled_at(&temp.path().join("a"), &server.url, "demo");
+    let _ = a.save("demo", "first", "a text");
+    sync(&a);
+    {
+        let mut inside = server.inside();
+        (inside.faults, inside.pages_refused) = (vec![Fault::LoseAnswer], Some(503));
+    }
+    let id = a.save("demo", "kept", "another text");
+    until("it arrived", || server.rows_of(&id) == 1);
+    for _ in 0..5 {
+        until("it is said", || a.ctl(&["sync"]).code == 3);
+        assert_eq!(server.rows_of(&id), 1, "sent once");
+    }
+    server.inside().pages_refused = None;
+    sync(&a);
+    assert_eq!((server.rows_of(&id), &a.report()["projects"][0]["pending"]), (1, &json!(0)));
 }
 
 /// ISO-1: one row that it answers 500 for, in plain text, is found and held; its neighbours go on.
@@ -166,24 +190,38 @@ fn iso_1_a_row_behind_an_opaque_500_is_found() {
     until("the row is held", || a.json(&["held", "list"])["held"].as_array().map(Vec::len) == Some(1));
 }
 
-/// ISO-1, REC-1: while it is down nothing is held, and afterwards everything goes.
+/// ISO-1, REC-1: while it is down, or takes nothing though it serves, nothing is held, and afterwards everything goes.
 #[test]
 fn iso_1_an_outage_holds_nothing() {
     let temp = tempfile::tempdir().expect("a directory");
     let server = GoServer::start();
     let a = Device::enrolled_at(&temp.path().join("a"), &server.url, "demo");
     sync(&a);
-    server.inside().down = true;
-    let id = a.save("demo", "t", "a text");
-    until("it is said", || a.ctl(&["sync"]).code == 3);
-    assert_eq!(a.json(&["held", "list"])["held"], json!([]));
-    server.inside().down = false;
-    until("it went", || {
-        let _ = a.ctl(&["sync"]);
-        server.rows_of(&id) == 1
-    });
-    sync(&a);
-    assert_eq!(server.rows_of(&id), 1);
+    // Everything is down; pushes meet a proxy without its server; the server has lost its database.
+    for (status, rounds) in [(None, 1), (Some(503), 6), (Some(500), 2)] {
+        {
+            let mut inside = server.inside();
+            (inside.down, inside.pushes_refused) = (status.is_none(), status);
+        }
+        let ids = ["t", "u", "v"].map(|title| a.save("demo", title, &format!("a text of {title} {status:?}")));
+        for _ in 0..rounds {
+            until("it is said", || {
+                let sync = a.ctl(&["sync", "--json"]);
+                sync.code == 3 && sync.json()["reason_code"] == "transport_failed"
+            });
+        }
+        assert_eq!(a.json(&["held", "list"])["held"], json!([]), "{status:?}");
+        {
+            let mut inside = server.inside();
+            (inside.down, inside.pushes_refused) = (false, None);
+        }
+        until("all went", || {
+            let _ = a.ctl(&["sync"]);
+            ids.iter().all(|id| server.rows_of(id) == 1)
+        });
+        sync(&a);
+        assert!(ids.iter().all(|id| server.rows_of(id) == 1), "{status:?}");
+    }
 }
 
 /// CUR-2: a row that becomes visible behind later ones (D3) is read all the same.
@@ -222,14 +260,35 @@ fn cur_3_a_later_grant_hides_no_history() {
     let _ = server.append("other", "observation", "upsert", memory("obs-1", "s1", "unseen"));
     let _ = server.append("demo", "session", "upsert", session("s2", "demo"));
     let _ = server.append("demo", "observation", "upsert", memory("obs-2", "s2", "seen"));
-    for row in &mut server.inside().rows {
-        row.occurred_at = "2026-11-22T10:00:00Z".to_owned();
-    }
+    server.pass_hour();
     assert_eq!(a.ctl(&["sync"]).code, 3, "one project is refused");
     assert!(a.finds_reason("policy_forbidden"));
     assert_eq!(a.titles("text"), ["seen"]);
     let refused = a.ctl(&["enroll", "third"]);
     assert_eq!(refused.code, 3, "{refused:?}");
+    server.inside().allowed = None;
+    sync(&a);
+    assert_eq!(a.titles("text").len(), 2);
+}
+
+/// CUR-3: a grant that is taken while a page is read: the cursor of that project does not pass what was not in it (D8).
+#[test]
+fn cur_3_a_grant_taken_while_a_page_is_read_hides_no_history() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let server = GoServer::start();
+    server.inside().allowed = Some(["demo", "other"].map(str::to_owned).into());
+    let a = Device::enrolled_at(&temp.path().join("a"), &server.url, "demo");
+    assert_eq!(a.ctl(&["enroll", "other"]).code, 0);
+    sync(&a);
+    let _ = server.append("other", "session", "upsert", session("s1", "other"));
+    let _ = server.append("other", "observation", "upsert", memory("obs-1", "s1", "unseen"));
+    let _ = server.append("demo", "session", "upsert", session("s2", "demo"));
+    let _ = server.append("demo", "observation", "upsert", memory("obs-2", "s2", "seen"));
+    server.pass_hour();
+    server.inside().revoked_meanwhile = Some("other".to_owned());
+    let _ = a.ctl(&["sync"]);
+    assert!(server.inside().revoked_meanwhile.is_none(), "it was taken");
+    assert_eq!(a.titles("text"), ["seen"]);
     server.inside().allowed = None;
     sync(&a);
     assert_eq!(a.titles("text").len(), 2);

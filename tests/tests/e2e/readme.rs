@@ -11,8 +11,8 @@ fn commands(program: &str) -> Vec<Vec<String>> {
     lines.map(|line| words(line.trim_end_matches(" &"))).collect()
 }
 
-/// Splits a line as a shell would, as far as the README goes.
-fn words(line: &str) -> Vec<String> {
+/// Splits a line as a shell would, as far as our pages go.
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
     for c in line.chars() {

@@ -8,7 +8,7 @@ use crate::auth::{Grant, Principal};
 use crate::journal::{GrantAsk, GrantRows, Journal, JournalError};
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
-use engram_proto::http::pull::GrantPage;
+use engram_proto::http::pull::{GrantPage, PulledMutation};
 use std::sync::Arc;
 
 /// Rows of one page; a peer asks for no more and gets no more.
@@ -30,7 +30,7 @@ pub(crate) async fn pull<J: Journal>(
         rows_max: number(&query, "limit").and_then(limit).unwrap_or(ROWS_MAX),
         bytes_max: PAGE_BYTES_MAX,
     };
-    let GrantRows { rows, has_more } = look(&app.journal, ask).await?;
+    let (rows, has_more) = look(&app.journal, ask).await?;
     let project = match &principal.grant {
         Grant::Only(names) => names.first().map(ToString::to_string),
         Grant::Every => rows.first().map(|row| row.project.clone()),
@@ -47,22 +47,21 @@ pub(crate) async fn pull<J: Journal>(
 
 /// Reads on until there is a row to serve or none is left: a client asks again from the last row it was shown, so an
 /// empty page that says "more" would be asked for without end.
-async fn look<J: Journal>(journal: &J, mut ask: GrantAsk) -> Result<GrantRows, JournalError> {
+async fn look<J: Journal>(journal: &J, mut ask: GrantAsk) -> Result<(Vec<PulledMutation>, bool), JournalError> {
     let mut page = Page::new(ask.since_seq, ask.rows_max);
     loop {
-        let GrantRows { rows, has_more } = journal.grant_page(ask.clone()).await?;
-        let last_seq = rows.last().map(|row| row.seq);
+        let GrantRows { rows, read_to, has_more } = journal.grant_page(ask.clone()).await?;
         let rows = page::read(rows);
         let sessions = journal.sessions(page::named(&rows)).await?;
         for row in rows {
             if !page.take(row, &sessions) {
-                return Ok(GrantRows { rows: page.into_rows(), has_more: true });
+                return Ok((page.into_rows(), true));
             }
         }
-        match last_seq {
-            Some(last_seq) if has_more && page.is_empty() => ask.since_seq = last_seq,
-            _ => return Ok(GrantRows { rows: page.into_rows(), has_more }),
+        if !has_more || !page.is_empty() {
+            return Ok((page.into_rows(), has_more));
         }
+        ask.since_seq = read_to;
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Changes {
     pub superseded: Vec<Loser>,
     /// Losers of conflicts.
     pub conflicts: Vec<Loser>,
+    /// Which relation, from now on, waits for the observation of this sync id, and which no longer does.
+    pub waiting: BTreeMap<(String, Name), bool>,
 }
 
 impl Changes {

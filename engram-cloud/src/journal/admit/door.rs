@@ -69,11 +69,6 @@ fn clamp_session(session: &mut SessionVersion, current: Option<&Version>, now: R
     }
 }
 
-/// Tells whether a version with just this key was served or recorded as superseded before.
-pub(super) fn was_held(version: &Version, held: &[Version]) -> bool {
-    held.iter().any(|other| !version.leads(other) && !other.leads(version))
-}
-
 /// Tells whether the sender of a version that lost must be shown the current one once more, because its cursor may
 /// have passed it. Only then: an append at every loss would never end.
 pub(super) fn shows_again(lost: &Version, current: &Version, was_held: bool) -> bool {
@@ -83,22 +78,9 @@ pub(super) fn shows_again(lost: &Version, current: &Version, was_held: bool) -> 
     }
 }
 
-/// Tells whether what a version overwrites is lost to one that had not seen it.
-///
-/// A peer's edit raises the revision by one: it saw the version below it, unless two were ever held with that revision.
-/// A delete saw what had been here at its own time, and what came with it in one request, after `after_seq`.
-pub(super) fn overwrites_unseen(version: &Version, head: &Head, held: &[Version], after_seq: i64) -> bool {
-    let revision = |version: &Version| match version {
-        Version::Observation(version) => Some(version.key.revision),
-        _ => None,
-    };
-    let current = &head.version;
-    let (Some(arriving), Some(seen)) = (revision(version), revision(current)) else { return false };
-    if version.is_delete() {
-        let came_s = head.told.occurred_at_us.div_euclid(US_PER_S);
-        let is_of_another_request = head.told.seq.cast_signed() <= after_seq;
-        return !current.is_delete() && is_of_another_request && RowTime::from_unix_s(came_s) >= version.time();
-    }
-    let mut rivals = held.iter().filter(|other| revision(other) == Some(seen) && other.hash() != current.hash());
-    version.hash() != current.hash() && (seen + 1 != arriving || rivals.next().is_some())
+/// Tells when the current version came, if that was before this request, whose rows are numbered after `after_seq`.
+pub(super) fn came_before(head: &Head, after_seq: i64) -> Option<RowTime> {
+    let is_of_another_request = head.told.seq.cast_signed() <= after_seq;
+    let came_s = head.told.occurred_at_us.div_euclid(US_PER_S);
+    is_of_another_request.then(|| RowTime::from_unix_s(came_s)).flatten()
 }

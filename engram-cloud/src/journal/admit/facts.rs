@@ -3,8 +3,10 @@
 //! [`Facts::asked_by`] names every question that a group of batches will raise; the store writes the answers in. From
 //! then on it is the working set of one transaction: later entries see what earlier ones changed.
 
+use crate::clock::rfc3339_us;
 use crate::journal::{Batch, Content, Control, Entry, Told};
 use engram_proto::canonical::Hash;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op, payload_text};
@@ -71,6 +73,8 @@ pub struct Taken {
 pub struct Facts {
     /// The highest number there is; 0 in an empty journal.
     pub last_seq: i64,
+    /// When the rows of these numbers were taken, in microseconds since the epoch: what senders were told (CUR-3).
+    pub witnesses: BTreeMap<u64, Option<i64>>,
     /// Which of the projects are paused.
     pub paused: BTreeMap<ProjectName, Option<Control>>,
     /// What became of mutation ids.
@@ -86,6 +90,12 @@ pub struct Facts {
     pub seen_foreign: BTreeMap<(Name, Hash), Option<Told>>,
     /// The live prompts of sessions that are deleted; every one of them has its head in `heads`.
     pub live_prompts: BTreeMap<(ProjectName, String), BTreeSet<String>>,
+    /// The relations, of whatever project, that came before the observation of this sync id. Answered for every
+    /// observation whose head is asked for; every one of them has its head in `heads`.
+    pub waiting: BTreeMap<String, BTreeSet<Name>>,
+    /// Where the first row that the peer wrote of a session stands, if that row says the session's directory. Asked
+    /// for rows that are taken over alone.
+    pub opened: BTreeMap<Name, u64>,
 }
 
 impl Facts {
@@ -93,6 +103,9 @@ impl Facts {
     #[must_use]
     pub fn asked_by(batches: &[Batch]) -> Self {
         let mut facts = Self::default();
+        for witness in batches.iter().filter_map(|batch| batch.witness.as_ref()) {
+            facts.witnesses.insert(witness.seq, None);
+        }
         for entry in batches.iter().flat_map(|batch| &batch.entries) {
             if !facts.paused.contains_key(&entry.project) {
                 facts.paused.insert(entry.project.clone(), None);
@@ -109,9 +122,8 @@ impl Facts {
     fn ask_of_content(&mut self, name: Name, content: &Content, has_id: bool) {
         match content {
             Content::Known(known) => {
-                if let Version::Prompt(prompt) = &known.version {
-                    let session = Name::known(&name.project, Entity::Session, &prompt.session_id);
-                    self.heads.insert(session, None);
+                for other in related(&name, &known.version) {
+                    self.heads.insert(other, None);
                 }
                 if !has_id {
                     self.held.insert(name.clone(), Vec::new());
@@ -152,6 +164,33 @@ impl Facts {
         self.heads.insert(name, Some(head));
     }
 
+    /// Adds a relation that came before this observation.
+    pub fn add_waiting(&mut self, observation: &str, name: Name, head: Head) {
+        self.waiting.entry(observation.to_owned()).or_default().insert(name.clone());
+        self.heads.insert(name, Some(head));
+    }
+
+    /// Takes the answers of further questions in; what was answered before stays.
+    pub fn extend(&mut self, more: Self) {
+        for (name, head) in more.heads {
+            self.heads.entry(name).or_insert(head);
+        }
+        for (observation, relations) in more.waiting {
+            self.waiting.entry(observation).or_default().extend(relations);
+        }
+    }
+
+    /// Tells whether an observation was asked for and is not there, or deleted.
+    pub(super) fn lacks(&self, name: &Name) -> bool {
+        self.heads.get(name).is_some_and(|head| head.as_ref().is_none_or(|head| head.version.is_delete()))
+    }
+
+    /// Tells whether the row that a sender was told of is here, and no other under its number.
+    pub(super) fn holds(&self, witness: &Witness) -> bool {
+        let taken = self.witnesses.get(&witness.seq).copied().flatten();
+        taken.is_some_and(|at_us| rfc3339_us(at_us) == witness.occurred_at)
+    }
+
     /// Returns the current version of an entity.
     pub(super) fn head(&self, name: &Name) -> Option<&Head> {
         let head = self.heads.get(name);
@@ -190,6 +229,19 @@ impl Facts {
         if let Some(prompts) = to.and_then(|to| self.live_prompts.get_mut(&(name.project.clone(), to.to_owned()))) {
             prompts.insert(name.key.clone());
         }
+    }
+}
+
+/// Names the entities whose current versions decide what follows from a version of this one: a prompt's session, which
+/// may be deleted, and the ends of a relation, which may be missing.
+pub fn related(name: &Name, version: &Version) -> Vec<Name> {
+    let known = |entity, key: &str| Name::known(&name.project, entity, key);
+    match version {
+        Version::Prompt(prompt) => vec![known(Entity::Session, &prompt.session_id)],
+        Version::Relation(relation) => {
+            [&relation.source_id, &relation.target_id].map(|end| known(Entity::Observation, end)).into()
+        }
+        Version::Session(_) | Version::Observation(_) => Vec::new(),
     }
 }
 

@@ -10,16 +10,17 @@ mod changes;
 mod door;
 mod facts;
 mod prompts;
+mod relations;
 mod take_over;
 
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
 pub use changes::{Changes, Loser, NewHead, NewRow};
 use engram_proto::canonical::Hash;
-use engram_proto::merge::{Standing, Version, merge};
+use engram_proto::merge::{Standing, Version, merge, rival};
 use engram_proto::mutation::{Entity, Op};
-pub use facts::{Facts, Head, Name, Taken};
+pub use facts::{Facts, Head, Name, Taken, related};
 use serde_json::Value;
-pub use take_over::PeerRow;
+pub use take_over::{PeerRow, is_brought, session_of_child};
 
 /// One transaction's work. Numbers are drawn here, while the lock is held that the commit gives back (CUR-2).
 #[derive(Debug)]
@@ -52,6 +53,9 @@ impl Admission {
 
     /// Admits a batch. What refuses the whole of it is asked before its first row is appended.
     pub fn batch(&mut self, batch: &Batch) -> Pushed {
+        if batch.witness.as_ref().is_some_and(|witness| !self.facts.holds(witness)) {
+            return Pushed::Replaced;
+        }
         let mut paused = batch.projects().into_iter().filter_map(|project| self.facts.paused.get(project)?.as_ref());
         if let Some(control) = paused.next() {
             return Pushed::Paused(control.clone());
@@ -147,10 +151,10 @@ impl Admission {
         let head = self.facts.head(&name).cloned();
         let held = self.facts.held(&name);
         let version = door::meant(&sent.version, head.as_ref().map(|head| &head.version), held, self.now_us);
-        let was_held = door::was_held(&version, held);
-        let rivals = head.as_ref().map_or_else(Rivals::default, |head| Rivals {
-            arriving: !was_held,
-            current: door::overwrites_unseen(&version, head, held, self.batch_after_seq),
+        let was_held = rival::was_held(&version, held);
+        let rivals = head.as_ref().map_or_else(Rivals::default, |head| {
+            let came_at = door::came_before(head, self.batch_after_seq);
+            Rivals { arriving: !was_held, current: rival::overwrites_unseen(&version, &head.version, came_at, held) }
         });
         let known = if version == sent.version { sent.clone() } else { rewritten(&name, version) };
         let is_mixed = head.as_ref().is_some_and(|head| known.version.standing(&head.version) == Standing::Mixes);
@@ -205,10 +209,21 @@ impl Admission {
     fn append_known(&mut self, name: Name, version: &Version, op: Op, payload: String, pushed_by: &str) -> Told {
         let hash = version.hash().to_string();
         let told = self.append(name.clone(), op.as_str(), payload.clone(), hash, pushed_by);
-        self.changes.heads.insert(name.clone(), NewHead::of(told.seq.cast_signed(), version));
-        self.facts.set_head(name.clone(), Head { told, version: version.clone(), op, payload });
-        prompts::settle(self, &name, version, pushed_by);
+        self.stands(name, Head { told, version: version.clone(), op, payload }, pushed_by);
         told
+    }
+
+    /// Makes a row an entity's current one, and appends what follows from that.
+    fn stands(&mut self, name: Name, head: Head, pushed_by: &str) {
+        let version = head.version.clone();
+        let arrives = !version.is_delete() && self.facts.lacks(&name);
+        self.changes.heads.insert(name.clone(), NewHead::of(head.told.seq.cast_signed(), &version));
+        self.facts.set_head(name.clone(), head);
+        match &version {
+            Version::Observation(_) if arrives => self.show_waiting_relations(&name, pushed_by),
+            Version::Relation(relation) => self.note_missing_ends(&name, relation),
+            _ => prompts::settle(self, &name, &version, pushed_by),
+        }
     }
 
     fn foreign(&mut self, name: Name, foreign: &ForeignContent, has_id: bool, pushed_by: &str) -> Fate {

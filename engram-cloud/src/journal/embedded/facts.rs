@@ -1,6 +1,6 @@
 //! The two ends of a transaction: what admission has to know, and what it decided.
 
-use super::{controls, rows};
+use super::{controls, rows, waiting};
 use crate::journal::Batch;
 use crate::journal::admit::{Changes, Facts, Name};
 use engram_proto::mutation::Entity;
@@ -10,6 +10,9 @@ use rusqlite::Connection;
 pub(super) fn load(connection: &Connection, batches: &[Batch]) -> rusqlite::Result<Facts> {
     let mut facts = Facts::asked_by(batches);
     facts.last_seq = rows::last_seq(connection)?;
+    for (&seq, taken) in &mut facts.witnesses {
+        *taken = rows::taken_at(connection, seq)?;
+    }
     for (project, control) in &mut facts.paused {
         *control = controls::paused(connection, project)?;
     }
@@ -27,6 +30,15 @@ pub(super) fn load(connection: &Connection, batches: &[Batch]) -> rusqlite::Resu
     }
     for (question, told) in &mut facts.seen_foreign {
         *told = rows::seen_foreign(connection, question)?;
+    }
+    let is_observation = |name: &&Name| name.entity == Entity::Observation.as_str();
+    let observations: Vec<_> = facts.heads.keys().filter(is_observation).map(|name| name.key.clone()).collect();
+    for observation in observations {
+        for relation in waiting::of(connection, &observation)? {
+            if let Some(head) = rows::head(connection, &relation)? {
+                facts.add_waiting(&observation, relation, head);
+            }
+        }
     }
     facts.ask_live_prompts(batches);
     let sessions: Vec<_> = facts.live_prompts.keys().cloned().collect();
@@ -57,6 +69,9 @@ pub(super) fn write(connection: &Connection, changes: &Changes) -> rusqlite::Res
     }
     for loser in &changes.conflicts {
         rows::keep_conflict(connection, loser)?;
+    }
+    for ((observation, relation), &waits) in &changes.waiting {
+        waiting::set(connection, observation, relation, waits)?;
     }
     Ok(())
 }

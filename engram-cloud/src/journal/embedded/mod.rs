@@ -12,6 +12,7 @@ mod rows;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod writer;
 
 use super::{Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed};
@@ -73,7 +74,7 @@ impl Journal for Embedded {
         self.0.writer.ask(|answer| Job::Push(batch, answer)).await
     }
 
-    async fn page(&self, ask: PageAsk) -> Result<Page, JournalError> {
+    async fn page(&self, ask: PageAsk) -> Result<Option<Page>, JournalError> {
         let turn = self.0.readers.turn();
         self.0.readers.read(move |connection| page::page(connection, &ask, turn)).await
     }

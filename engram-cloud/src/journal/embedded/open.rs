@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 const APPLICATION_ID: i64 = 0x4543_4c44;
 
 /// Frozen, in order; `user_version` counts those that were applied.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/embedded/0001_journal.sql"),
     include_str!("../../../migrations/embedded/0002_children.sql"),
     include_str!("../../../migrations/embedded/0003_versions.sql"),
+    include_str!("../../../migrations/embedded/0004_waiting.sql"),
 ];
 
 /// A connection is used by one thread at a time, so SQLite need not lock it at every call.

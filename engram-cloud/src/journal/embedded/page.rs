@@ -2,6 +2,7 @@
 //!
 //! Both walk an index from the cursor on, so a page costs what it holds (COST-1).
 
+use super::rows::taken_at;
 use crate::auth::Grant;
 use crate::clock::rfc3339_us;
 use crate::journal::room::Room;
@@ -25,8 +26,13 @@ fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
-/// Reads a page of several projects.
-pub(super) fn page(connection: &Connection, ask: &PageAsk, turn: usize) -> rusqlite::Result<Page> {
+/// Reads a page of several projects, unless the row of the witness is not here.
+pub(super) fn page(connection: &Connection, ask: &PageAsk, turn: usize) -> rusqlite::Result<Option<Page>> {
+    if let Some(witness) = &ask.witness
+        && taken_at(connection, witness.seq)?.map(rfc3339_us).as_ref() != Some(&witness.occurred_at)
+    {
+        return Ok(None);
+    }
     let mut page = Page::default();
     let mut tracks = Vec::new();
     for (project, &cursor) in &ask.cursors {
@@ -50,7 +56,7 @@ pub(super) fn page(connection: &Connection, ask: &PageAsk, turn: usize) -> rusql
         page.remaining.insert(track.project.clone(), remaining(connection, track)?);
         page.has_more = true;
     }
-    Ok(page)
+    Ok(Some(page))
 }
 
 /// Takes rows of all projects in rounds of equal shares, so that a long backlog of one does not hold up the others.
@@ -150,7 +156,7 @@ pub(super) fn grant_page(connection: &Connection, ask: &GrantAsk) -> rusqlite::R
         }
     };
     seqs.sort_unstable();
-    let mut page = GrantRows { has_more: seqs.len() > ask.rows_max, rows: Vec::new() };
+    let mut page = GrantRows { has_more: seqs.len() > ask.rows_max, rows: Vec::new(), read_to: ask.since_seq };
     seqs.truncate(ask.rows_max);
     let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE seq = ?1"))?;
     let mut bytes = 0;
@@ -161,6 +167,7 @@ pub(super) fn grant_page(connection: &Connection, ask: &GrantAsk) -> rusqlite::R
             break;
         }
         bytes += size;
+        page.read_to = row.seq;
         page.rows.push(row);
     }
     Ok(page)

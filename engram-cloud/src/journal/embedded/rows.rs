@@ -16,6 +16,12 @@ pub(super) fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM cloud_mutations")?.query_row([], |row| row.get(0))
 }
 
+/// Returns when the row of a number was taken.
+pub(super) fn taken_at(connection: &Connection, seq: u64) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT occurred_at FROM cloud_mutations WHERE seq = ?1";
+    connection.prepare_cached(sql)?.query_row([seq.cast_signed()], |row| row.get(0)).optional()
+}
+
 pub(super) fn append(connection: &Connection, row: &NewRow) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_mutations
                (seq, project, entity, entity_key, op, payload, occurred_at, version_hash, pushed_by)

@@ -9,8 +9,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 fn opened() -> (TempDir, Embedded, Connection) {
+    opened_at(Clock::system())
+}
+
+fn opened_at(clock: Clock) -> (TempDir, Embedded, Connection) {
     let temp = tempfile::tempdir().unwrap();
-    let journal = Embedded::open(DataDir::claim(temp.path()).unwrap(), Clock::system()).unwrap();
+    let journal = Embedded::open(DataDir::claim(temp.path()).unwrap(), clock).unwrap();
     let beside = Connection::open(temp.path().join(FILE_NAME)).unwrap();
     (temp, journal, beside)
 }
@@ -32,9 +36,27 @@ fn memory(title: &str, minute: u32, base: Option<String>) -> PushEntry {
 }
 
 async fn push(journal: &Embedded, entry: PushEntry) -> Fate {
-    let batch = Batch::new("tester", vec![Entry::read(ProjectName::parse(&entry.project).unwrap(), entry)]);
-    let Pushed::Done(mut fates) = journal.push(batch).await.unwrap() else { panic!("refused") };
-    fates.remove(0)
+    push_all(journal, vec![entry]).await.remove(0)
+}
+
+async fn push_all(journal: &Embedded, entries: Vec<PushEntry>) -> Vec<Fate> {
+    let read = |entry: PushEntry| Entry::read(ProjectName::parse(&entry.project).unwrap(), entry);
+    let batch = Batch::new("tester", entries.into_iter().map(read).collect());
+    let Pushed::Done(fates) = journal.push(batch).await.unwrap() else { panic!("refused") };
+    fates
+}
+
+/// A version as a Go program sends it.
+fn bare(title: &str, minute: u32, revision: u32) -> PushEntry {
+    let mut entry = PushEntry { mutation_id: None, ..memory(title, minute, None) };
+    entry.payload["revision_count"] = json!(revision);
+    entry
+}
+
+fn bare_delete(minute: u32) -> PushEntry {
+    let deleted_at = format!("2026-11-22 14:{minute:02}:00");
+    let payload = json!({"sync_id": "m", "session_id": "s", "deleted": true, "deleted_at": deleted_at});
+    PushEntry { op: "delete".into(), payload, ..bare("", 0, 0) }
 }
 
 fn hash_of(title: &str) -> String {
@@ -92,6 +114,32 @@ async fn an_edit_of_what_is_current_is_no_conflict() {
     assert!(texts(&beside, "SELECT digest FROM cloud_conflicts").is_empty());
 }
 
+/// peers.md, "The door": a peer's edit saw the one version below its revision, its delete what was here at its own time
+/// and what came with it.
+#[tokio::test]
+async fn conv_6_what_a_go_program_overwrites_unseen_is_kept() {
+    let (first, edit) = (bare("first", 1, 1), bare("edit", 3, 2));
+    let with_id = |title, minute| PushEntry { mutation_id: Some(format!("d:{title}:1")), ..bare(title, minute, 1) };
+    let cases: [(&str, Vec<Vec<PushEntry>>, &[&str]); 7] = [
+        ("an edit of what it saw", vec![vec![first.clone()], vec![edit.clone()]], &[]),
+        ("a fold", vec![vec![first.clone()], vec![bare("first", 9, 1)]], &[]),
+        ("the same revision", vec![vec![first.clone()], vec![edit], vec![bare("other", 5, 2)]], &["edit"]),
+        ("one of two", vec![vec![with_id("a", 1)], vec![with_id("b", 2)], vec![bare("edit", 3, 2)]], &["b"]),
+        ("a delete of what came later", vec![vec![first.clone()], vec![bare_delete(5)]], &["first"]),
+        ("a delete of what was there", vec![vec![first.clone()], vec![bare_delete(20)]], &[]),
+        ("a delete in one request", vec![vec![first, bare_delete(5)]], &[]),
+    ];
+    // Everything comes at ten past two.
+    let now_us = 1_795_356_600_000_000;
+    for (what, requests, lost) in cases {
+        let (_temp, journal, beside) = opened_at(Clock::new(move || now_us));
+        for request in requests {
+            push_all(&journal, request).await;
+        }
+        assert_eq!(texts(&beside, "SELECT payload ->> 'title' FROM cloud_conflicts"), lost, "{what}");
+    }
+}
+
 /// COST-1: every question of the hot paths is answered by walking an index, without sorting and without a scan.
 #[test]
 fn cost_1_questions_walk_an_index() {
@@ -114,6 +162,7 @@ fn cost_1_questions_walk_an_index() {
         ),
         (rows::HELD, "cloud_mutations_by_entity"),
         (sessions::HAS_CHILDREN, "cloud_heads_children"),
+        (waiting::OF, "PRIMARY KEY"),
     ];
     for (sql, uses) in questions {
         let mut statement = beside.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

@@ -14,27 +14,48 @@ use std::collections::BTreeMap;
 /// The columns: what is answered, for which of the things asked, number, time, a word, a text, a yes or no.
 const FACTS: &str = "
     SELECT 'last' AS answer, 0::bigint AS place, coalesce(max(seq), 0) AS seq, 0::bigint AS at_us,
-           NULL::text AS word, NULL::text AS body, false AS flag
+           NULL::text AS word, NULL::text AS body, false AS flag, NULL::text AS project, NULL::text AS key
     FROM cloud_mutations
     UNION ALL
+    SELECT 'witness', 0, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, false, NULL, NULL
+    FROM cloud_mutations m WHERE m.seq = ANY ($14::bigint[])
+    UNION ALL
     SELECT 'paused', asked.place, 0, (extract(epoch FROM c.updated_at) * 1000000)::bigint,
-           c.paused_reason, coalesce(c.updated_by, ''), false
+           c.paused_reason, coalesce(c.updated_by, ''), false, NULL, NULL
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (project, place)
     JOIN cloud_project_controls c ON c.project = asked.project AND NOT c.sync_enabled
     UNION ALL
-    SELECT 'id', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, i.is_superseded
+    SELECT 'id', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, i.is_superseded, NULL, NULL
     FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS asked (project, id, place)
     JOIN engram_mutation_ids i ON i.project = asked.project AND i.mutation_id = asked.id
     JOIN cloud_mutations m ON m.seq = i.seq
     UNION ALL
     SELECT 'head', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
-           m.op, m.payload::text, false
+           m.op, m.payload::text, false, NULL, NULL
     FROM unnest($4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
     JOIN engram_heads h ON h.project = asked.project AND h.entity = asked.entity AND h.entity_key = asked.key
     JOIN cloud_mutations m ON m.seq = h.seq
     UNION ALL
+    SELECT 'waiting', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
+           m.op, m.payload::text, false, w.project, w.entity_key
+    FROM unnest($5::text[], $6::text[]) WITH ORDINALITY AS asked (entity, key, place)
+    JOIN engram_waiting_relations w ON w.observation = asked.key AND asked.entity = 'observation'
+    JOIN engram_heads h ON h.project = w.project AND h.entity = 'relation' AND h.entity_key = w.entity_key
+    JOIN cloud_mutations m ON m.seq = h.seq
+    UNION ALL
+    SELECT 'held', asked.place, m.seq, 0, m.op, m.payload::text, false, NULL, NULL
+    FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
+    JOIN cloud_mutations m ON m.project = asked.project AND m.entity = asked.entity AND m.entity_key = asked.key
+         AND octet_length(m.entity_key) <= 1024 AND octet_length(m.entity) <= 128
+    UNION ALL
+    SELECT 'held', asked.place, s.lost_to_seq, 0, s.op, coalesce(s.payload, c.payload)::text, false, NULL, NULL
+    FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
+    JOIN engram_superseded s ON s.project = asked.project AND s.entity = asked.entity AND s.entity_key = asked.key
+    LEFT JOIN engram_conflicts c ON c.project = s.project AND c.entity = s.entity AND c.entity_key = s.entity_key
+         AND c.digest = s.digest
+    UNION ALL
     SELECT 'foreign', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
-           m.version_hash, NULL, false
+           m.version_hash, NULL, false, NULL, NULL
     FROM unnest($7::text[], $8::text[], $9::text[], $10::text[]) WITH ORDINALITY
          AS asked (project, entity, key, hash, place)
     CROSS JOIN LATERAL (
@@ -46,7 +67,7 @@ const FACTS: &str = "
     ) m
     UNION ALL
     SELECT 'peer', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
-           m.op, m.payload::text, false
+           m.op, m.payload::text, false, NULL, NULL
     FROM unnest($4::text[] || $7, $5::text[] || $8, $6::text[] || $9) WITH ORDINALITY
          AS asked (project, entity, key, place)
     JOIN cloud_mutations m ON m.project = asked.project AND m.entity = asked.entity AND m.entity_key = asked.key
@@ -73,6 +94,8 @@ struct Asked {
     known: Vec<Name>,
     /// Without a hash the last thing said is asked for, with one just that.
     foreign: Vec<(Name, Option<Hash>)>,
+    held: Vec<Name>,
+    witnesses: Vec<i64>,
 }
 
 impl Asked {
@@ -84,6 +107,8 @@ impl Asked {
             ids: facts.ids.keys().cloned().collect(),
             known: facts.heads.keys().cloned().collect(),
             foreign: last.chain(seen).collect(),
+            held: facts.held.keys().cloned().collect(),
+            witnesses: facts.witnesses.keys().map(|seq| seq.cast_signed()).collect(),
         }
     }
 
@@ -100,6 +125,10 @@ impl Asked {
             .bind(foreign().map(|name| name.entity.as_str()).collect::<Vec<_>>())
             .bind(foreign().map(|name| name.key.as_str()).collect::<Vec<_>>())
             .bind(self.foreign.iter().map(|(_, hash)| hash.map(|hash| hash.to_string())).collect::<Vec<_>>())
+            .bind(self.held.iter().map(|name| name.project.as_str()).collect::<Vec<_>>())
+            .bind(self.held.iter().map(|name| name.entity.as_str()).collect::<Vec<_>>())
+            .bind(self.held.iter().map(|name| name.key.as_str()).collect::<Vec<_>>())
+            .bind(&self.witnesses)
             .fetch_all(connection)
             .await
     }
@@ -118,6 +147,10 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
         let place = place(row)?;
         match row.try_get("answer")? {
             "last" => facts.last_seq = row.try_get("seq")?,
+            "witness" => {
+                let told = told(row)?;
+                facts.witnesses.insert(told.seq, Some(told.occurred_at_us));
+            }
             "paused" => {
                 let control = control(asked.projects[place].clone(), row)?;
                 facts.paused.insert(control.project.clone(), Some(control));
@@ -130,6 +163,21 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
                 let name = asked.known[place].clone();
                 let head = Head::read(&name, told(row)?, row.try_get("word")?, row.try_get("body")?);
                 facts.heads.insert(name, head);
+            }
+            "waiting" => {
+                // A project that is none in its normal form is nobody's.
+                let Ok(project) = ProjectName::parse(row.try_get("project")?) else { continue };
+                let name = Name::known(&project, Entity::Relation, row.try_get("key")?);
+                if let Some(head) = Head::read(&name, told(row)?, row.try_get("word")?, row.try_get("body")?) {
+                    facts.add_waiting(&asked.known[place].key, name, head);
+                }
+            }
+            "held" => {
+                let name = &asked.held[place];
+                // Of a row whose content was compacted nothing is known any more.
+                let Some(payload) = row.try_get::<Option<String>, _>("body")? else { continue };
+                let head = Head::read(name, told(row)?, row.try_get("word")?, payload);
+                facts.held.entry(name.clone()).or_default().extend(head.map(|head| head.version));
             }
             "foreign" => {
                 let hash = row.try_get::<Option<&str>, _>("word")?.and_then(Hash::from_hex);

@@ -4,9 +4,10 @@ use super::OpenError;
 use sqlx::{Connection, PgConnection, Row};
 
 /// Frozen, in order; the version table counts those that were applied.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/postgres/0001_journal.sql"),
     include_str!("../../../migrations/postgres/0002_versions.sql"),
+    include_str!("../../../migrations/postgres/0003_waiting.sql"),
 ];
 
 /// Whoever migrates holds this advisory lock: `ECLD`, and what it is for.

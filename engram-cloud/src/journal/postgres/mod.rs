@@ -5,10 +5,10 @@
 
 mod connect;
 mod controls;
-mod held;
 mod load;
 mod migrate;
 mod notices;
+mod opened;
 mod page;
 mod sessions;
 mod take_over;
@@ -130,7 +130,7 @@ impl Journal for Postgres {
         ask(&self.0.jobs, |answer| Job::Push(batch, answer)).await
     }
 
-    async fn page(&self, ask: PageAsk) -> Result<Page, JournalError> {
+    async fn page(&self, ask: PageAsk) -> Result<Option<Page>, JournalError> {
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
         self.read(page::page(&self.0.pool, &ask, turn)).await
     }

@@ -4,6 +4,7 @@
 //! need no common snapshot. What fits is decided by sizes alone; only then are payloads read.
 
 use super::load::storable;
+use super::opened;
 use crate::auth::Grant;
 use crate::clock::rfc3339_us;
 use crate::journal::room::Room;
@@ -14,12 +15,16 @@ use engram_proto::mutation::payload_text;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+/// Under place 0 when the row of the witness was taken, then the head of each project.
 const HEADS: &str = "
+    SELECT 0::bigint AS place, (extract(epoch FROM occurred_at) * 1000000)::bigint
+    FROM cloud_mutations WHERE seq = $2
+    UNION ALL
     SELECT asked.place, (SELECT seq FROM cloud_mutations m WHERE m.project = asked.project ORDER BY seq DESC LIMIT 1)
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (project, place)
-    ORDER BY asked.place";
+    ORDER BY place";
 
 const SIZES: &str = "
     SELECT asked.place, m.seq, m.bytes
@@ -39,7 +44,8 @@ const REMAINING: &str = "
     ORDER BY asked.place";
 
 const ROWS: &str = "
-    SELECT seq, project, entity, entity_key, op, payload::text, (extract(epoch FROM occurred_at) * 1000000)::bigint
+    SELECT seq, project, entity, entity_key, op, payload::text, (extract(epoch FROM occurred_at) * 1000000)::bigint,
+           version_hash IS NULL
     FROM cloud_mutations WHERE seq = ANY ($1) ORDER BY seq";
 
 const GRANT_EVERY: &str = "
@@ -67,11 +73,12 @@ fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
-/// Reads a page of several projects.
-pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Page, sqlx::Error> {
+/// Reads a page of several projects, unless the row of the witness is not here.
+pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Option<Page>, sqlx::Error> {
+    let Some(heads) = heads(pool, ask).await? else { return Ok(None) };
     let mut page = Page::default();
     let mut tracks = Vec::new();
-    for (project, head) in heads(pool, ask.cursors.keys().collect()).await? {
+    for (project, head) in heads {
         page.heads.insert(project.clone(), head.unsigned_abs());
         let cursor = signed(ask.cursors[project]);
         if cursor < head {
@@ -90,7 +97,7 @@ pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Pa
     let open: Vec<&Track<'_>> = tracks.iter().filter(|track| track.cursor < track.head).collect();
     page.has_more = !open.is_empty();
     page.remaining = remaining(pool, &open).await?;
-    Ok(page)
+    Ok(Some(page))
 }
 
 /// Takes rows of all projects in rounds of equal shares, so that a long backlog of one does not hold up the others.
@@ -128,17 +135,27 @@ async fn fill(
             break;
         }
     }
-    rows(pool, &seqs).await
+    rows(pool, &seqs).await?.iter().map(read).collect()
 }
 
-async fn heads<'a>(pool: &PgPool, projects: Vec<&'a ProjectName>) -> Result<Vec<(&'a ProjectName, i64)>, sqlx::Error> {
-    if projects.is_empty() {
-        return Ok(Vec::new());
+/// Reads where each project ends; `None` where the row of the witness is not here.
+async fn heads<'a>(pool: &PgPool, ask: &'a PageAsk) -> Result<Option<Vec<(&'a ProjectName, i64)>>, sqlx::Error> {
+    if ask.cursors.is_empty() && ask.witness.is_none() {
+        return Ok(Some(Vec::new()));
     }
-    let names = projects.iter().map(|project| storable(project)).collect::<Vec<_>>();
-    let found = sqlx::query(HEADS).bind(names).fetch_all(pool).await?;
-    let head = |row: &PgRow| row.try_get::<Option<i64>, _>(1).map(Option::unwrap_or_default);
-    projects.into_iter().zip(&found).map(|(project, row)| Ok((project, head(row)?))).collect()
+    let names = ask.cursors.keys().map(storable).collect::<Vec<_>>();
+    let seq = ask.witness.as_ref().map(|witness| signed(witness.seq));
+    let found = sqlx::query(HEADS).bind(names).bind(seq).fetch_all(pool).await?;
+    let number = |row: &PgRow| row.try_get::<Option<i64>, _>(1).map(Option::unwrap_or_default);
+    let (taken, heads) = found.split_at(found.len() - ask.cursors.len());
+    if let Some(witness) = &ask.witness {
+        let taken = taken.first().map(number).transpose()?;
+        if taken.map(rfc3339_us).as_ref() != Some(&witness.occurred_at) {
+            return Ok(None);
+        }
+    }
+    let heads = ask.cursors.keys().zip(heads).map(|(project, row)| Ok((project, number(row)?)));
+    heads.collect::<Result<_, _>>().map(Some)
 }
 
 /// Lists numbers and sizes of what each track has next.
@@ -181,15 +198,14 @@ async fn remaining(pool: &PgPool, open: &[&Track<'_>]) -> Result<BTreeMap<Projec
     open.iter().zip(&found).map(|(track, row)| Ok((track.project.clone(), count(row)?))).collect()
 }
 
-async fn rows(pool: &PgPool, seqs: &[i64]) -> Result<Vec<PulledMutation>, sqlx::Error> {
+async fn rows(pool: &PgPool, seqs: &[i64]) -> Result<Vec<PgRow>, sqlx::Error> {
     if seqs.is_empty() {
         return Ok(Vec::new());
     }
-    let found = sqlx::query(ROWS).bind(seqs).fetch_all(pool).await?;
-    found.iter().map(read).collect()
+    sqlx::query(ROWS).bind(seqs).fetch_all(pool).await
 }
 
-/// Reads a row of seven columns in the order of a mutation's fields.
+/// Reads a row whose first seven columns stand in the order of a mutation's fields.
 pub(super) fn read(row: &PgRow) -> Result<PulledMutation, sqlx::Error> {
     let text: &str = row.try_get(5)?;
     // A stringified payload is served as the object it holds.
@@ -205,7 +221,7 @@ pub(super) fn read(row: &PgRow) -> Result<PulledMutation, sqlx::Error> {
     })
 }
 
-/// Reads a page of a whole grant in one order. Unknown entities are left out: a Go client halts at one for ever.
+/// Reads a page of a whole grant in one order, without what the form leaves out. Unknown entities are left out: a Go client halts at one for ever.
 pub(super) async fn grant_page(pool: &PgPool, ask: &GrantAsk) -> Result<GrantRows, sqlx::Error> {
     let limit = i64::try_from(ask.rows_max.saturating_add(1)).unwrap_or(i64::MAX);
     let found = match &ask.grant {
@@ -226,5 +242,15 @@ pub(super) async fn grant_page(pool: &PgPool, ask: &GrantAsk) -> Result<GrantRow
         }
         seqs.push(row.try_get(0)?);
     }
-    Ok(GrantRows { rows: rows(pool, &seqs).await?, has_more })
+    let found = rows(pool, &seqs).await?;
+    let (mut all, mut of_peer) = (Vec::new(), BTreeSet::new());
+    for row in &found {
+        let pulled = read(row)?;
+        if row.try_get(7)? {
+            of_peer.insert(pulled.seq);
+        }
+        all.push(pulled);
+    }
+    let read_to = all.last().map_or(ask.since_seq, |row| row.seq);
+    Ok(GrantRows { rows: opened::leave_out(pool, all, &of_peer).await?, read_to, has_more })
 }

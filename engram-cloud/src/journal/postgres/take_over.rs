@@ -3,13 +3,14 @@
 //! How far it came is kept beside the rows in the same transaction, so it goes on where it stopped. An entity that a
 //! push names is taken over at once, by the push itself.
 
-use super::load;
-use super::load::PeerRows;
-use super::writer::{Done, Job, ask, load_with_sessions};
+use super::load::{self, PeerRows};
+use super::opened;
+use super::writer::{Done, Job, ask};
 use crate::journal::JournalError;
-use crate::journal::admit::{Admission, Changes, Facts, Name, PeerRow};
+use crate::journal::admit::{Admission, Changes, Facts, Head, Name, PeerRow, related, session_of_child};
 use engram_proto::id::ProjectName;
-use engram_proto::mutation::{Entity, payload_text, text_of};
+use engram_proto::merge::Version;
+use engram_proto::mutation::Entity;
 use sqlx::{PgConnection, Row};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -54,8 +55,8 @@ pub(super) async fn slice(connection: &mut PgConnection, now_us: i64) -> Result<
             facts.heads.insert(name, None);
         }
     }
-    let peers: PeerRows = load_with_sessions(connection, &mut facts).await?;
-    load::live_prompts(connection, &mut facts).await?;
+    let peers = self::facts(&mut *connection, &mut facts).await?;
+    load::live_prompts(&mut *connection, &mut facts).await?;
     let mut admission = Admission::new(facts, now_us);
     for (name, rows) in &peers {
         admission.take_over(name, rows);
@@ -71,11 +72,31 @@ fn known(project: &str, entity: &str, key: &str) -> Option<Name> {
     Some(Name::known(&name, entity, key))
 }
 
-/// Names the sessions that rows of a prompt belong to.
-pub(super) fn sessions_of<'a>(name: &'a Name, rows: &'a [PeerRow]) -> impl Iterator<Item = Name> + 'a {
-    let rows = rows.iter().filter(|_| name.entity == Entity::Prompt.as_str());
-    rows.filter_map(|row| {
-        let payload = payload_text(&row.payload).ok()?;
-        Some(Name::known(&name.project, Entity::Session, text_of(&payload, "session_id")?))
-    })
+/// Loads facts and, where rows of the peer are about to be taken over, what follows from those.
+pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> Result<PeerRows, sqlx::Error> {
+    let mut peers = load::facts(&mut *connection, facts).await?;
+    let mut more = Facts::default();
+    let heads = peers.iter().flat_map(|(name, rows)| versions(name, rows).map(move |version| (name, version)));
+    for other in heads.flat_map(|(name, version)| related(name, &version)) {
+        if !facts.heads.contains_key(&other) {
+            more.heads.insert(other, None);
+        }
+    }
+    if !more.heads.is_empty() {
+        peers.extend(load::facts(&mut *connection, &mut more).await?);
+        facts.extend(more);
+    }
+    let children = peers.iter().flat_map(|(name, rows)| versions(name, rows).map(move |version| (name, version)));
+    let sessions = children.filter_map(|(name, version)| session_of_child(name, &version)).collect();
+    facts.opened = opened::load(&mut *connection, sessions).await?;
+    for Name { project, entity, key } in peers.keys() {
+        if entity == Entity::Session.as_str() {
+            facts.live_prompts.entry((project.clone(), key.clone())).or_default();
+        }
+    }
+    Ok(peers)
+}
+
+fn versions<'a>(name: &'a Name, rows: &'a [PeerRow]) -> impl Iterator<Item = Version> + 'a {
+    rows.iter().filter_map(|row| Some(Head::read(name, row.told, &row.op, row.payload.clone())?.version))
 }

@@ -40,10 +40,20 @@ const CHANGES: &str = "
                     $37::bigint[], $38::bigint[], $39::text[])
              AS l (project, entity, key, digest, op, payload, base, seq, at_us, pushed_by)
         ON CONFLICT DO NOTHING
+    ), waiting AS (
+        INSERT INTO engram_waiting_relations (observation, project, entity_key)
+        SELECT observation, project, key
+        FROM unnest($40::text[], $41::text[], $42::text[], $43::bool[]) AS w (observation, project, key, waits)
+        WHERE waits
+        ON CONFLICT DO NOTHING
+    ), arrived AS (
+        DELETE FROM engram_waiting_relations w
+        USING unnest($40::text[], $41::text[], $42::text[], $43::bool[]) AS a (observation, project, key, waits)
+        WHERE NOT a.waits AND (w.observation, w.project, w.entity_key) = (a.observation, a.project, a.key)
     )
-    SELECT CASE WHEN $40::bigint IS NOT NULL THEN
-               setval(pg_get_serial_sequence('cloud_mutations', 'seq'), $40::bigint) END,
-           CASE WHEN $41::text IS NOT NULL THEN pg_notify($42::text, $41::text) END";
+    SELECT CASE WHEN $44::bigint IS NOT NULL THEN
+               setval(pg_get_serial_sequence('cloud_mutations', 'seq'), $44::bigint) END,
+           CASE WHEN $45::text IS NOT NULL THEN pg_notify($46::text, $45::text) END";
 
 type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
@@ -56,7 +66,7 @@ pub(super) async fn changes(
     let statement = bind_rows(sqlx::query(CHANGES), changes);
     let statement = bind_heads(statement, changes);
     let statement = bind_losers(bind_losers(statement, &changes.superseded), &changes.conflicts);
-    statement
+    bind_waiting(statement, changes)
         .bind(changes.rows.last().map(|row| row.seq))
         .bind(notice.map(Notice::write))
         .bind(CHANNEL)
@@ -106,4 +116,13 @@ fn bind_losers<'q>(statement: Statement<'q>, losers: &'q [Loser]) -> Statement<'
         .bind(losers().map(|loser| loser.winner_seq).collect::<Vec<_>>())
         .bind(losers().map(|loser| loser.occurred_at_us).collect::<Vec<_>>())
         .bind(losers().map(|loser| loser.pushed_by.as_str()).collect::<Vec<_>>())
+}
+
+fn bind_waiting<'q>(statement: Statement<'q>, changes: &'q Changes) -> Statement<'q> {
+    let waiting = || changes.waiting.iter();
+    statement
+        .bind(waiting().map(|((observation, _), _)| observation.as_str()).collect::<Vec<_>>())
+        .bind(waiting().map(|((_, relation), _)| relation.project.as_str()).collect::<Vec<_>>())
+        .bind(waiting().map(|((_, relation), _)| relation.key.as_str()).collect::<Vec<_>>())
+        .bind(waiting().map(|(_, waits)| *waits).collect::<Vec<_>>())
 }

@@ -5,11 +5,10 @@
 //! and lock, load, write, commit are four round trips.
 
 use super::notices::Notice;
-use super::{connect, held, load, take_over, write};
+use super::{connect, load, take_over, write};
 use crate::clock::Clock;
-use crate::journal::admit::{Admission, Changes, Facts, Name};
+use crate::journal::admit::{Admission, Changes, Facts};
 use crate::journal::{Batch, JournalError, Listeners, Pushed};
-use engram_proto::mutation::Entity;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
@@ -142,10 +141,9 @@ impl Writer {
 
     async fn admit(&self, connection: &mut PgConnection, batches: &[Batch]) -> Result<(Done, Changes), sqlx::Error> {
         let mut facts = Facts::asked_by(batches);
-        let peers = load_with_sessions(connection, &mut facts).await?;
+        let peers = take_over::facts(connection, &mut facts).await?;
         facts.ask_live_prompts(batches);
         load::live_prompts(connection, &mut facts).await?;
-        held::load(connection, &mut facts).await?;
         let mut admission = Admission::new(facts, self.clock.now_us());
         for (name, rows) in &peers {
             admission.take_over(name, rows);
@@ -153,30 +151,6 @@ impl Writer {
         let outcomes = batches.iter().map(|batch| admission.batch(batch)).collect();
         Ok((Done::Pushed(outcomes), admission.changes()))
     }
-}
-
-/// Loads facts and, where rows of the peer are about to be taken over, what follows from those.
-pub(super) async fn load_with_sessions(
-    connection: &mut PgConnection,
-    facts: &mut Facts,
-) -> Result<load::PeerRows, sqlx::Error> {
-    let mut peers = load::facts(connection, facts).await?;
-    let mut more = Facts::default();
-    for session in peers.iter().flat_map(|(name, rows)| take_over::sessions_of(name, rows)) {
-        if !facts.heads.contains_key(&session) {
-            more.heads.insert(session, None);
-        }
-    }
-    if !more.heads.is_empty() {
-        peers.extend(load::facts(connection, &mut more).await?);
-        facts.heads.append(&mut more.heads);
-    }
-    for Name { project, entity, key } in peers.keys() {
-        if entity == Entity::Session.as_str() {
-            facts.live_prompts.entry((project.clone(), key.clone())).or_default();
-        }
-    }
-    Ok(peers)
 }
 
 /// What a transaction is for.

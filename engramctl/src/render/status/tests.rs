@@ -20,6 +20,7 @@ fn project(name: &str) -> ProjectStatus {
         cursor: 812,
         head: 812,
         behind: 0,
+        repaired: 0,
         last_push_at: Some("2026-11-22T14:29:48Z".to_owned()),
         last_pull_at: Some("2026-11-22T13:00:00Z".to_owned()),
     }

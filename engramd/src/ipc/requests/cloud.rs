@@ -1,8 +1,7 @@
-//! `cloud login` and `cloud logout`: server and token are checked before anything is kept.
+//! `cloud login`, `logout` and `remirror`: server and token are checked before anything is kept.
 
-use super::{Context, blocked, failed, on_store};
+use super::{Context, blocked, enrolled_project, failed, on_store};
 use crate::config::cloud::{self, CloudConfig, Loaded};
-use crate::driver::CLOUD_ID_KEY;
 use crate::driver::handle::Command;
 use crate::peers::Remote;
 use crate::secret::Secret;
@@ -37,17 +36,15 @@ pub(super) async fn login(cx: &Context, request: LoginRequest) -> Result<Reply, 
         token_origin: "file",
         allow_http: request.allow_http,
     };
-    let (checked, message) = match check(cx, config).await {
-        Check::Good { words, cloud_id } => {
-            same_cloud(cx, &url, cloud_id).await?;
-            (true, words)
-        }
-        Check::NotYet(words) => (false, words),
+    let (checked, message, elsewhere) = match check(cx, config).await {
+        Check::Good { words, cloud_id } => (true, words, other_cloud(cx, cloud_id).await?),
+        Check::NotYet(words) => (false, words, Vec::new()),
         Check::Refused(failure) => return Err(failure),
     };
     keep(cx, &url, &token, request.allow_http)?;
     cx.driver.tell(Command::Reload).await;
-    Ok(Reply::LoggedIn(LoginOutcome { server_url: url.as_str().trim_end_matches('/').to_owned(), checked, message }))
+    let server_url = url.as_str().trim_end_matches('/').to_owned();
+    Ok(Reply::LoggedIn(LoginOutcome { server_url, checked, message, elsewhere }))
 }
 
 pub(super) async fn logout(cx: &Context) -> Result<Reply, Failure> {
@@ -55,6 +52,24 @@ pub(super) async fn logout(cx: &Context) -> Result<Reply, Failure> {
     cx.driver.tell(Command::Reload).await;
     let left = if cx.environment.server.is_some() { " (the environment still names a server)" } else { "" };
     Ok(Reply::Done(format!("Server and token are forgotten; memories and enrollments stay{left}")))
+}
+
+pub(super) async fn remirror(cx: &Context, project: &str) -> Result<Reply, Failure> {
+    let Some(name) = enrolled_project(cx, Some(project)).await? else {
+        return Err(blocked(ReasonCode::BlockedUnenrolled, "no project was named".to_owned(), None));
+    };
+    if let Loaded::NotConfigured = cloud::load(&cx.data_dir, &cx.environment) {
+        let message = format!("no cloud server is configured that project {name} could be mirrored to");
+        return Err(blocked(ReasonCode::CloudNotConfigured, message, None));
+    }
+    let due = name.clone();
+    on_store(cx, move |store| store.remirror(&due)).await?;
+    cx.driver.tell(Command::Reload).await;
+    let words = format!(
+        "Project {name} is mirrored: all that is here of it is queued for the cloud, and it is read from the start. \
+         Follow it with: engramctl sync --project {name}"
+    );
+    Ok(Reply::Done(words))
 }
 
 fn server_url(cx: &Context, given: Option<&str>, allow_http: bool) -> Result<Url, Failure> {
@@ -86,7 +101,8 @@ async fn check(cx: &Context, config: CloudConfig) -> Check {
     };
     // A pull of no project and no rows: it asks nothing but whether the token is known.
     match remote.pull(&PullRequest::default()).await {
-        Ok(_) => {
+        // It knows the token where it says that it lost rows; that is for the loop to mend.
+        Ok(_) | Err(classify::Failure::Replaced { .. }) => {
             let kind = match &reply.version {
                 Some(version) => format!("engram-cloud {version}"),
                 None => "a server of the Go program".to_owned(),
@@ -106,25 +122,15 @@ fn judge(failure: classify::Failure) -> Check {
         classify::Failure::Transport { code, message, fault: Fault::Garbled, .. }
         | classify::Failure::Blocked { code, message }
         | classify::Failure::Project { code, message } => Check::Refused(blocked(code, message, None)),
+        classify::Failure::Replaced { message, .. } => Check::NotYet(message),
         classify::Failure::Rows(fault) => Check::NotYet(fault.evidence),
     }
 }
 
-/// CUR-3: acknowledged history is not at another cloud, so nobody moves there by a slip of the hand.
-async fn same_cloud(cx: &Context, url: &Url, cloud_id: Option<String>) -> Result<(), Failure> {
-    let known = on_store(cx, |store| store.meta(CLOUD_ID_KEY)).await?;
-    match (known, cloud_id) {
-        (Some(known), Some(now)) if known != now => {
-            let message = format!(
-                "{} is cloud {now}, and this store was synced with cloud {known}; nothing was changed",
-                cloud::host(url)
-            );
-            let mut failure = blocked(ReasonCode::CloudReplaced, message, None);
-            failure.hint = Some("engramctl status".to_owned());
-            Err(failure)
-        }
-        _ => Ok(()),
-    }
+/// CUR-3: returns the enrolled projects that were synced with another cloud, and so wait to be mirrored to this one.
+async fn other_cloud(cx: &Context, cloud_id: Option<String>) -> Result<Vec<String>, Failure> {
+    let Some(cloud_id) = cloud_id else { return Ok(Vec::new()) };
+    on_store(cx, move |store| Ok(store.would_stand_still(&cloud_id)?.iter().map(ToString::to_string).collect())).await
 }
 
 fn keep(cx: &Context, url: &Url, token: &Secret, allow_http: bool) -> Result<(), Failure> {

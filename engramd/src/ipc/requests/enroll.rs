@@ -17,13 +17,18 @@ pub(super) async fn enroll(cx: &Context, projects: Vec<String>) -> Result<Reply,
     let asked = ask_cloud(cx, &projects).await;
     let mut outcomes = Vec::new();
     for project in projects {
-        let (checked, refused, message) = verdict(&asked, &project);
+        let (checked, refused, mut message) = verdict(&asked, &project);
         if refused.is_none() {
             let name = project.clone();
             on_store(cx, move |store| store.enroll(&name, clock::row_time())).await?;
             tokio::spawn(driver::backfill(cx.store.clone(), cx.driver.clone(), project.clone()));
         }
         let enrolled = refused.is_none();
+        let like = on_store(cx, |store| store.projects()).await?;
+        let like: Vec<_> = like.iter().filter(|other| project.is_like(other)).map(ProjectName::as_str).collect();
+        if !like.is_empty() {
+            message = format!("{message}; {} is another project, and stays one", like.join(", "));
+        }
         outcomes.push(EnrollOutcome { project: project.to_string(), enrolled, checked, reason_code: refused, message });
     }
     cx.driver.tell(Command::Reload).await;
@@ -51,7 +56,7 @@ async fn ask_cloud(cx: &Context, projects: &[ProjectName]) -> Result<PullReply, 
         }
     };
     let cursors = projects.iter().map(|name| (name.clone(), 0)).collect();
-    Remote::new(config, cx.store.clone())?.pull(&PullRequest { cursors, limit: 0, wait_seconds: 0 }).await
+    Remote::new(config, cx.store.clone())?.pull(&PullRequest { cursors, ..PullRequest::default() }).await
 }
 
 /// Returns whether it was checked, why it was refused, and what to say.
@@ -67,7 +72,9 @@ fn verdict(asked: &Result<PullReply, classify::Failure>, project: &ProjectName) 
     };
     let why = match failure {
         classify::Failure::Blocked { code: ReasonCode::CloudNotConfigured, message }
-        | classify::Failure::Transport { message, .. } => message,
+        | classify::Failure::Transport { message, .. }
+        // The loop tells it again what was synced; this project was only asked about.
+        | classify::Failure::Replaced { message, .. } => message,
         classify::Failure::Blocked { code, message } | classify::Failure::Project { code, message } => {
             return (true, Some(*code), message.clone());
         }

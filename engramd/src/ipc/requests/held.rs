@@ -25,8 +25,8 @@ pub(super) async fn retry(cx: &Context, id: Option<i64>) -> Result<Reply, Failur
         return Err(not_there(id));
     }
     cx.driver.tell(Command::Counted(counted)).await;
-    // A repaired row ends every waiting (REC-1).
-    cx.driver.tell(Command::Wake).await;
+    // A repaired row ends every waiting (REC-1), and may have had no project before.
+    cx.driver.tell(Command::Reload).await;
     Ok(Reply::Done(format!("{tried} held rows are tried again")))
 }
 
@@ -40,6 +40,7 @@ pub(super) async fn drop(cx: &Context, id: i64) -> Result<Reply, Failure> {
         return Err(not_there(id));
     }
     cx.driver.tell(Command::Counted(counted)).await;
+    cx.driver.tell(Command::Reload).await;
     Ok(Reply::Done(format!("Held row {id} was given up; the memory it came from stays as it is here")))
 }
 

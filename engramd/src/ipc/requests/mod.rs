@@ -32,6 +32,7 @@ pub(super) async fn handle(context: Arc<Context>, body: RequestBody, to: Respond
         RequestBody::Resume { project } => to.result(pause::resume(cx, project).await).await,
         RequestBody::Login(request) => to.result(cloud::login(cx, request).await).await,
         RequestBody::Logout => to.result(cloud::logout(cx).await).await,
+        RequestBody::Remirror { project } => to.result(cloud::remirror(cx, &project).await).await,
         RequestBody::Enroll { projects } => to.result(enroll::enroll(cx, projects).await).await,
         RequestBody::Unenroll { project } => to.result(enroll::unenroll(cx, &project).await).await,
         RequestBody::Projects => to.result(projects::answer(cx).await).await,

@@ -4,6 +4,7 @@ use super::witness::{Witness, Witnesses};
 use super::{BATCH_ROWS_MAX, GoServer};
 use crate::peers::disguise;
 use crate::store::{Store, StoreError, versions};
+use engram_proto::canonical::Object;
 use engram_proto::http::push::{PushEntry, PushReply, PushRequest, Receipt, ReceiptStatus};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
@@ -27,8 +28,8 @@ impl GoServer<'_> {
         rows: &[Arc<PendingRow>],
     ) -> Result<PushReply, Failure> {
         self.check_witness().await?;
-        let (name, of_rows) = (project.clone(), rows.to_vec());
-        let made = self.on_store(move |store| entries(store, &name, &of_rows)).await?;
+        let (identity, name, of_rows) = (self.identity().await?, project.clone(), rows.to_vec());
+        let made = self.on_store(move |store| entries(store, &identity, &name, &of_rows)).await?;
         let mut reply = PushReply::default();
         for part in made.chunks(BATCH_ROWS_MAX) {
             match self.push_part(project, rows, part).await {
@@ -46,7 +47,8 @@ impl GoServer<'_> {
         rows: &[Arc<PendingRow>],
         part: &[Made],
     ) -> Result<Vec<Receipt>, Failure> {
-        let request = PushRequest { entries: part.iter().map(|(_, entry)| entry.clone()).collect(), created_by: None };
+        let request =
+            PushRequest { entries: part.iter().map(|(_, entry)| entry.clone()).collect(), ..PushRequest::default() };
         let reply = self.transport.push_part1(&request).await.map_err(|failure| renumbered(failure, part))?;
         let seqs = &reply.accepted_seqs;
         if seqs.len() != part.len() || seqs.contains(&0) {
@@ -57,6 +59,8 @@ impl GoServer<'_> {
             let last = Witness::of_pushed(*seq, &entry.entity, &entry.entity_key);
             self.remember(Witnesses::from([(project.clone(), last)])).await?;
         }
+        let ours = seqs.iter().zip(part).filter(|(_, (at, _))| at.is_some());
+        self.expect(project, ours.map(|(&seq, (_, entry))| (seq, entry))).await?;
         let receipts = seqs.iter().zip(part).filter_map(|(&seq, &(at, _))| Some(receipt(&rows[at?].mutation_id, seq)));
         Ok(receipts.collect())
     }
@@ -85,8 +89,14 @@ fn renumbered(failure: Failure, part: &[Made]) -> Failure {
     }
 }
 
-/// Makes the entries of a push; before a child whose session its project was not told of there is a stand-in.
-fn entries(store: &mut Store, project: &ProjectName, rows: &[Arc<PendingRow>]) -> Result<Vec<Made>, StoreError> {
+/// Makes the entries of a push; before a child whose session its project was not told of there is a stand-in, and before
+/// one whose session was taken by a `delete` the session.
+fn entries(
+    store: &mut Store,
+    identity: &str,
+    project: &ProjectName,
+    rows: &[Arc<PendingRow>],
+) -> Result<Vec<Made>, StoreError> {
     let mut told = BTreeSet::new();
     let mut made = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
@@ -106,13 +116,22 @@ fn entries(store: &mut Store, project: &ProjectName, rows: &[Arc<PendingRow>]) -
             }
             Some(Entity::Observation | Entity::Prompt) if op == Op::Upsert => {
                 let id = text_of(&payload, "session_id").unwrap_or_default().to_owned();
-                if !told.contains(&id) && !was_served(store, project, &id)? {
-                    let stand_in = disguise::stand_in_id(project, &id);
-                    if told.insert(stand_in.clone()) {
-                        let of_session = disguise::stand_in(project, &id);
-                        made.push((None, entry(project, Entity::Session.as_str(), &stand_in, op, of_session.into())));
+                let parent = if told.contains(&id) { Parent::There } else { parent(store, identity, project, &id)? };
+                match parent {
+                    Parent::There => {}
+                    Parent::Gone(mut session) => {
+                        disguise::hide_deletion(&mut session);
+                        made.push((None, entry(project, Entity::Session.as_str(), &id, op, session.into())));
+                        told.insert(id);
                     }
-                    payload.insert("session_id".to_owned(), stand_in.into());
+                    Parent::Unheard => {
+                        let stand_in = disguise::stand_in_id(project, &id);
+                        if told.insert(stand_in.clone()) {
+                            let session = disguise::stand_in(project, &id);
+                            made.push((None, entry(project, Entity::Session.as_str(), &stand_in, op, session.into())));
+                        }
+                        payload.insert("session_id".to_owned(), stand_in.into());
+                    }
                 }
             }
             _ => {}
@@ -139,8 +158,25 @@ fn session(store: &Store, project: &ProjectName, id: &str) -> Result<Option<Vers
     store.read(|conn| versions::local(conn, project, Entity::Session, id))
 }
 
-/// Tells whether the server told us of a session in this project, or took it from us.
-fn was_served(store: &Store, project: &ProjectName, id: &str) -> Result<bool, StoreError> {
+/// What a Go client has of the session that a child belongs to.
+enum Parent {
+    /// The session.
+    There,
+    /// A `delete` took it: it goes once more, as we know it.
+    Gone(Object),
+    /// Its project was not told of it.
+    Unheard,
+}
+
+fn parent(store: &Store, identity: &str, project: &ProjectName, id: &str) -> Result<Parent, StoreError> {
     let known = store.read(|conn| versions::known(conn, project, Entity::Session, id))?;
-    Ok(matches!(known, Some(Version::Session(version)) if !version.is_stand_in()))
+    let was_told = matches!(known, Some(Version::Session(version)) if !version.is_stand_in());
+    if !was_told {
+        return Ok(Parent::Unheard);
+    }
+    let written = session(store, project, id)?.and_then(|version| version.write(project, id));
+    Ok(match written {
+        Some((_, payload)) if store.was_session_taken(identity, project, id)? => Parent::Gone(payload),
+        _ => Parent::There,
+    })
 }

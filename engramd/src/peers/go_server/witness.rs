@@ -4,7 +4,6 @@ use super::GoServer;
 use super::page::Page;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
-use engram_proto::reason::ReasonCode;
 use engramd_core::classify::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,7 +44,8 @@ impl GoServer<'_> {
     ///
     /// A project that lost its grant hides its rows, and so proves nothing.
     pub(super) async fn check_witness(&self) -> Result<(), Failure> {
-        let mut known: Vec<_> = self.witnesses().await?.into_iter().collect();
+        let identity = self.identity().await?;
+        let mut known: Vec<_> = self.witnesses(&identity).await?.into_iter().collect();
         known.sort_by_key(|(_, witness)| std::cmp::Reverse(witness.seq));
         for (project, witness) in known {
             let page = Page::ask(self.transport, witness.seq - 1, 1).await?;
@@ -56,7 +56,8 @@ impl GoServer<'_> {
                 let (host, seq) = (self.transport.host(), witness.seq);
                 let message =
                     format!("{host} no longer holds row {seq} of {project} as it told it: it was restored or replaced");
-                return Err(Failure::Blocked { code: ReasonCode::CloudReplaced, message });
+                self.is_replaced(identity).await?;
+                return Err(Failure::Replaced { cloud_id: None, message });
             }
         }
         Ok(())
@@ -64,7 +65,7 @@ impl GoServer<'_> {
 
     /// Keeps the last rows, where they are later than the known ones.
     pub(super) async fn remember(&self, news: Witnesses) -> Result<(), Failure> {
-        let key = self.witness_key();
+        let key = witness_key(&self.identity().await?);
         self.on_store(move |store| {
             let before = parse(store.meta(&key)?);
             let mut all = before.clone();
@@ -83,14 +84,14 @@ impl GoServer<'_> {
         .await
     }
 
-    async fn witnesses(&self) -> Result<Witnesses, Failure> {
-        let key = self.witness_key();
+    async fn witnesses(&self, identity: &str) -> Result<Witnesses, Failure> {
+        let key = witness_key(identity);
         self.on_store(move |store| Ok(parse(store.meta(&key)?))).await
     }
+}
 
-    fn witness_key(&self) -> String {
-        format!("witness:{}", self.identity())
-    }
+fn witness_key(identity: &str) -> String {
+    format!("witness:{identity}")
 }
 
 fn parse(text: Option<String>) -> Witnesses {

@@ -4,7 +4,7 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{conflict, foreign, mark, versions};
+use super::super::{conflict, foreign, mark, moved, naming, served, versions};
 use super::Applying;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
@@ -36,6 +36,7 @@ impl Applying<'_> {
         row: Option<&PulledMutation>,
     ) -> Result<(), StoreError> {
         let known = versions::known(self.conn, project, entity, key)?;
+        let found = self.find((project, entity, key), known.as_ref())?;
         let mut open = if self.has_open(project)? { self.open_rows(project, entity, key)? } else { Vec::new() };
         for own in open.iter_mut().filter(|own| own.takes_time) {
             self.take_time(own, &remote)?;
@@ -49,9 +50,8 @@ impl Applying<'_> {
                 local = versions::join(local, held);
             }
         }
-        let found = rows::find(self.conn, project, entity, key)?;
-        // Nothing known and nothing queued: what the row says is a version of its own.
-        let unknown = local.is_none();
+        // Nothing known and nothing ever written here: what the row says is a version of its own.
+        let unknown = local.is_none() && found.is_some() && !journal::tells_of(self.conn, project, entity, key)?;
         if unknown && let Some(found) = &found {
             // A Go process may have given it another time without a journal row: it says nothing else then.
             let same = |row: &Version| row.hash() == remote.hash() && !row.is_delete() && !remote.is_delete();
@@ -72,16 +72,40 @@ impl Applying<'_> {
             let own: Vec<_> = open.iter().map(|own| (&own.version, own.op.as_str(), own.payload.as_str())).collect();
             conflict::note(self.conn, (project, key), row, &remote, &own, self.now)?;
         }
+        if let (Some(row), Some(cloud_id)) = (row, self.judged_of.as_deref())
+            && served::is_unjudged(self.conn, cloud_id, row)?
+            && let Some(known) = known.clone()
+        {
+            self.judge(cloud_id, (project, key), row, (&remote, known), found.as_ref())?;
+        }
         let (superseded, left_open) = self.settle_open(project, &open, &remote, row)?;
         let news_of_a_row = unknown && local.is_some();
         if merged != remote && !left_open && (superseded || news_of_a_row) {
-            self.queue(project, key, &merged, &remote)?;
+            let seq = self.queue(project, key, &merged, &remote)?;
+            if let Some(seq) = seq.filter(|_| news_of_a_row) {
+                journal::takes_time(self.conn, seq)?;
+            }
         }
         if let Some(after) = &after {
             versions::learn(self.conn, (project, key), known.as_ref(), after)?;
             self.mark((project, key), known.as_ref(), after)?;
         }
         self.place((project, key), &merged, found.as_ref(), row)
+    }
+
+    /// Records what a row made lose, or lost to, on a server that keeps no conflicts.
+    fn judge(
+        &self,
+        cloud_id: &str,
+        name @ (project, key): (&ProjectName, &str),
+        row: &PulledMutation,
+        (remote, mut current): (&Version, Version),
+        found: Option<&Found>,
+    ) -> Result<(), StoreError> {
+        if let Some(shown) = found.map(|found| found.version(self.conn, project, key)).transpose()?.flatten() {
+            versions::lend(&mut current, shown);
+        }
+        conflict::judge(self.conn, cloud_id, name, row, remote, &current, self.now)
     }
 
     /// Gives a row that was written over nothing known the time of a version with its winner's fields: they are one.
@@ -148,25 +172,46 @@ impl Applying<'_> {
         Ok((superseded, left_open))
     }
 
-    /// Journals a merge that is news to the cloud.
+    /// Looks an entity's row up; where there is none, a Go process may have left it without a project, or moved it.
+    fn find(
+        &mut self,
+        (project, entity, key): (&ProjectName, Entity, &str),
+        known: Option<&Version>,
+    ) -> Result<Option<Found>, StoreError> {
+        let found = rows::find(self.conn, project, entity, key)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        if naming::adopt(self.conn, project, entity, key)? {
+            return rows::find(self.conn, project, entity, key);
+        }
+        if known.is_some_and(|known| !known.is_delete())
+            && moved::settle_gone(self.conn, project, entity, key, self.now)?
+        {
+            self.any_open.insert(project.clone(), true);
+        }
+        Ok(None)
+    }
+
+    /// Journals a merge that is news to the cloud; returns its place there.
     fn queue(
         &mut self,
         project: &ProjectName,
         key: &str,
         merged: &Version,
         remote: &Version,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         // Only judged relations travel.
         if matches!(merged, Version::Relation(relation) if !relation.key.judged) {
-            return Ok(());
+            return Ok(None);
         }
         // Without its text nothing of an entity is sent.
-        let Some((op, payload)) = merged.write(project, key) else { return Ok(()) };
+        let Some((op, payload)) = merged.write(project, key) else { return Ok(None) };
         let (entity, base, at) = (merged.entity(), Some(remote.hash()), self.now);
-        journal::append_on(self.conn, &LocalWrite { project, entity, key, op, payload: &payload, base, at })?;
+        let seq = journal::append_on(self.conn, &LocalWrite { project, entity, key, op, payload: &payload, base, at })?;
         self.any_open.insert(project.clone(), true);
         self.count(project).queued += 1;
-        Ok(())
+        Ok(Some(seq))
     }
 
     fn has_open(&mut self, project: &ProjectName) -> Result<bool, StoreError> {

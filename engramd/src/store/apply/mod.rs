@@ -1,11 +1,14 @@
 //! Applying versions that came in: one transaction, its index, and what it tells afterwards.
 
+mod again;
 mod merge_in;
 mod page;
 mod place;
 mod replay;
 pub(super) mod sessions;
 mod stand_in;
+
+pub use page::AppliedSlice;
 
 use super::error::StoreError;
 use super::fts::Index;
@@ -34,6 +37,8 @@ pub(super) struct Applying<'c> {
     any_open: BTreeMap<ProjectName, bool>,
     /// The session whose row was seen last.
     seen_session: Option<String>,
+    /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
+    judged_of: Option<String>,
     /// Whether a row was found to be dead.
     refused: bool,
     outcome: Outcome,
@@ -89,6 +94,7 @@ impl<'c> Applying<'c> {
             any_held,
             any_open: BTreeMap::new(),
             seen_session: None,
+            judged_of: None,
             refused: false,
             outcome: Outcome::default(),
         };
@@ -156,7 +162,7 @@ impl<'c> Applying<'c> {
         let aside = SetAside {
             kind: HeldKind::Dead,
             reason: ReasonCode::RowUndeliverable,
-            project,
+            project: project.as_str(),
             entity: &row.entity,
             key: &row.entity_key,
             op: &row.op,

@@ -1,26 +1,28 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
-use super::super::{Store, cursor, desired, lease};
+use super::super::{Store, cursor, desired, lease, served, witness};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd_core::rows::{Applied, Fence};
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// Rows of one transaction at most.
 const SLICE_ROWS_MAX: usize = 1_000;
 /// Rows of one transaction at least, however slow they are (one commit per 100 rows).
 const SLICE_ROWS_MIN: usize = 100;
-/// How long a transaction takes rows; writing the index and the commit come on top, and all is to end in 40 ms (OWN-3).
+/// How long a transaction takes rows; writing the index and the commit come on top, and all is to end in 35 ms (OWN-3).
 const SLICE_MS_MAX: u64 = 20;
 
 impl Store {
     /// Applies a page, in transactions that each end with the cursors of what they applied.
     ///
-    /// Rows of projects that are not enrolled are passed over, and their cursors stay (SCOPE-1). Where it fails midway,
-    /// what was committed stays applied, cursors included, and the rest is pulled again.
+    /// Rows of projects that are not enrolled are passed over, and their cursors stay (SCOPE-1). So does a cursor that is
+    /// behind the one the page was asked for with (`since`). Where it fails midway, what was committed stays applied,
+    /// cursors included, and the rest is pulled again.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
@@ -28,41 +30,72 @@ impl Store {
         &mut self,
         fence: &Fence,
         cloud_id: &str,
+        since: &BTreeMap<ProjectName, u64>,
         page: &PullReply,
         now: RowTime,
     ) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
+        let (mut all, mut done) = (BTreeMap::<ProjectName, Applied>::new(), 0);
+        while let Some(slice) = self.apply_slice(fence, cloud_id, since, page, done, now)? {
+            for (project, applied) in slice.applied {
+                all.entry(project).or_default().add(applied);
+            }
+            done = slice.done;
+        }
+        Ok(all)
+    }
+
+    /// Applies the next rows of a page in one transaction, behind the first `done` of them; `None` where all are applied.
+    ///
+    /// # Errors
+    /// As [`apply_page`](Self::apply_page).
+    pub fn apply_slice(
+        &mut self,
+        fence: &Fence,
+        cloud_id: &str,
+        since: &BTreeMap<ProjectName, u64>,
+        page: &PullReply,
+        done: usize,
+        now: RowTime,
+    ) -> Result<Option<AppliedSlice>, StoreError> {
         let mut rows: Vec<(ProjectName, &PulledMutation)> =
             page.mutations.iter().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
         // A cursor may only pass what was applied, even if a server forgets its order.
         rows.sort_by_key(|(_, row)| row.seq);
-        let mut all = BTreeMap::<ProjectName, Applied>::new();
-        let quiet = Quiet::new(&self.conn, false)?;
-        let mut rest = rows.as_slice();
-        loop {
-            let slice = Slice { fence, cloud_id, page, rows: rest, now, stopwatch: self.stopwatch };
-            // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
-            let (done, outcome) = match slice.apply(&quiet, false) {
-                Err(error) if error.is_the_rows_fault() => slice.apply(&quiet, true)?,
-                result => result?,
-            };
-            self.commits += 1;
-            for (project, applied) in outcome.tell(&mut self.counts) {
-                all.entry(project).or_default().add(applied);
-            }
-            rest = rest.get(done..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
+        let rest = rows.get(done..).unwrap_or_default();
+        // A page without rows may move cursors all the same.
+        if rest.is_empty() && done > 0 {
+            return Ok(None);
         }
+        let quiet = Quiet::new(&self.conn, false)?;
+        let slice = Slice { fence, cloud_id, since, page, rows: rest, now, stopwatch: self.stopwatch };
+        // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
+        let (taken, outcome) = match slice.apply(&quiet, false) {
+            Err(error) if error.is_the_rows_fault() => slice.apply(&quiet, true)?,
+            result => result?,
+        };
         drop(quiet);
-        Ok(all)
+        self.commits += 1;
+        let is_last = taken == rest.len();
+        Ok(Some(AppliedSlice { applied: outcome.tell(&mut self.counts), done: (done + taken).max(1), is_last }))
     }
+}
+
+/// What one transaction applied of a page.
+#[derive(Clone, Debug)]
+pub struct AppliedSlice {
+    /// By project.
+    pub applied: BTreeMap<ProjectName, Applied>,
+    /// So many rows of the page are applied now.
+    pub done: usize,
+    /// Whether these were the last.
+    pub is_last: bool,
 }
 
 /// The rest of a page.
 struct Slice<'a> {
     fence: &'a Fence,
     cloud_id: &'a str,
+    since: &'a BTreeMap<ProjectName, u64>,
     page: &'a PullReply,
     rows: &'a [(ProjectName, &'a PulledMutation)],
     now: RowTime,
@@ -70,13 +103,22 @@ struct Slice<'a> {
 }
 
 impl Slice<'_> {
+    /// Returns behind which number a project's rows are judged for conflicts; `None` where it is not enrolled.
+    fn judged_from(&self, conn: &Connection, project: &ProjectName) -> Result<Option<u64>, StoreError> {
+        if !desired::is_enrolled(conn, project)? {
+            return Ok(None);
+        }
+        Ok(Some(served::first_head(conn, project, self.cloud_id)?.unwrap_or(u64::MAX)))
+    }
+
     /// Applies the first rows in one transaction; returns how many.
     fn apply(&self, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
         Applying::run(quiet, self.now, |applying| {
             let conn = applying.conn;
             lease::check(conn, self.fence)?;
             let began_ms = (self.stopwatch)();
-            let mut enrolled = BTreeMap::<&ProjectName, bool>::new();
+            // Of each project that takes part: the head behind which its rows are judged.
+            let mut enrolled = BTreeMap::<&ProjectName, Option<u64>>::new();
             let mut last_seqs = BTreeMap::<&ProjectName, u64>::new();
             let mut done = 0;
             for (project, row) in self.rows.iter().take(SLICE_ROWS_MAX) {
@@ -84,29 +126,38 @@ impl Slice<'_> {
                     break;
                 }
                 done += 1;
-                let takes_part = match enrolled.get(project) {
-                    Some(&takes_part) => takes_part,
-                    None => *enrolled.entry(project).or_insert(desired::is_enrolled(conn, project)?),
+                let judged_from = match enrolled.get(project) {
+                    Some(&judged_from) => judged_from,
+                    None => *enrolled.entry(project).or_insert(self.judged_from(conn, project)?),
                 };
-                if takes_part {
+                if let Some(judged_from) = judged_from {
+                    applying.judged_of = (row.seq > judged_from).then(|| self.cloud_id.to_owned());
                     applying.row(project, row, careful)?;
                     last_seqs.insert(project, row.seq);
                 }
             }
+            if let Some((_, last)) = self.rows[..done].last() {
+                witness::told(conn, self.cloud_id, last.seq, &last.occurred_at)?;
+            }
             for (project, seq) in last_seqs {
                 // The page may ask to begin earlier the next time, never later than its last row.
                 let seq = self.page.cursors.get(project).map_or(seq, |&asked| asked.min(seq));
-                cursor::advance(conn, project, self.cloud_id, seq)?;
+                self.advance(conn, project, seq)?;
             }
             if done == self.rows.len() {
                 // Behind the last row, a cursor may pass what is not its project's.
                 for (project, &seq) in &self.page.cursors {
                     if desired::is_enrolled(conn, project)? {
-                        cursor::advance(conn, project, self.cloud_id, seq)?;
+                        self.advance(conn, project, seq)?;
                     }
                 }
             }
             Ok(done)
         })
+    }
+
+    fn advance(&self, conn: &Connection, project: &ProjectName, seq: u64) -> Result<(), StoreError> {
+        let since = self.since.get(project).copied().unwrap_or(0);
+        cursor::advance(conn, project, self.cloud_id, since, seq)
     }
 }

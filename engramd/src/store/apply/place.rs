@@ -208,7 +208,7 @@ impl Applying<'_> {
         let aside = SetAside {
             kind: HeldKind::Deferred,
             reason: ReasonCode::DeferredWaiting,
-            project,
+            project: project.as_str(),
             entity,
             key,
             op: op.as_str(),

@@ -3,15 +3,24 @@
 //!
 //! Every transaction of ours begins with [`take_up`] and ends with [`ours_to_here`]: it holds the write lock from its
 //! start, so what is in the journal above the mark at the beginning is theirs, and what is added later is ours.
+//!
+//! Rows from before there was that mark (schema 1.2) count as taken up: they were merged over as they stood, and a stamp
+//! now would lift them above versions that they never saw.
 
+mod autosync;
 mod stamp;
 
 use super::error::StoreError;
-use super::{Store, meta, versions};
+use super::held::{SetAside, set_aside};
+use super::naming::{self, Unnamed};
+use super::{Store, meta, moved, reread, versions};
+pub(super) use autosync::SHOWN;
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
+use engram_proto::ipc::reply::HeldKind;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::{Entity, Op, payload_text};
+use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use stamp::Written;
@@ -20,12 +29,25 @@ pub(super) use stamp::{time_field, with_time};
 /// Up to which seq the journal was taken up.
 const TAKEN_UP: &str = "taken_up_seq";
 
-/// A journal row of another process that is still pending.
+/// A journal row of another process.
 struct Row {
     seq: i64,
-    project: ProjectName,
-    entity: Entity,
+    project: String,
+    entity: String,
     key: String,
+    op: String,
+    payload: String,
+    occurred_at: String,
+    /// No Go process pushed it before it was taken up.
+    is_pending: bool,
+}
+
+/// What such a row says.
+struct Said<'a> {
+    seq: i64,
+    project: &'a ProjectName,
+    entity: Entity,
+    key: &'a str,
     op: Op,
     payload: Object,
     version: Version,
@@ -33,26 +55,30 @@ struct Row {
 }
 
 impl Store {
-    /// Takes up at most `rows_max` journal rows that other processes wrote; tells whether more are left. For the start,
-    /// and for when another process was seen to write: no transaction then has many to take up itself (OWN-3).
+    /// Takes up at most `rows_max` journal rows that other processes wrote, and then shows again what pending rows say
+    /// where one of them synced; tells whether more is left. For the start, and for when another process was seen to
+    /// write: no transaction then has many to take up itself (OWN-3).
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn take_up(&mut self, rows_max: u32) -> Result<bool, StoreError> {
-        if self.read(|conn| Ok(last_seq(conn)? <= meta::get_number(conn, TAKEN_UP)?))? {
-            return Ok(false);
+    pub fn take_up(&mut self, rows_max: u32, now: RowTime) -> Result<bool, StoreError> {
+        if self.read(|conn| Ok(!is_more(conn)? && !autosync::has_moved(conn)?))? {
+            return self.show_pending_again(rows_max, now);
         }
         let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let more = take_up_some(&tx, i64::from(rows_max))?;
+        autosync::look(&tx)?;
+        take_up_some(&tx, i64::from(rows_max))?;
+        autosync::remember(&tx)?;
         tx.commit()?;
         self.commits += 1;
-        Ok(more)
+        Ok(true)
     }
 }
 
 /// Takes up everything that other processes wrote; a transaction of ours begins with it.
 pub(super) fn take_up(conn: &Connection) -> Result<(), StoreError> {
-    if last_seq(conn)? > meta::get_number(conn, TAKEN_UP)? {
+    autosync::look(conn)?;
+    if is_more(conn)? {
         take_up_some(conn, i64::MAX)?;
     }
     Ok(())
@@ -60,11 +86,14 @@ pub(super) fn take_up(conn: &Connection) -> Result<(), StoreError> {
 
 /// Says that every row is ours or was taken up; a transaction of ours ends with it.
 pub(super) fn ours_to_here(conn: &Connection) -> Result<(), StoreError> {
-    let last = last_seq(conn)?;
-    if last > meta::get_number(conn, TAKEN_UP)? {
-        meta::set(conn, TAKEN_UP, Some(&last.to_string()))?;
+    if is_more(conn)? {
+        meta::set(conn, TAKEN_UP, Some(&last_seq(conn)?.to_string()))?;
     }
-    Ok(())
+    autosync::remember(conn)
+}
+
+fn is_more(conn: &Connection) -> Result<bool, StoreError> {
+    Ok(last_seq(conn)? > meta::get_number(conn, TAKEN_UP)?)
 }
 
 fn last_seq(conn: &Connection) -> Result<i64, StoreError> {
@@ -72,64 +101,94 @@ fn last_seq(conn: &Connection) -> Result<i64, StoreError> {
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
-fn take_up_some(conn: &Connection, rows_max: i64) -> Result<bool, StoreError> {
-    let after = meta::get_number(conn, TAKEN_UP)?;
-    let (seqs, rows) = theirs(conn, after, rows_max)?;
-    for row in rows {
-        take_up_row(conn, &row)?;
+fn take_up_some(conn: &Connection, rows_max: i64) -> Result<(), StoreError> {
+    let rows = theirs(conn, meta::get_number(conn, TAKEN_UP)?, rows_max)?;
+    for row in &rows {
+        take_up_row(conn, row)?;
     }
-    let more = i64::try_from(seqs.len()).is_ok_and(|read| read >= rows_max);
-    let through = if more { seqs.last().copied().unwrap_or(after) } else { last_seq(conn)? };
-    meta::set(conn, TAKEN_UP, Some(&through.to_string()))?;
-    Ok(more)
+    if let Some(last) = rows.last() {
+        meta::set(conn, TAKEN_UP, Some(&last.seq.to_string()))?;
+    }
+    Ok(())
 }
 
-/// Reads the next rows: the numbers of all, and those that are pending and say something.
-fn theirs(conn: &Connection, after: i64, rows_max: i64) -> Result<(Vec<i64>, Vec<Row>), StoreError> {
+fn theirs(conn: &Connection, after: i64, rows_max: i64) -> Result<Vec<Row>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT seq, project, entity, entity_key, op, payload, occurred_at, acked_at IS NULL FROM sync_mutations
          WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
-    let mut rows = statement.query([after, rows_max])?;
-    let (mut seqs, mut found) = (Vec::new(), Vec::new());
-    while let Some(row) = rows.next()? {
-        let seq = row.get(0)?;
-        seqs.push(seq);
-        if !row.get::<_, bool>(7)? {
-            continue;
-        }
-        let text = |at| row.get::<_, String>(at);
-        let (project, entity, key, op) = (text(1)?, text(2)?, text(3)?, text(4)?);
-        let (Ok(project), Some(entity), Some(op), Ok(payload)) =
-            (ProjectName::parse(&project), Entity::parse(&entity), Op::parse(&op), payload_text(&text(5)?))
-        else {
-            // What cannot be read is no version; pushing it sets it aside.
-            continue;
-        };
-        if let Ok(version) = Version::read(entity, &key, op, &payload) {
-            let occurred_at = RowTime::parse(&text(6)?);
-            found.push(Row { seq, project, entity, key, op, payload, version, occurred_at });
-        }
-    }
-    Ok((seqs, found))
+    let rows = statement.query_map([after, rows_max], |row| {
+        Ok(Row {
+            seq: row.get(0)?,
+            project: row.get(1)?,
+            entity: row.get(2)?,
+            key: row.get(3)?,
+            op: row.get(4)?,
+            payload: row.get(5)?,
+            occurred_at: row.get(6)?,
+            is_pending: row.get(7)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn take_up_row(conn: &Connection, row: &Row) -> Result<(), StoreError> {
-    let known = versions::known(conn, &row.project, row.entity, &row.key)?;
+    let Row { seq, project, entity, key, payload, .. } = row;
+    let Some(project) = naming::name(conn, &Unnamed { seq: *seq, project, entity, key, payload })? else {
+        return if row.is_pending { hold(conn, row) } else { Ok(()) };
+    };
+    let (Some(entity), Some(op), Ok(payload)) = (Entity::parse(entity), Op::parse(&row.op), payload_text(payload))
+    else {
+        // What cannot be read is no version; pushing it sets it aside.
+        return Ok(());
+    };
+    let Ok(version) = Version::read(entity, key, op, &payload) else { return Ok(()) };
+    let occurred_at = RowTime::parse(&row.occurred_at);
+    if let Some(at) = occurred_at.or_else(|| version.time()) {
+        moved::settle(conn, &project, entity, key, at)?;
+    }
+    if row.is_pending {
+        stamp_row(conn, Said { seq: *seq, project: &project, entity, key, op, payload, version, occurred_at })?;
+    }
+    Ok(())
+}
+
+/// Sets a row aside whose project nothing tells; it is never pushed (the peer's own push stops at it for ever).
+fn hold(conn: &Connection, row: &Row) -> Result<(), StoreError> {
+    let Some(now) = RowTime::parse(&row.occurred_at).or_else(|| RowTime::from_unix_s(1)) else { return Ok(()) };
+    let aside = SetAside {
+        kind: HeldKind::Quarantined,
+        reason: ReasonCode::RowRejected,
+        project: "",
+        entity: &row.entity,
+        key: &row.key,
+        op: &row.op,
+        journal_seq: Some(row.seq),
+        cloud_seq: None,
+        payload: &row.payload,
+        evidence: "it names no project, and neither does its session; once the session has one, try it again",
+        waits_for: None,
+        now,
+    };
+    set_aside(conn, &aside).map(drop)
+}
+
+fn stamp_row(conn: &Connection, row: Said<'_>) -> Result<(), StoreError> {
+    let known = versions::known(conn, row.project, row.entity, row.key)?;
     let mut before = known.clone();
-    for earlier in versions::pending_until(conn, &row.project, row.entity, &row.key, row.seq)? {
+    for earlier in versions::pending_until(conn, row.project, row.entity, row.key, row.seq)? {
         before = versions::join(before, earlier);
     }
     let written = Written { op: row.op, version: &row.version, occurred_at: row.occurred_at };
     let stamp = stamp::stamp(&written, before.as_ref(), known.is_some());
+    let base = base(conn, &row, known.as_ref())?;
     if !stamp.fields.is_empty() {
-        let mut payload = row.payload.clone();
+        let mut payload = row.payload;
         payload.extend(stamp.fields);
         let text = serde_json::Value::Object(payload).to_string();
         conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
             .execute(params![row.seq, text])?;
     }
-    let base = base(conn, row, known.as_ref())?;
     if base.is_some() || stamp.takes_time {
         conn.prepare_cached(
             "INSERT INTO engramd_journal (seq, base, takes_time) VALUES (?1, ?2, ?3)
@@ -141,8 +200,11 @@ fn take_up_row(conn: &Connection, row: &Row) -> Result<(), StoreError> {
 }
 
 /// Finds the version that a row was written over: the journal row before it or else the known one, if that has one
-/// revision less.
-fn base(conn: &Connection, row: &Row, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
+/// revision less and no autosync may have put another one in its place.
+fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
+    if reread::is_due(conn, row.project)? {
+        return Ok(None);
+    }
     let mut statement = conn.prepare_cached(
         "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
              LEFT JOIN engramd_journal AS j ON j.seq = m.seq
@@ -152,7 +214,7 @@ fn base(conn: &Connection, row: &Row, known: Option<&Version>) -> Result<Option<
     let names = params![row.project.as_str(), row.entity.as_str(), row.key, row.seq];
     let before: Option<(String, String)> =
         statement.query_row(names, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let before = before.and_then(|(op, payload)| versions::read(row.entity, &row.key, &op, &payload));
+    let before = before.and_then(|(op, payload)| versions::read(row.entity, row.key, &op, &payload));
     let one_less = |version: &&Version| match (*version, &row.version) {
         (Version::Observation(before), Version::Observation(own)) => {
             own.key.kind == Kind::Upsert

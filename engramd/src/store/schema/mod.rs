@@ -19,6 +19,9 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 0, &[include_str!("v1_shared.sql"), include_str!("v1_ours.sql")]),
     (1, 1, &[include_str!("v1_1_marks.sql")]),
     (1, 2, &[include_str!("v1_2_foreign.sql")]),
+    (1, 3, &[include_str!("v1_3_reread.sql")]),
+    (1, 4, &[include_str!("v1_4_served.sql")]),
+    (1, 5, &[include_str!("v1_5_replaced.sql")]),
 ];
 
 /// Where the version stands in `engramd_meta`, as `major.minor`.

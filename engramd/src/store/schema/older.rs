@@ -2,10 +2,11 @@
 //! itself would add, the sync ids it would fill, and project names in normal form (local-store.md).
 
 use super::super::error::StoreError;
+use super::super::naming;
 use engram_proto::id::ProjectName;
-use engram_proto::mutation::{payload_text, text_of};
+use engram_proto::mutation::{Entity, payload_text};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// Columns that came after their tables: table, column, definition.
 const COLUMNS: [(&str, &str, &str); 18] = [
@@ -167,16 +168,8 @@ fn name_journal_rows(conn: &Connection) -> Result<(), StoreError> {
         .collect::<Result<Vec<(i64, String, String, String)>, _>>()?;
     for (seq, entity, key, payload) in rows {
         let Ok(payload) = payload_text(&payload) else { continue };
-        let session = if entity == "session" { Some(key.as_str()) } else { text_of(&payload, "session_id") };
-        let named = text_of(&payload, "project").filter(|name| !name.trim().is_empty()).map(str::to_owned);
-        let name = match named {
-            Some(name) => Some(name),
-            None => {
-                conn.query_row("SELECT project FROM sessions WHERE id = ?1", [session], |row| row.get(0)).optional()?
-            }
-        };
-        if let Some(name) = name {
-            conn.execute("UPDATE sync_mutations SET project = ?2 WHERE seq = ?1", params![seq, name])?;
+        if let Some(name) = naming::project_of(conn, Entity::parse(&entity), &key, &payload)? {
+            conn.execute("UPDATE sync_mutations SET project = ?2 WHERE seq = ?1", params![seq, name.as_str()])?;
         }
     }
     Ok(())

@@ -1,0 +1,153 @@
+//! A memory that a Go process moved to another project without telling the journal (D12): deleted where it was, new where
+//! it is (peers.md, "Rows changed without a journal row"; SCOPE-2).
+//!
+//! Nobody tells of a move, so it is looked for where such an entity is touched: edited, pulled, queued.
+
+use super::error::StoreError;
+use super::journal::{self, LocalWrite};
+use super::rows::{self, Found};
+use super::{reread, versions};
+use engram_proto::id::ProjectName;
+use engram_proto::merge::{ObservationVersion, PromptVersion, Version};
+use engram_proto::mutation::Entity;
+use engram_proto::time::RowTime;
+use rusqlite::Connection;
+
+/// Settles the move of an entity whose row stands in `project`, where other projects alone know of its sync id; tells
+/// whether there was one.
+///
+/// As long as what another program pulled was not read again, a row tells nothing: it may show another entity of the same
+/// sync id, for the peer has room for one.
+///
+/// # Errors
+/// What SQLite says.
+pub fn settle(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    at: RowTime,
+) -> Result<bool, StoreError> {
+    let is_child = matches!(entity, Entity::Observation | Entity::Prompt);
+    if !is_child || versions::known(conn, project, entity, key)?.is_some() {
+        return Ok(false);
+    }
+    let mut moved = false;
+    for before in told_of_in_others(conn, project, entity, key)? {
+        moved |= leave(conn, &before, entity, key, (project, at))?;
+    }
+    if moved {
+        arrive(conn, project, entity, key, at)?;
+    }
+    Ok(moved)
+}
+
+/// Settles the move of an entity that has no row in the project which knows it, and one in another; tells whether it did.
+pub(super) fn settle_gone(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    at: RowTime,
+) -> Result<bool, StoreError> {
+    let sql = match entity {
+        Entity::Observation => "SELECT project FROM observations WHERE sync_id = ?1 AND project <> ?2",
+        Entity::Prompt => "SELECT project FROM user_prompts WHERE sync_id = ?1 AND project <> ?2",
+        Entity::Session | Entity::Relation => return Ok(false),
+    };
+    let mut statement = conn.prepare_cached(sql)?;
+    let names = statement.query_map([key, project.as_str()], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    let mut moved = false;
+    for name in names.iter().filter_map(|name| ProjectName::parse(name).ok()) {
+        moved |= settle(conn, &name, entity, key, at)?;
+    }
+    Ok(moved)
+}
+
+/// Lists the other projects in which any journal row, a mark too, tells of a key.
+fn told_of_in_others(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT DISTINCT project FROM sync_mutations INDEXED BY idx_sync_mutations_lookup
+         WHERE target_key = 'cloud' AND entity = ?1 AND entity_key = ?2 AND project NOT IN ('', ?3)",
+    )?;
+    let names = statement.query_map([entity.as_str(), key, project.as_str()], |row| row.get(0))?;
+    let names = names.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+}
+
+/// Deletes an entity in the project that it left; what never went out is taken back instead.
+fn leave(
+    conn: &Connection,
+    before: &ProjectName,
+    entity: Entity,
+    key: &str,
+    (project, at): (&ProjectName, RowTime),
+) -> Result<bool, StoreError> {
+    let is_here = match rows::find(conn, before, entity, key)? {
+        Some(Found::Observation(_)) => true,
+        Some(Found::Prompt(found)) => !found.ids.is_empty(),
+        _ => false,
+    };
+    let read = !reread::is_due(conn, project)? && !reread::is_due(conn, before)?;
+    if is_here || !read || !versions::held(conn, before, entity, key)?.is_empty() {
+        return Ok(false);
+    }
+    let Some(version) = versions::local(conn, before, entity, key)?.filter(|version| !version.is_delete()) else {
+        return Ok(false);
+    };
+    if journal::void_if_never_carried(conn, before, entity, key)? {
+        return Ok(true);
+    }
+    let base = version.hash();
+    let time = Some(version.time().map_or(at, |time| time.max(at)));
+    let delete = match version {
+        Version::Observation(known) => Version::Observation(ObservationVersion {
+            duplicate_count: known.duplicate_count,
+            last_seen_at: known.last_seen_at,
+            created_at: known.created_at,
+            ..ObservationVersion::delete(known.session_id, false, time)
+        }),
+        Version::Prompt(known) => Version::Prompt(PromptVersion::delete(known.session_id, time)),
+        Version::Session(_) | Version::Relation(_) => return Ok(false),
+    };
+    append(conn, before, key, &delete, Some(base), at)?;
+    Ok(true)
+}
+
+/// Queues an entity, and its session before it, in the project that it came to, unless a journal row tells of them.
+fn arrive(conn: &Connection, project: &ProjectName, entity: Entity, key: &str, at: RowTime) -> Result<(), StoreError> {
+    let Some(version) = versions::row_version(conn, project, entity, key)? else { return Ok(()) };
+    let session = version.session_id().unwrap_or_default().to_owned();
+    for (entity, key) in [(Entity::Session, session.as_str()), (entity, key)] {
+        let known = versions::known(conn, project, entity, key)?.is_some();
+        if !known
+            && !journal::tells_of(conn, project, entity, key)?
+            && let Some(version) = versions::row_version(conn, project, entity, key)?
+        {
+            append(conn, project, key, &version, None, at)?;
+        }
+    }
+    Ok(())
+}
+
+fn append(
+    conn: &Connection,
+    project: &ProjectName,
+    key: &str,
+    version: &Version,
+    base: Option<engram_proto::canonical::Hash>,
+    at: RowTime,
+) -> Result<(), StoreError> {
+    if let Some((op, payload)) = version.write(project, key) {
+        journal::append_on(
+            conn,
+            &LocalWrite { project, entity: version.entity(), key, op, payload: &payload, base, at },
+        )?;
+    }
+    Ok(())
+}

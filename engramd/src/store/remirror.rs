@@ -1,0 +1,152 @@
+//! Queueing the current versions of a project anew, in slices, for a cloud that does not hold them (CUR-3).
+//!
+//! A row of a restored cloud and one of ours meet as any two versions do, so what it still holds is stored once. The
+//! acknowledgements of before stay as they are: they say what a cloud once held.
+
+use super::error::StoreError;
+use super::journal::{self, LocalWrite};
+use super::{Store, belonging, cursor, lease, versions, witness};
+use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
+use engram_proto::mutation::Entity;
+use engram_proto::time::RowTime;
+use engramd_core::rows::{Belonging, Fence};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use std::collections::BTreeSet;
+
+/// Parents before children. What is known is all that was pulled or acknowledged: rows, deferred ones, tombstones, and
+/// dead ones that can be read.
+const STAGES: [Entity; 4] = [Entity::Session, Entity::Observation, Entity::Prompt, Entity::Relation];
+
+impl Store {
+    /// Says that a project is to be mirrored to the cloud that answers: all that is known of it is due to be queued anew.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn remirror(&mut self, project: &ProjectName) -> Result<(), StoreError> {
+        self.write(|tx| begin(tx, project))
+    }
+
+    /// Queues the next slice of a project anew, or of any that is due; the last slice forgets the project's cursor in the
+    /// same transaction. With the last project of a restored cloud every cursor of it and its witness are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], and what SQLite says.
+    pub fn remirror_slice(
+        &mut self,
+        fence: &Fence,
+        cloud: &str,
+        project: Option<&ProjectName>,
+        now: RowTime,
+        rows_max: u32,
+    ) -> Result<Belonging, StoreError> {
+        self.write(|tx| {
+            lease::check(tx, fence)?;
+            let project = project.cloned().or(due(tx)?.pop_first());
+            if let Some(project) = project
+                && let Some(place) = place(tx, &project)?
+            {
+                slice(tx, (cloud, &project), place, now, rows_max)?;
+            }
+            end_restoration(tx, cloud)?;
+            belonging::read(tx, cloud)
+        })
+    }
+}
+
+/// Writes down that a project is due; one that is due already goes on where it is.
+pub(super) fn begin(conn: &Connection, project: &ProjectName) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT OR IGNORE INTO engramd_remirror (project) VALUES (?1)")?.execute([project.as_str()])?;
+    Ok(())
+}
+
+/// Lists the projects that are due.
+pub(super) fn due(conn: &Connection) -> Result<BTreeSet<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project FROM engramd_remirror")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
+}
+
+/// Ends the restoration of a cloud once nothing is due: what it told before counts no more.
+pub(super) fn end_restoration(conn: &Connection, cloud: &str) -> Result<(), StoreError> {
+    if belonging::is_restored(conn, cloud)? && due(conn)?.is_empty() {
+        witness::forget(conn, cloud)?;
+        cursor::forget(conn, cloud, None)?;
+        belonging::restoration_ended(conn)?;
+    }
+    Ok(())
+}
+
+/// Returns at which stage a project is, and behind which key.
+fn place(conn: &Connection, project: &ProjectName) -> Result<Option<(usize, String)>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT stage, after FROM engramd_remirror WHERE project = ?1")?;
+    let row: Option<(i64, String)> =
+        statement.query_row([project.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    Ok(row.map(|(stage, after)| (usize::try_from(stage).unwrap_or(usize::MAX), after)))
+}
+
+fn slice(
+    tx: &Transaction<'_>,
+    (cloud, project): (&str, &ProjectName),
+    (mut stage, mut after): (usize, String),
+    now: RowTime,
+    rows_max: u32,
+) -> Result<(), StoreError> {
+    let mut left = rows_max;
+    while let (Some(&entity), true) = (STAGES.get(stage), left > 0) {
+        let keys = next_keys(tx, project, entity, &after, left)?;
+        for key in &keys {
+            queue(tx, project, entity, key, now)?;
+        }
+        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        (stage, after) = match keys.into_iter().next_back() {
+            Some(last) if count == left => (stage, last),
+            _ => (stage + 1, String::new()),
+        };
+        left -= count;
+    }
+    if stage < STAGES.len() {
+        tx.prepare_cached("UPDATE engramd_remirror SET stage = ?2, after = ?3 WHERE project = ?1")?
+            .execute(params![project.as_str(), i64::try_from(stage).unwrap_or(i64::MAX), after])?;
+        return Ok(());
+    }
+    tx.prepare_cached("DELETE FROM engramd_remirror WHERE project = ?1")?.execute([project.as_str()])?;
+    cursor::forget(tx, cloud, Some(project))?;
+    belonging::come_home(tx, project)
+}
+
+fn next_keys(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    after: &str,
+    rows_max: u32,
+) -> Result<Vec<String>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT entity_key FROM engramd_version WHERE project = ?1 AND entity = ?2 AND entity_key > ?3
+         ORDER BY entity_key LIMIT ?4",
+    )?;
+    let keys = statement.query_map(params![project.as_str(), entity.as_str(), after, rows_max], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+/// Queues an entity as this device has it, without a base: it is no edit. One whose text is not at hand stays unsent.
+fn queue(
+    tx: &Transaction<'_>,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    at: RowTime,
+) -> Result<(), StoreError> {
+    let Some(version) = versions::local(tx, project, entity, key)? else { return Ok(()) };
+    if matches!(&version, Version::Relation(relation) if !relation.key.judged) {
+        return Ok(());
+    }
+    // What waits to be sent says it already.
+    if versions::pending(tx, project, entity, key)?.contains(&version) {
+        return Ok(());
+    }
+    let Some((op, payload)) = version.write(project, key) else { return Ok(()) };
+    journal::append(tx, &LocalWrite { project, entity, key, op, payload: &payload, base: None, at })?;
+    Ok(())
+}

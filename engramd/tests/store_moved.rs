@@ -1,0 +1,156 @@
+//! A memory that a Go process moved to another project: deleted where it was, new where it is (SCOPE-2).
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod go_support;
+mod store_support;
+
+use engram_proto::merge::{Kind, Version};
+use engram_proto::mutation::{Entity, Op};
+use engramd::store::{Store, versions};
+use engramd_core::rows::BatchLimits;
+use go_support::Go;
+use store_support::{Lab, at, observation, project, prompt, row, session, up};
+
+struct Two {
+    lab: Lab,
+    go: Go,
+    _dir: tempfile::TempDir,
+}
+
+fn second(seconds: i64) -> String {
+    at(seconds).to_string()
+}
+
+/// A store of ours that knows a memory and a prompt of project alpha.
+fn two() -> Two {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("engram.db");
+    let mut lab = Lab::on(Store::open(&path, at(0)).unwrap());
+    lab.apply(vec![
+        up(8, "session", session("s1", "/a", 0)),
+        up(16, "observation", observation("o1", "s1", "one", 100)),
+        up(24, "prompt", prompt("p1", "s1", "why", 100)),
+    ]);
+    Two { lab, go: Go::open(&path), _dir: dir }
+}
+
+impl Two {
+    /// What merging two projects does: names change, and the journal hears nothing (D12).
+    fn move_to_beta(&self) {
+        for table in ["sessions", "observations", "user_prompts"] {
+            let sql = format!("UPDATE {table} SET project = 'beta' WHERE project = 'alpha'");
+            self.go.0.execute(&sql, []).unwrap();
+        }
+    }
+
+    fn enroll_beta(&mut self) {
+        let beta = project("beta");
+        self.lab.store.enroll(&beta, at(9)).unwrap();
+        while self.lab.store.backfill_slice(&beta, at(9), 10).unwrap() {}
+    }
+
+    fn sent(&mut self, name: &str) -> Vec<(String, String)> {
+        let limits = BatchLimits { rows_max: 100, body_bytes_max: 1 << 20 };
+        let rows = self.lab.store.pending_batch(&self.lab.fence, &project(name), limits, at(9)).unwrap().rows;
+        rows.into_iter().map(|row| (row.op.to_string(), row.entity_key)).collect()
+    }
+
+    fn kind(&self, name: &str) -> Option<Kind> {
+        let version = self.lab.store.read(|conn| versions::local(conn, &project(name), Entity::Observation, "o1"));
+        version.unwrap().map(|version| match version {
+            Version::Observation(version) => version.key.kind,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn check(&mut self) {
+        for name in ["alpha", "beta"] {
+            let books = self.lab.store.ack2(&project(name)).unwrap();
+            assert_eq!(books.written, books.pending + books.acked + books.held + books.void, "{name}: {books:?}");
+        }
+        self.lab.check_index();
+    }
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|&(op, key)| (op.to_owned(), key.to_owned())).collect()
+}
+
+#[test]
+fn scope_2_enrolling_the_new_project_delivers_what_came_and_deletes_what_left() {
+    let mut two = two();
+    two.move_to_beta();
+    two.enroll_beta();
+    assert_eq!(two.sent("beta"), pairs(&[("upsert", "s1"), ("upsert", "o1"), ("upsert", "p1")]));
+    assert_eq!(two.sent("alpha"), pairs(&[("delete", "o1"), ("delete", "p1")]));
+    assert_eq!((two.kind("alpha"), two.kind("beta")), (Some(Kind::Soft), Some(Kind::Upsert)));
+    two.check();
+}
+
+#[test]
+fn conv_5_an_old_version_that_comes_again_does_not_bring_it_back_where_it_was() {
+    let mut two = two();
+    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    two.move_to_beta();
+    two.lab.apply(vec![up(32, "observation", observation("o1", "s1", "edited elsewhere", 200))]);
+    assert_eq!(two.lab.one::<String>("SELECT group_concat(project) FROM observations"), "beta");
+    assert_eq!(two.sent("alpha"), pairs(&[("delete", "o1")]));
+    assert_eq!(two.sent("beta"), pairs(&[("upsert", "s1"), ("upsert", "o1")]));
+    two.check();
+}
+
+#[test]
+fn an_edit_after_the_move_tells_of_it() {
+    let mut two = two();
+    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    two.move_to_beta();
+    two.go.edit("beta", "o1", "edited", &second(300));
+    while two.lab.store.take_up(1, at(9)).unwrap() {}
+    assert_eq!(two.sent("alpha"), pairs(&[("delete", "o1")]));
+    assert_eq!(two.sent("beta"), pairs(&[("upsert", "o1"), ("upsert", "s1")]), "its session is told of too");
+    two.check();
+}
+
+#[test]
+fn what_never_went_out_is_taken_back_instead_of_deleted() {
+    let mut two = two();
+    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    two.lab.write(Entity::Observation, Op::Upsert, observation("o2", "s1", "unsent", 100));
+    two.move_to_beta();
+    two.go.edit("beta", "o2", "edited", &second(300));
+    assert_eq!(two.sent("alpha"), pairs(&[]));
+    assert_eq!(two.sent("beta"), pairs(&[("upsert", "o2"), ("upsert", "s1")]));
+    assert_eq!(two.lab.store.ack2(&project("alpha")).unwrap().void, 1);
+    two.check();
+}
+
+#[test]
+fn scope_2_two_memories_of_one_sync_id_are_no_move() {
+    let mut two = two();
+    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    let mut other = observation("o1", "s2", "of beta", 100);
+    other["project"] = "beta".into();
+    two.lab.apply(vec![
+        row(32, "beta", "session", "upsert", session("s2", "/b", 0)),
+        row(40, "beta", "observation", "upsert", other),
+    ]);
+    // Autosync, which has room for one, shows the other's text in this one's row.
+    two.go.0.execute("DELETE FROM observations WHERE project = 'alpha'", []).unwrap();
+    two.go.edit("beta", "o1", "edited", &second(300));
+    assert_eq!(two.sent("alpha"), pairs(&[]));
+    two.check();
+}
+
+#[test]
+fn while_the_store_is_read_again_a_row_in_another_project_tells_of_no_move() {
+    let mut two = two();
+    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    // Another memory of this sync id, in a project that we never read: the peer has room for one.
+    let mut other = observation("o1", "s1", "of beta", 100);
+    other["project"] = "beta".into();
+    two.go.pull(&[row(40, "beta", "observation", "upsert", other)]);
+    two.go.edit("beta", "o1", "edited", &second(300));
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    assert_eq!(two.kind("alpha"), Some(Kind::Upsert), "deleted for nobody");
+    two.check();
+}
