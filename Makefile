@@ -1,7 +1,7 @@
 # The commands people remember. `make demo` and `make test` do all the set-up there is.
 CARGO ?= cargo
 
-.PHONY: help demo test check fmt docs install clean
+.PHONY: help demo test check bench fmt docs install clean
 
 help:                     ## List the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -18,6 +18,10 @@ test:                     ## Run every suite
 check:                    ## Formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+bench:                    ## Measure, print a table, append it to benches/results.md
+	$(CARGO) build --locked --release --bins
+	$(CARGO) run --locked --release -p engram-benches -- $(BENCH)
 
 fmt:                      ## Format everything
 	$(CARGO) fmt --all

@@ -19,6 +19,9 @@ pub fn router<J: Journal>(app: App<J>) -> Router {
     let sync = Router::new()
         .route(path::PUSH, post(api::push::push::<J>))
         .route(path::PULL, get(api::peers::get::pull::<J>).post(api::pull::pull::<J>))
+        .route(path::CHUNKS, get(api::chunks::get::list::<J>))
+        .route(path::CHUNK, get(api::chunks::get::one::<J>))
+        .route(path::CHUNK_PUSH, post(api::chunks::push::push::<J>))
         .route_layer(middleware::from_fn_with_state(app.clone(), door::<J>));
     Router::new()
         .route(path::HEALTH, get(api::health::health::<J>))

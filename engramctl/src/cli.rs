@@ -139,6 +139,8 @@ pub(crate) enum Command {
     Search(cmd::find::SearchArgs),
     #[command(after_help = cmd::change::RELATE_EXAMPLES)]
     Relate(cmd::change::RelateArgs),
+    #[command(subcommand)]
+    Chunks(cmd::chunks::ChunksCommand),
     #[command(after_help = cmd::pages::COMPLETIONS_EXAMPLES)]
     Completions(cmd::pages::CompletionsArgs),
     #[command(after_help = cmd::pages::MAN_EXAMPLES)]

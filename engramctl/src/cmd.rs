@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "help is read in a terminal, where back ticks are noise")]
 
 pub(crate) mod change;
+pub(crate) mod chunks;
 pub(crate) mod cloud;
 pub(crate) mod conflicts;
 pub(crate) mod events;
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CtlError> {
         Command::List(args) => find::list(globals, args, out).await,
         Command::Search(args) => find::search(globals, args, out).await,
         Command::Relate(args) => change::relate(globals, args, out).await,
+        Command::Chunks(command) => chunks::run(globals, command, out).await,
         Command::Completions(args) => pages::completions(&args, out),
         Command::Man(args) => pages::man(args, out),
         Command::Version => version::run(globals, out).await,

@@ -33,6 +33,20 @@ pub(crate) enum CtlError {
         /// What would be right.
         hint: String,
     },
+    /// A directory or file of chunks, or one beside them, cannot be used.
+    #[error("{path} cannot be used: {reason}")]
+    Place {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is no directory with chunks.
+    #[error("{message}")]
+    NoChunks {
+        /// Where it was looked for.
+        message: String,
+    },
     /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
@@ -66,6 +80,8 @@ impl CtlError {
             Self::Usage { .. } => Exit::Usage,
             Self::Input(_)
             | Self::Pages { .. }
+            | Self::Place { .. }
+            | Self::NoChunks { .. }
             | Self::Output(_)
             | Self::Runtime(_)
             | Self::Unexpected(_)
@@ -80,6 +96,8 @@ impl CtlError {
             Self::Connect(error) => error.reason_code(),
             Self::Usage { .. } => "usage",
             Self::Input(_) => "input_unreadable",
+            Self::Place { .. } => "place_unusable",
+            Self::NoChunks { .. } => "not_found",
             Self::Pages { .. } | Self::Output(_) => "output_unwritable",
             Self::Runtime(_) => "internal_error",
             Self::Unexpected(_) => "unexpected_answer",
@@ -95,6 +113,8 @@ impl CtlError {
             Self::Usage { hint, .. } | Self::Pages { hint, .. } => Some(hint.clone()),
             Self::NoProgress { .. } => Some("engramctl status".to_owned()),
             Self::Unexpected(_) => Some("engramctl version".to_owned()),
+            Self::Place { .. } => Some("engramctl chunks verify --dir D names what is wrong in a directory".to_owned()),
+            Self::NoChunks { .. } => Some("engramctl chunks export, or name the directory with --dir".to_owned()),
             Self::Input(_) | Self::Output(_) | Self::Runtime(_) => None,
         }
     }

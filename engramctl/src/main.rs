@@ -1,5 +1,6 @@
 //! `engramctl`: asks a running `engramd` over its socket, and never opens the database.
 
+mod chunks;
 mod cli;
 mod clock;
 mod cmd;

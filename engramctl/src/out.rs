@@ -97,11 +97,16 @@ impl Out {
 
     /// Writes why a command did not work: a line on standard error, and an object for scripts.
     pub(crate) fn failure(&mut self, error: &CtlError) {
-        let view = self.view_of_errors();
-        self.note(&failure_line(&view, "error", &error.to_string(), error.hint().as_deref()));
+        self.failure_of_many(error);
         if self.json && !self.closed {
             print_failure_json(error);
         }
+    }
+
+    /// Writes why one of many attempts did not work, on standard error only: the next one may.
+    pub(crate) fn failure_of_many(&self, error: &CtlError) {
+        let view = self.view_of_errors();
+        self.note(&failure_line(&view, "error", &error.to_string(), error.hint().as_deref()));
     }
 
     fn colored(&self, terminal: bool) -> bool {

@@ -1,5 +1,6 @@
 //! Values in, text out. Nothing here reads a clock, a terminal or the environment: it is all in [`View`].
 
+pub(crate) mod chunks;
 pub(crate) mod cloud;
 pub(crate) mod conflicts;
 pub(crate) mod events;

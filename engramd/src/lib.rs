@@ -3,6 +3,7 @@
 //! Arrows point one way: `daemon` wires; `ipc` and the driver use the store; store and transport know neither each other
 //! nor the driver; status flows back through one `watch` channel.
 
+pub mod chunks;
 pub mod clock;
 pub mod config;
 pub mod daemon;

@@ -31,7 +31,7 @@ fn a_newer_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engram.db");
     let mut store = Store::open(&path, now()).unwrap();
-    store.set_meta("schema", Some("1.7")).unwrap();
+    store.set_meta("schema", Some("1.99")).unwrap();
     Store::open(&path, now()).expect("a newer minor only adds");
     store.set_meta("schema", Some("2.0")).unwrap();
     let refused = Store::open(&path, now()).unwrap_err();

@@ -8,7 +8,7 @@ use engram_proto::mutation::{Entity, Op};
 use engramd::store::Store;
 use go_support::Go;
 use std::path::{Path, PathBuf};
-use store_support::{Lab, at, gone, observation, prompt, relation, row, session, up};
+use store_support::{BACK_TO_1_2, Lab, at, gone, observation, prompt, relation, row, session, up};
 
 const LATER: &str = "2026-11-23 00:00:00";
 
@@ -102,8 +102,9 @@ fn a_store_that_pulled_before_there_were_marks_gets_them_at_once() {
     pull_everything(&mut lab);
     lab.store
         .write(|tx| {
+            tx.execute_batch(BACK_TO_1_2)?;
             tx.execute_batch(
-                "DELETE FROM sync_mutations; DELETE FROM engramd_journal; DROP TABLE engramd_reread;
+                "DELETE FROM sync_mutations; DELETE FROM engramd_journal;
                  ALTER TABLE engramd_journal DROP COLUMN takes_time;
                  DELETE FROM engramd_meta WHERE key = 'taken_up_seq';
                  UPDATE engramd_meta SET value = '1.0' WHERE key = 'schema'",

@@ -8,7 +8,7 @@ mod store_support;
 use engramd::store::Store;
 use go_support::Go;
 use serde_json::json;
-use store_support::{Lab, at, observation, session, up};
+use store_support::{BACK_TO_1_2, Lab, at, observation, session, up};
 
 struct Two {
     lab: Lab,
@@ -134,8 +134,7 @@ fn iso_1_a_row_whose_project_nothing_tells_is_held_where_it_is_seen_until_someth
 fn what_was_written_beside_an_older_daemon_is_named_when_the_store_is_brought_forward() {
     let two = two();
     two.save_without("s1", "o1", "alpha");
-    let back = "DROP TABLE engramd_reread; UPDATE engramd_meta SET value = '1.2' WHERE key = 'schema'";
-    two.go.0.execute_batch(back).unwrap();
+    two.go.0.execute_batch(BACK_TO_1_2).unwrap();
     let path = two.go.0.path().unwrap().to_owned();
     drop(two.lab);
     let lab = Lab::on(Store::open(std::path::Path::new(&path), at(0)).unwrap());

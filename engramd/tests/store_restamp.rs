@@ -1,15 +1,18 @@
-//! What was stamped by a clock that was days ahead is stamped again before it travels (merging.md, "Writing on a
-//! device"; CONV-3).
+//! What was stamped by a clock that was days ahead is stamped again before it travels or meets another version
+//! (merging.md, "Writing on a device"; CONV-3).
 #![expect(clippy::unwrap_used, reason = "tests")]
+
+mod store_support;
 
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::request::{SaveRequest, UpdateRequest};
-use engram_proto::merge::Version;
+use engram_proto::merge::{ObservationVersion, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
 use engramd::memory::{self, Now};
 use engramd::store::{Store, versions};
-use engramd_core::rows::LeaseOutcome;
+use engramd_core::rows::{BatchLimits, Clocks, Fence, LeaseOutcome, PendingRow};
+use std::collections::BTreeMap;
 
 const CLOUD_NOW: i64 = 1_795_435_200;
 const WEEK: i64 = 7 * 86_400;
@@ -18,36 +21,79 @@ fn at(second: i64) -> RowTime {
     RowTime::from_unix_s(second).unwrap()
 }
 
+/// A device whose clock is a week ahead wrote a memory and edited it.
+struct Ahead {
+    store: Store,
+    fence: Fence,
+    project: ProjectName,
+    id: String,
+}
+
+impl Ahead {
+    fn new() -> Self {
+        let mut store = Store::open_in_memory(at(CLOUD_NOW)).unwrap();
+        let project = ProjectName::parse("p").unwrap();
+        store.enroll(&project, at(CLOUD_NOW)).unwrap();
+        let LeaseOutcome::Granted { fence, .. } = store.acquire_lease("me", CLOUD_NOW * 1_000, 60_000).unwrap() else {
+            panic!("granted")
+        };
+        let request = SaveRequest {
+            title: "t".to_owned(),
+            project: "p".to_owned(),
+            content: "c".to_owned(),
+            directory: "/d".to_owned(),
+            ..SaveRequest::default()
+        };
+        let ahead = Now { at: at(CLOUD_NOW + WEEK), random: [1; 8] };
+        let id = memory::save(&mut store, &request, &ahead).unwrap().sync_id;
+        let update = UpdateRequest { id: id.clone(), title: Some("u".to_owned()), ..UpdateRequest::default() };
+        memory::update(&mut store, &update, &ahead).unwrap();
+        Self { store, fence, project, id }
+    }
+
+    fn clocks() -> Clocks {
+        Clocks { own: at(CLOUD_NOW + WEEK), cloud: Some(at(CLOUD_NOW)) }
+    }
+
+    fn batch(&mut self) -> Vec<PendingRow> {
+        let limits = BatchLimits { rows_max: 10, body_bytes_max: 1 << 20 };
+        self.store.pending_batch(&self.fence, &self.project, limits, Self::clocks()).unwrap().rows
+    }
+
+    fn row(&self) -> ObservationVersion {
+        let found = |conn: &_| versions::row_version(conn, &self.project, Entity::Observation, &self.id);
+        let Some(Version::Observation(version)) = self.store.read(found).unwrap() else { panic!("an observation") };
+        version
+    }
+}
+
 #[test]
 fn conv_3_a_clock_that_was_a_week_ahead_wins_for_no_week() {
-    let mut store = Store::open_in_memory(at(CLOUD_NOW)).unwrap();
-    let project = ProjectName::parse("p").unwrap();
-    store.enroll(&project, at(CLOUD_NOW)).unwrap();
-    let LeaseOutcome::Granted { fence, .. } = store.acquire_lease("me", CLOUD_NOW * 1_000, 60_000).unwrap() else {
-        panic!("granted")
-    };
-    let request = SaveRequest {
-        title: "t".to_owned(),
-        project: "p".to_owned(),
-        content: "c".to_owned(),
-        directory: "/d".to_owned(),
-        ..SaveRequest::default()
-    };
-    let ahead = Now { at: at(CLOUD_NOW + WEEK), random: [1; 8] };
-    let id = memory::save(&mut store, &request, &ahead).unwrap().sync_id;
-    let update = UpdateRequest { id: id.clone(), title: Some("u".to_owned()), ..UpdateRequest::default() };
-    memory::update(&mut store, &update, &ahead).unwrap();
-
-    assert_eq!(store.restamp(&fence, at(CLOUD_NOW)).unwrap(), 3, "the session, the memory and its edit");
-    let row = |store: &Store| {
-        let found = store.read(|conn| versions::row_version(conn, &project, Entity::Observation, &id));
-        let Some(Version::Observation(version)) = found.unwrap() else { panic!("an observation") };
-        version
-    };
-    let version = row(&store);
+    let mut device = Ahead::new();
+    let sent = device.batch();
+    let times: Vec<_> = sent.iter().map(|row| (row.entity.as_str(), row.payload["project"].clone())).collect();
+    assert_eq!(times.len(), 3, "the session, the memory and its edit");
+    for row in &sent {
+        let late = row.payload.values().filter_map(|value| RowTime::parse(value.as_str()?)).max();
+        assert_eq!(late, Some(at(CLOUD_NOW)), "{row:?}");
+    }
+    let version = device.row();
     assert_eq!((version.key.time, version.key.revision), (Some(at(CLOUD_NOW)), 2));
-    assert_eq!(version.body.0.unwrap().title, "u", "the text is what it was");
+    assert_eq!(version.body.0.clone().unwrap().title, "u", "the text is what it was");
     assert_eq!(version.created_at, Some(at(CLOUD_NOW)));
-    let again = store.restamp(&fence, at(CLOUD_NOW)).unwrap();
-    assert_eq!((again, row(&store).key.time), (0, Some(at(CLOUD_NOW))), "once is enough");
+    assert_eq!((device.batch(), device.row()), (sent, version), "once is enough");
+}
+
+#[test]
+fn conv_3_it_wins_over_nothing_that_comes_in_before_it_was_sent() {
+    let mut device = Ahead::new();
+    let mut payload = store_support::observation(&device.id, "s", "theirs", 0);
+    payload["updated_at"] = at(CLOUD_NOW + 60).to_string().into();
+    let rows = vec![
+        store_support::row(1, "p", "session", "upsert", store_support::session("s", "/a", 0)),
+        store_support::row(2, "p", "observation", "upsert", payload),
+    ];
+    let page = store_support::page(rows);
+    device.store.apply_page(&device.fence, "c", &BTreeMap::new(), &page, Ahead::clocks()).unwrap();
+    assert_eq!(device.row().body.0.unwrap().title, "theirs", "a minute by the cloud's clock is later");
 }

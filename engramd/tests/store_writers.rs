@@ -76,7 +76,7 @@ fn ack_2_what_go_processes_save_while_we_pull_and_push_is_all_there_once() {
             (0..1_000).map(|n| up(seq + n + 1, "observation", observation(&format!("o{}", seq + n), "s1", &text, 1)));
         let (page, mut done) = (page(rows.collect()), 0);
         let since = BTreeMap::new();
-        while let Some(slice) = lab.store.apply_slice(&lab.fence, CLOUD, &since, &page, done, at(9)).unwrap() {
+        while let Some(slice) = lab.store.apply_slice(&lab.fence, CLOUD, &since, &page, done, at(9).into()).unwrap() {
             done = slice.done;
             // What the driver leaves free.
             thread::sleep(Duration::from_millis(25));

@@ -4,6 +4,7 @@
 //! where all of them must agree to the byte: names in normal form, times in one text form, the join of two versions.
 
 pub mod canonical;
+pub mod chunk;
 pub mod health;
 pub mod http;
 pub mod id;

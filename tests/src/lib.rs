@@ -1,5 +1,8 @@
 //! What the suites share: the model cloud, the simulator, and real processes in temporary directories.
 
+pub mod disk;
+pub mod fuzz;
+pub mod gateway;
 pub mod go;
 pub mod model;
 pub mod postgres;

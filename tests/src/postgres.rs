@@ -89,6 +89,17 @@ impl Database {
         cluster().expect("a cluster").psql(&self.name, &["-c", sql])
     }
 
+    /// Runs statements as [`query`](Self::query) does; `None` where the cluster does not take them, as while it recovers
+    /// from a crash.
+    ///
+    /// # Panics
+    /// Where `psql` cannot be started.
+    #[must_use]
+    pub fn try_query(&self, sql: &str) -> Option<String> {
+        let asked = cluster().expect("a cluster").command(&self.name, &["-c", sql]).output().expect("psql");
+        asked.status.success().then(|| String::from_utf8_lossy(&asked.stdout).trim().to_owned())
+    }
+
     /// Runs a file of statements.
     ///
     /// # Panics
@@ -116,10 +127,15 @@ impl Cluster {
         Self { programs, dir, _guard: guard }
     }
 
-    fn psql(&self, database: &str, args: &[&str]) -> String {
+    fn command(&self, database: &str, args: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("psql"));
         command.arg("-h").arg(&self.dir).args(["-U", "engram", "-d", database, "-XqAt", "-v", "ON_ERROR_STOP=1"]);
-        let done = command.args(args).output().expect("psql");
+        command.args(args);
+        command
+    }
+
+    fn psql(&self, database: &str, args: &[&str]) -> String {
+        let done = self.command(database, args).output().expect("psql");
         assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
     }

@@ -18,10 +18,10 @@ pub const TOKEN: &str = "a-token-for-tests-only";
 /// Where it was not built.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("this test");
-    let path = test.ancestors().nth(2).expect("target/profile/deps/test").join(name);
-    assert!(path.is_file(), "{} is missing: run cargo build --bins first", path.display());
-    path
+    let own = std::env::current_exe().expect("this test");
+    // A test is in target/profile/deps, a bench in target/profile.
+    let found = own.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: run cargo build --bins first"))
 }
 
 /// Waits until a condition holds.
@@ -83,6 +83,14 @@ impl Process {
             None => false,
         });
         code.flatten()
+    }
+
+    /// Tells whether it has ended by itself.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.as_mut().is_none_or(|child| child.try_wait().expect("a status").is_some())
     }
 
     /// Sends it a signal.
@@ -329,8 +337,22 @@ pub fn daemon(dir: &Path) -> Command {
 /// Where it cannot be started.
 #[must_use]
 pub fn ctl(dir: &Path, args: &[&str], input: &str) -> Answer {
+    run(Command::new(program("engramctl")).env_clear().current_dir("/"), dir, args, input)
+}
+
+/// Runs the client in a directory, with what a shell there would give it.
+///
+/// # Panics
+/// Where it cannot be started.
+#[must_use]
+pub fn ctl_in(dir: &Path, work: &Path, args: &[&str]) -> Answer {
     let mut command = Command::new(program("engramctl"));
-    command.env_clear().env("ENGRAM_DATA_DIR", dir).args(args).current_dir("/");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("USER", "tester");
+    run(command.current_dir(work), dir, args, "")
+}
+
+fn run(command: &mut Command, dir: &Path, args: &[&str], input: &str) -> Answer {
+    command.env("ENGRAM_DATA_DIR", dir).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     // A command that does not read its input is no fault.

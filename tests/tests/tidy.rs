@@ -61,6 +61,7 @@ fn layers_know_only_what_is_below_them() {
     for (folder, banned) in [
         ("engramd/src/store", &["crate::driver", "crate::transport", "crate::ipc", "crate::memory", "reqwest"][..]),
         ("engramd/src/memory", &["crate::driver", "crate::transport", "crate::ipc", "reqwest"]),
+        ("engramd/src/chunks", &["crate::driver", "crate::transport", "crate::ipc", "reqwest", "std::fs"]),
         ("engramd/src/transport", &["crate::driver", "crate::store", "crate::ipc", "rusqlite"]),
         ("engramd/src/peers", &["crate::driver", "crate::ipc", "rusqlite", "reqwest"]),
         ("engramd/src/driver", &["crate::ipc", "rusqlite", "reqwest"]),

@@ -62,6 +62,14 @@ impl ApiError {
         refusal
     }
 
+    /// Refuses a chunk for single rows, and names them.
+    #[must_use]
+    pub(crate) fn invalid_chunk(error: String, invalid: Vec<InvalidEntry>) -> Self {
+        let mut refusal = Self::invalid(error, invalid);
+        code::PAYLOAD_INVALID.clone_into(&mut refusal.0.body.error_code);
+        refusal
+    }
+
     /// Refuses a project that the principal may not touch.
     #[must_use]
     pub(crate) fn forbidden(project: &str) -> Self {

@@ -9,10 +9,11 @@ use engram_proto::VERSION;
 use engram_proto::http::health::{HealthReply, capability};
 
 /// What this release can do beyond part 1 of the contract.
-const CAPABILITIES: [&str; 6] = [
+const CAPABILITIES: [&str; 7] = [
     capability::MUTATION_IDS,
     capability::PROJECT_PULL,
     capability::WITNESS,
+    capability::DIGEST,
     capability::LONG_POLL,
     capability::GZIP,
     capability::LARGE_BATCH,

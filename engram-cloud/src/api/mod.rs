@@ -1,6 +1,7 @@
 //! The routes, one file each. They know HTTP and the journal's trait, and no SQL.
 
 pub(crate) mod body;
+pub(crate) mod chunks;
 mod error;
 pub(crate) mod gzip;
 pub(crate) mod health;

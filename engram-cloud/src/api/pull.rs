@@ -52,8 +52,9 @@ pub(crate) async fn pull<J: Journal>(
     let wait_seconds = if may_wait { request.wait_seconds.min(WAIT_SECONDS_MAX) } else { 0 };
     let page = look(&app, ask, Duration::from_secs(u64::from(wait_seconds))).await?;
     let page = page.ok_or_else(|| ApiError::replaced(app.journal.cloud_id()))?;
-    let Page { rows, cursors, heads, remaining, has_more } = page;
-    encode(PullReply { mutations: rows, cursors, heads, remaining, has_more, denied }).await
+    let Page { rows, cursors, heads, remaining, has_more, digests } = page;
+    encode(PullReply { mutations: rows, cursors, heads, remaining, has_more, denied, digests, ..PullReply::default() })
+        .await
 }
 
 fn sort(

@@ -9,15 +9,18 @@ mod entry;
 mod listeners;
 mod number;
 pub mod postgres;
+pub mod rail;
 mod room;
-mod storable;
+pub(crate) mod storable;
 
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
+use engram_proto::merge::Digest;
 pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent, foreign_hash};
 pub use listeners::{Listener, Listeners};
 pub use number::{NUMBER_STEP, number_after};
+pub use rail::Rail;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
@@ -39,7 +42,7 @@ pub enum JournalError {
 ///
 /// CUR-2: whoever was told a head of `n` never misses a row numbered up to `n` later. IDEM-1: what was pushed before
 /// changes nothing. Dropping a returned future never loses what was committed; it only forgets the answer.
-pub trait Journal: Clone + Send + Sync + 'static {
+pub trait Journal: Rail + Clone + Send + Sync + 'static {
     /// Returns the uuid of this data set (CUR-3).
     fn cloud_id(&self) -> &str;
 
@@ -138,6 +141,8 @@ pub struct Page {
     pub remaining: BTreeMap<ProjectName, u64>,
     /// Whether there are.
     pub has_more: bool,
+    /// What the current versions of each project add up to that ends here at its head, where that is known.
+    pub digests: BTreeMap<ProjectName, Digest>,
 }
 
 /// A question for a page of a whole grant.

@@ -16,7 +16,7 @@ const PROJECT_BYTES_MAX: usize = 512;
 const WORD_BYTES_MAX: usize = 128;
 
 /// Refuses a payload with a NUL in it, and names the field.
-pub(super) fn payload(payload: &Value) -> Result<(), Fault> {
+pub(crate) fn payload(payload: &Value) -> Result<(), Fault> {
     let fields = match payload {
         Value::Object(object) => object,
         Value::String(text) if text.contains("\\u0000") => {

@@ -2,7 +2,8 @@
 
 use crate::classify::Failure;
 use crate::rows::{
-    Applied, Batch, BatchLimits, Belonging, Counts, Fence, LeaseOutcome, PendingRow, Repaired, Settled, Settlement,
+    Agreement, Applied, Batch, BatchLimits, Belonging, Counts, Fence, LeaseOutcome, PendingRow, Rechecked, Repaired,
+    Settled, Settlement, ToCompare,
 };
 use engram_proto::http::health::HealthReply;
 use engram_proto::http::pull::{PullReply, PullRequest};
@@ -128,6 +129,10 @@ pub enum Event {
     StoodIn(Result<Applied, StoreTrouble>),
     /// The answer to [`Effect::Repair`].
     Looked(Result<Repaired, StoreTrouble>),
+    /// The answer to [`Effect::Compare`]; projects of which nothing can be told are left out.
+    Compared(Result<BTreeMap<ProjectName, Agreement>, StoreTrouble>),
+    /// The answer to [`Effect::Recheck`].
+    Rechecked(Result<Rechecked, StoreTrouble>),
     /// A panic was contained while an effect was performed.
     Panicked(String),
     /// The daemon stops: finish the step, give the lease back.
@@ -176,8 +181,7 @@ pub enum Effect {
         project: ProjectName,
         /// How many.
         limits: BatchLimits,
-        /// The cloud's time, if it told it: where a row is more than a day ahead of it, what is pending is stamped again
-        /// first.
+        /// The cloud's time for now, where it told.
         cloud_now: Option<RowTime>,
     },
     /// Send some rows of a batch in one request.
@@ -217,8 +221,8 @@ pub enum Effect {
         since: BTreeMap<ProjectName, u64>,
         /// The page.
         page: PullReply,
-        /// The cloud's time, where what is pending may be more than a day ahead of it: that is stamped again first.
-        restamp: Option<RowTime>,
+        /// The cloud's time for now, where it told.
+        cloud_now: Option<RowTime>,
     },
     /// Record that a project was read to the head after a Go process had synced the store.
     ClearReread {
@@ -247,6 +251,22 @@ pub enum Effect {
         project: ProjectName,
         /// Whether a random time has passed, and a pull shown that it is still so.
         confirmed: bool,
+    },
+    /// Compare what is known of projects with what the cloud says at their heads.
+    Compare {
+        /// The data set.
+        cloud_id: String,
+        /// What it says.
+        asked: BTreeMap<ProjectName, ToCompare>,
+    },
+    /// Hash the next rows again, where a pass is due.
+    Recheck {
+        /// Proof of the lease.
+        fence: Fence,
+        /// The data set.
+        cloud_id: String,
+        /// How long after the end of a pass the next one is due, in milliseconds.
+        every_ms: u64,
     },
     /// Tell a follower how its sync goes on; no answer.
     SyncProgress(TicketId, SyncProgress),

@@ -178,8 +178,12 @@ impl Machine {
 
     fn conditions(&self) -> Vec<Condition> {
         let mut conditions = self.cloud_conditions();
+        // What is so of all of them is not told of each again (LOUD-1).
+        let of_all: Vec<_> = conditions.iter().map(|condition| condition.trouble.code).collect();
         for (name, project) in &self.projects {
-            conditions.extend(project_conditions(name, project).into_iter().map(|condition| condition.about(name)));
+            let own = project_conditions(name, project).into_iter();
+            let own = own.filter(|condition| !of_all.contains(&condition.trouble.code));
+            conditions.extend(own.map(|condition| condition.about(name)));
         }
         conditions.extend(self.not_enrolled());
         conditions.extend(self.nameless.map(|(rows, since)| {
@@ -254,7 +258,7 @@ impl Machine {
         let cursor = project.cursor.unwrap_or(0);
         let worst = |finding: &&Finding| {
             let mine = finding.project.as_deref() == Some(name.as_str());
-            let of_all = finding.scope != Scope::Project && finding.code != ReasonCode::ClockSkew;
+            let of_all = finding.project.is_none() && finding.code != ReasonCode::ClockSkew;
             finding.severity > Severity::Info && (mine || of_all)
         };
         let paused = self.paused_all.is_some() || project.paused.is_some();
@@ -301,6 +305,7 @@ fn project_conditions(name: &ProjectName, project: &Project) -> Vec<Condition> {
         conditions.push(condition);
     }
     conditions.extend(project.trouble().map(Condition::of));
+    conditions.extend(project.diverged.as_ref().map(Condition::of));
     let counts = &project.counts;
     let since = project.held_since.unwrap_or_default();
     if let (Some(code), true) = (project.held_reason(), counts.quarantined > 0) {
@@ -322,8 +327,12 @@ fn project_conditions(name: &ProjectName, project: &Project) -> Vec<Condition> {
 fn finding(condition: &Condition) -> Finding {
     let Condition { trouble, project, hint } = condition;
     let entry = reason_catalog::entry(trouble.code);
-    let named = project.as_ref().map_or("P", |project| project.as_str());
-    let hint = hint.clone().or_else(|| entry.hint.map(|hint| hint.replace("{project}", named)));
+    let named = |hint: &str| match project {
+        Some(project) => hint.replace("{project}", project.as_str()),
+        // What refuses them all is about none of them.
+        None => hint.replace(" --project {project}", "").replace("{project}", "P"),
+    };
+    let hint = hint.clone().or_else(|| entry.hint.map(named));
     Finding {
         code: trouble.code,
         severity: entry.severity,

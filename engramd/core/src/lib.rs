@@ -5,6 +5,7 @@
 //!
 //! Two lanes run side by side, so that the pull never waits for the push (ISO-2): each has at most one effect in flight.
 
+mod agree;
 pub mod backoff;
 pub mod classify;
 pub mod event;

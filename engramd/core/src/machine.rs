@@ -10,6 +10,7 @@
 //! Nothing is remembered about what "should" happen next: after every event [`Machine::advance`] looks at what is and
 //! starts whatever can start. So no order of events can leave it stuck (REC-1).
 
+use crate::agree::Agree;
 use crate::backoff::{Retry, delay_ms};
 use crate::classify::{Failure, Fault};
 use crate::event::{Cloud, Effect, Event, Now, Projects, StoreTrouble};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub tick_ms: u64,
     /// How often a blocked thing is tried again.
     pub block_probe_ms: u64,
+    /// How often the rows themselves are looked at.
+    pub recheck_ms: u64,
     /// How long a pull waits at the server, in seconds.
     pub wait_seconds: u32,
     /// The largest request, in bytes before compression, whatever the server would take.
@@ -60,6 +63,7 @@ pub struct Machine {
     pub(crate) lease: Lease,
     pub(crate) server: Server,
     pub(crate) replaced: Replaced,
+    pub(crate) agree: Agree,
     pub(crate) push: PushLane,
     pub(crate) pull: PullLane,
     pub(crate) tickets: Vec<Ticket>,
@@ -91,6 +95,7 @@ impl Machine {
             lease: Lease::default(),
             server: Server::default(),
             replaced: Replaced::default(),
+            agree: Agree::default(),
             push: PushLane::default(),
             pull: PullLane::default(),
             tickets: Vec::new(),
@@ -158,6 +163,8 @@ impl Machine {
             Event::RereadCleared(answer) => self.reread_cleared(answer),
             Event::StoodIn(answer) => self.stood_in(answer),
             Event::Looked(answer) => self.looked(answer),
+            Event::Compared(answer) => self.compared(answer),
+            Event::Rechecked(answer) => self.rechecked(answer),
             Event::Panicked(message) => self.panicked(message),
             Event::Stopping => self.stopping = true,
         }
@@ -181,12 +188,13 @@ impl Machine {
         if self.advance_server() && self.advance_replaced(&fence) {
             self.advance_push(&fence);
             self.advance_pull(&fence);
+            self.advance_agree(&fence);
         }
     }
 
     fn advance_stop(&mut self) {
         self.cancel_pull();
-        if self.stopped || !self.push.is_idle() || !self.pull.is_idle() || !self.replaced.is_idle() {
+        if self.stopped || !self.push.is_idle() || !self.pull.is_idle() || !self.is_store_free() {
             return;
         }
         self.stopped = true;
@@ -194,6 +202,11 @@ impl Machine {
             self.out.push(Effect::ReleaseLease(fence));
         }
         self.out.push(Effect::Stopped);
+    }
+
+    /// Tells whether no write beside the lanes is under way: neither a mirroring nor a look at rows.
+    fn is_store_free(&self) -> bool {
+        self.replaced.is_idle() && self.agree.is_idle()
     }
 
     fn cloud_changed(&mut self, cloud: Cloud) {
@@ -213,10 +226,7 @@ impl Machine {
         let since = self.nameless.map_or(self.now, |(_, since)| since);
         self.nameless = (projects.nameless > 0).then_some((projects.nameless, since));
         let enrolled = projects.enrolled.into_iter().map(|name| {
-            let known = self.projects.remove(&name);
-            let queued = known.as_ref().is_none_or(|known| known.queueing && !projects.queueing.contains(&name));
-            self.server.restamp_due |= queued;
-            let mut project = known.unwrap_or_default();
+            let mut project = self.projects.remove(&name).unwrap_or_default();
             let paused = projects.paused.get(&name).cloned();
             if project.paused.is_some() && paused.is_none() {
                 project.drained_generation = 0;
@@ -270,6 +280,7 @@ impl Machine {
             retry.wake();
         }
         self.lease.wake();
+        self.agree.wake();
         for project in self.projects.values_mut() {
             project.access.wake();
             project.push.wake();
@@ -281,6 +292,7 @@ impl Machine {
         self.pull.abort();
         self.server.abort();
         self.replaced.abort();
+        self.agree.abort();
         self.lease.abort();
         let wait_ms = self.backoff_ms(self.panicked.failures);
         self.panicked.fail(ReasonCode::InternalError, message, wait_ms, self.now);

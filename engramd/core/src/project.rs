@@ -33,6 +33,8 @@ pub(crate) struct Project {
     pub access: Retry,
     /// 409, or nothing gets through: only out.
     pub push: Retry,
+    /// Why its rows or versions are not the cloud's, though both are drained.
+    pub diverged: Option<Trouble>,
     /// Rounds since nothing got through, in which pulls from the same server worked.
     pub outage_rounds: u32,
     /// Pages that had come when the last such round ended.
@@ -75,7 +77,7 @@ impl Project {
     pub(crate) fn applied(&mut self, applied: Applied, now: Now) {
         // What came back of what went out from here is no news.
         self.totals.pulled += applied.changed + applied.deferred + applied.dead;
-        self.stand_in_due |= applied.deferred > 0;
+        self.stand_in_due |= applied.deferred > 0 || applied.unfinished;
         self.last_pull_ms = Some(now.wall_ms);
     }
 

@@ -10,6 +10,7 @@ use crate::rows::{Applied, Fence, Repaired};
 use engram_proto::http::health::capability;
 use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::id::ProjectName;
+use engram_proto::merge::Digest;
 use engram_proto::reason::ReasonCode;
 use std::collections::BTreeMap;
 
@@ -57,6 +58,7 @@ struct PageEnd {
     heads: BTreeMap<ProjectName, u64>,
     remaining: BTreeMap<ProjectName, u64>,
     has_more: bool,
+    digests: BTreeMap<ProjectName, Digest>,
 }
 
 impl PullLane {
@@ -218,7 +220,7 @@ impl Machine {
         self.pull_succeeded();
         let end = self.take_denials(&request, &page);
         let moves = end.cursors.iter().any(|(name, cursor)| request.cursors.get(name) != Some(cursor));
-        if page.mutations.is_empty() && !moves {
+        if page.mutations.is_empty() && page.unnumbered.is_empty() && page.notes.is_empty() && !moves {
             return self.page_done(end, generation, &BTreeMap::new());
         }
         if self.clock_was_set() {
@@ -226,10 +228,9 @@ impl Machine {
             return;
         }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
-        let restamp = self.restamp();
-        self.server.restamp_due = false;
+        let cloud_now = self.cloud_now();
         let (cloud_id, since) = (info.cloud_id.clone(), request.cursors);
-        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, restamp };
+        let effect = Effect::Apply { fence: fence.clone(), cloud_id, since, page, cloud_now };
         self.out.push(effect);
         self.pull.state = State::Applying { end, generation };
     }
@@ -259,6 +260,7 @@ impl Machine {
             heads: page.heads.clone(),
             remaining: page.remaining.clone(),
             has_more: page.has_more,
+            digests: page.digests.clone(),
         }
     }
 
@@ -267,7 +269,6 @@ impl Machine {
         match answer {
             Ok(applied) => self.page_done(end, generation, &applied),
             Err(trouble) => {
-                self.server.restamp_due = true;
                 // Some slices of the page may have been committed: only the store knows the cursors now.
                 for project in self.projects.values_mut() {
                     project.cursor = None;
@@ -293,6 +294,7 @@ impl Machine {
             }
             project.last_pull_ms = Some(self.now.wall_ms);
         }
+        self.agree.hear(&end.heads, end.digests);
         for (name, done) in applied {
             if let Some(project) = self.projects.get_mut(name) {
                 project.applied(*done, self.now);
@@ -318,9 +320,9 @@ impl Machine {
     pub(crate) fn stood_in(&mut self, answer: Result<Applied, StoreTrouble>) {
         let State::StandingIn(name) = std::mem::take(&mut self.pull.state) else { return };
         match answer {
-            Ok(_) => {
+            Ok(done) => {
                 if let Some(project) = self.projects.get_mut(&name) {
-                    project.stand_in_due = false;
+                    project.stand_in_due = done.unfinished;
                 }
             }
             Err(trouble) => self.store_failed(trouble, false),

@@ -135,6 +135,7 @@ mod tests {
             ladder_ms: LADDER_MS.to_vec(),
             lease_ttl_ms: 120_000,
             tick_ms: 30_000,
+            recheck_ms: 86_400_000,
             block_probe_ms: 300_000,
             wait_seconds: 0,
             request_bytes_max: 1 << 20,

@@ -2,8 +2,10 @@
 
 use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
-use engram_proto::mutation::Op;
+use engram_proto::merge::Digest;
+use engram_proto::mutation::{Entity, Op};
 use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Proves that its holder was granted the lease; every write of sync state presents it (OWN-2).
@@ -88,6 +90,22 @@ pub struct Settled {
     pub held: u64,
 }
 
+/// What time it is where versions of this device are about to meet others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Here.
+    pub own: RowTime,
+    /// At the cloud, where it told: what is more than a day ahead of that is stamped again before it is used.
+    pub cloud: Option<RowTime>,
+}
+
+impl From<RowTime> for Clocks {
+    /// Takes the own time, where the cloud's is not known.
+    fn from(own: RowTime) -> Self {
+        Self { own, cloud: None }
+    }
+}
+
 /// What applying a page did to one project.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -101,6 +119,8 @@ pub struct Applied {
     pub dead: u64,
     /// Rows that were queued because a merge is news to the cloud.
     pub queued: u64,
+    /// Whether children of parents that came are left for another transaction.
+    pub unfinished: bool,
 }
 
 impl Applied {
@@ -111,6 +131,7 @@ impl Applied {
         self.deferred += other.deferred;
         self.dead += other.dead;
         self.queued += other.queued;
+        self.unfinished |= other.unfinished;
     }
 }
 
@@ -165,6 +186,45 @@ pub struct Elsewhere {
     pub cloud_id: String,
     /// Since when another one answers, Unix milliseconds.
     pub since_ms: i64,
+}
+
+/// What a cloud says of a project at its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToCompare {
+    /// The number of its last row.
+    pub head: u64,
+    /// What its current versions add up to.
+    pub digest: Digest,
+}
+
+/// Whether this device and the cloud hold the same of a project that is drained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// They do.
+    Same,
+    /// They do not.
+    Differs {
+        /// What the versions known here add up to.
+        ours: Digest,
+        /// What those of the cloud do.
+        theirs: Digest,
+    },
+    /// A row here shows something else than the version that is known.
+    RowDiffers {
+        /// What it is.
+        entity: Entity,
+        /// Session id or sync id.
+        key: String,
+    },
+}
+
+/// What looking at some rows found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rechecked {
+    /// Of each project with rows that were changed behind the journal, one of them; its cursor is forgotten.
+    pub different: BTreeMap<ProjectName, String>,
+    /// How long until the next rows are due, in milliseconds.
+    pub again_in_ms: u64,
 }
 
 /// How asking for the lease ended.

@@ -11,9 +11,6 @@ use engram_proto::time::{MS_PER_S, RowTime};
 /// Clocks that differ by more are said, in seconds (reasons.md, `clock_skew`).
 const CLOCK_SKEW_MAX_S: i64 = 300;
 
-/// A device whose clock is ahead by more stamps every write anew (merging.md, "Writing on a device"), in seconds.
-const AHEAD_MAX_S: i64 = 86_400;
-
 /// A clock whose distance from the monotonic one changed by more was set, or the machine slept, in milliseconds.
 const SET_MS: i64 = 10_000;
 
@@ -31,9 +28,6 @@ pub(crate) struct Server {
     ahead_s: Option<i64>,
     /// How far this device's clock was from the monotonic one when it told it, in milliseconds.
     clock_gap_ms: i64,
-    /// Whether what is pending is to be looked at before anything is merged over it: a clock may have been wrong before
-    /// the server told its time, or before a project took part.
-    pub(crate) restamp_due: bool,
     /// Its clock is another.
     pub(crate) skew: Option<Trouble>,
 }
@@ -142,15 +136,9 @@ impl Machine {
         self.server.ahead_s.is_some() && (clock_gap_ms(self.now) - self.server.clock_gap_ms).abs() > SET_MS
     }
 
-    /// Returns the cloud's time now, if it told it.
+    /// Returns the cloud's time for now, where it told its clock.
     pub(crate) fn cloud_now(&self) -> Option<RowTime> {
         RowTime::from_unix_ms(self.now.wall_ms - self.server.ahead_s? * MS_PER_S)
-    }
-
-    /// Returns the cloud's time, where what is pending may be stamped more than a day ahead of it.
-    pub(crate) fn restamp(&self) -> Option<RowTime> {
-        let is_ahead = self.server.ahead_s.is_some_and(|ahead_s| ahead_s > AHEAD_MAX_S);
-        self.cloud_now().filter(|_| self.server.restamp_due || is_ahead)
     }
 
     fn check_clock(&mut self, reply: &HealthReply) {
@@ -158,7 +146,6 @@ impl Machine {
         let ahead_s = theirs.map_or(0, |theirs| self.now.wall_ms / MS_PER_S - theirs.unix_s());
         self.server.ahead_s = theirs.map(|_| ahead_s);
         self.server.clock_gap_ms = clock_gap_ms(self.now);
-        self.server.restamp_due = true;
         let way = if ahead_s > 0 { "ahead of" } else { "behind" };
         self.server.skew = (ahead_s.abs() > CLOCK_SKEW_MAX_S).then(|| {
             let message = format!("this machine's clock is {} s {way} the server's", ahead_s.abs());

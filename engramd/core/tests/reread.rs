@@ -64,6 +64,7 @@ impl Loop {
             ladder_ms: vec![1_000],
             lease_ttl_ms: 120_000,
             tick_ms: 30_000,
+            recheck_ms: 86_400_000,
             block_probe_ms: 300_000,
             wait_seconds: 25,
             request_bytes_max: 1 << 20,

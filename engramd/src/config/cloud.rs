@@ -116,11 +116,12 @@ pub enum UrlError {
 /// [`UrlError`].
 pub fn check_url(text: &str, allow_http: bool) -> Result<Url, UrlError> {
     let mut url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl(text.trim().to_owned()))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(UrlError::Scheme(url));
-    }
+    // First, because the other words repeat the URL (SECRET-1).
     if !url.username().is_empty() || url.password().is_some() {
         return Err(UrlError::Credentials);
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(UrlError::Scheme(url));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(UrlError::Query(url));

@@ -8,7 +8,7 @@ use engram_proto::http::pull::PullReply;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd_core::Event;
-use engramd_core::rows::{Applied, Fence};
+use engramd_core::rows::{Applied, Clocks, Fence};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,7 @@ pub(super) struct Work {
     pub(super) since: BTreeMap<ProjectName, u64>,
     pub(super) page: PullReply,
     /// As in the effect.
-    pub(super) restamp: Option<RowTime>,
+    pub(super) cloud_now: Option<RowTime>,
     /// When another process was last seen to write, on the monotonic clock; 0 before.
     pub(super) others_wrote_ms: Arc<AtomicU64>,
 }
@@ -60,11 +60,9 @@ async fn slices(store: &StoreHandle, work: Arc<Work>) -> Result<BTreeMap<Project
     loop {
         let of_slice = Arc::clone(&work);
         let slice = store.call(move |store| {
-            let Work { fence, cloud_id, since, page, restamp, .. } = &*of_slice;
-            if let Some(cloud_now) = restamp.filter(|_| done == 0) {
-                store.restamp(fence, cloud_now)?;
-            }
-            store.apply_slice(fence, cloud_id, since, page, done, clock::row_time())
+            let Work { fence, cloud_id, since, page, cloud_now, .. } = &*of_slice;
+            let clocks = Clocks { own: clock::row_time(), cloud: *cloud_now };
+            store.apply_slice(fence, cloud_id, since, page, done, clocks)
         });
         let Some(slice) = slice.await.map_err(StoreError::from).flatten()? else { return Ok(all) };
         for (project, applied) in slice.applied {

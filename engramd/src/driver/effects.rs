@@ -9,6 +9,7 @@ use crate::store::{Store, StoreError, StoreGone, StoreHandle};
 use engram_proto::reason::ReasonCode;
 use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
+use engramd_core::rows::{Clocks, Fence};
 use engramd_core::{Effect, Event, StoreTrouble};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +30,11 @@ pub fn count(store: &mut Store) -> Result<Counted, StoreError> {
 /// How many journal rows of other processes one transaction takes up (OWN-3).
 pub const TAKE_UP_ROWS: u32 = 200;
 
+/// How many rows one transaction looks at (OWN-3).
+const RECHECK_ROWS: u32 = 200;
+
 /// How many versions one transaction queues anew (OWN-3).
-pub const REMIRROR_ROWS: u32 = 200;
+const REMIRROR_ROWS: u32 = 200;
 
 impl Driver {
     pub(super) fn perform(&mut self, effect: Effect) {
@@ -62,7 +66,7 @@ impl Driver {
             }
             Effect::LoadBatch { fence, project, limits, cloud_now } => {
                 self.on_store_counted(Event::BatchLoaded, move |store| {
-                    store.stamped_batch(&fence, &project, limits, cloud_now, clock::row_time())
+                    store.pending_batch(&fence, &project, limits, Clocks { own: clock::row_time(), cloud: cloud_now })
                 });
             }
             Effect::Settle { fence, project, settlements } => {
@@ -73,10 +77,10 @@ impl Driver {
             Effect::LoadCursors { cloud_id, projects } => {
                 self.on_store(Event::CursorsLoaded, move |store| store.cursors(&cloud_id, &projects));
             }
-            Effect::Apply { fence, cloud_id, since, page, restamp } => {
+            Effect::Apply { fence, cloud_id, since, page, cloud_now } => {
                 let store = self.parts.store.clone();
                 let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
-                let work = apply::Work { fence, cloud_id, since, page, restamp, others_wrote_ms };
+                let work = apply::Work { fence, cloud_id, since, page, cloud_now, others_wrote_ms };
                 self.tasks.spawn(async move { apply::page(store, work).await });
             }
             Effect::ClearReread { fence, project, mark } => {
@@ -90,6 +94,14 @@ impl Driver {
             Effect::Repair { fence, cloud_id, project, confirmed } => {
                 self.on_store_counted(Event::Looked, move |store| {
                     store.repair(&fence, (&cloud_id, &project), confirmed, clock::row_time())
+                });
+            }
+            Effect::Compare { cloud_id, asked } => {
+                self.on_store(Event::Compared, move |store| store.compare_digests(&cloud_id, &asked));
+            }
+            Effect::Recheck { fence, cloud_id, every_ms } => {
+                self.on_store(Event::Rechecked, move |store| {
+                    store.recheck_slice(&fence, &cloud_id, clock::row_time(), every_ms, RECHECK_ROWS)
                 });
             }
             Effect::Probe | Effect::Send { .. } | Effect::Pull(_) => self.on_wire(effect),
@@ -168,8 +180,7 @@ impl Driver {
     }
 
     /// Writes the report's words into `sync_state`, where the peer's `cloud status` reads them (LOUD-2).
-    pub(super) fn write_state(&mut self, state: RowState) {
-        let Some(fence) = self.machine.fence().cloned() else { return };
+    pub(super) fn write_state(&mut self, fence: Fence, state: RowState) {
         self.quietly(move |store| {
             let reason = state.reason.as_ref().map(|(code, message)| (code.as_str(), message.as_str()));
             store.write_state(&fence, state.lifecycle, reason, state.failures, None, clock::row_time()).map(|_| ())

@@ -11,7 +11,7 @@ pub mod network;
 mod publish;
 pub mod watch;
 
-pub use effects::{REMIRROR_ROWS, TAKE_UP_ROWS, backfill, count, read_projects};
+pub use effects::{TAKE_UP_ROWS, backfill, count, read_projects};
 pub use handle::DriverHandle;
 
 use crate::clock;
@@ -39,6 +39,9 @@ const LEASE_TTL_MS: u64 = 120_000;
 const TICK_MS: u64 = 30_000;
 const BLOCK_PROBE_MS: u64 = 300_000;
 
+/// How often the rows are looked at: once a day.
+const RECHECK_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// A gap between the clocks of more than this was a suspend.
 const SLEEP_MS: i64 = 10_000;
 
@@ -54,6 +57,7 @@ pub fn machine_settings(wait_seconds: u32, request_bytes_max: u64) -> Settings {
         lease_ttl_ms: LEASE_TTL_MS,
         tick_ms: TICK_MS,
         block_probe_ms: BLOCK_PROBE_MS,
+        recheck_ms: RECHECK_MS,
         wait_seconds,
         request_bytes_max,
     }
@@ -268,8 +272,9 @@ impl Driver {
             self.perform(effect);
         }
         let report = self.machine.report(&self.parts.who);
-        if let Some(state) = self.publisher.publish(report) {
-            self.write_state(state);
+        let fence = self.machine.fence().cloned();
+        if let (Some(state), Some(fence)) = (self.publisher.publish(report, fence.is_some()), fence) {
+            self.write_state(fence, state);
         }
     }
 

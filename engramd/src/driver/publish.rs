@@ -36,8 +36,9 @@ impl Publisher {
         (publisher, receiver, events)
     }
 
-    /// Publishes a report; returns what the database row should say when that is news.
-    pub(super) fn publish(&mut self, report: StatusReport) -> Option<RowState> {
+    /// Publishes a report; returns what the database row should say when that is news and the row can be written, which
+    /// takes the lease: what was so before it was granted is told afterwards.
+    pub(super) fn publish(&mut self, report: StatusReport, can_write: bool) -> Option<RowState> {
         self.tell_findings(&report.findings);
         let state = row_state(&report);
         self.report.send_if_modified(|published| {
@@ -45,7 +46,7 @@ impl Publisher {
             *published = Published { report: Arc::new(report), at_ms: clock::mono_ms() };
             changed
         });
-        (self.row.as_ref() != Some(&state)).then(|| {
+        (can_write && self.row.as_ref() != Some(&state)).then(|| {
             self.row = Some(state.clone());
             state
         })

@@ -96,6 +96,7 @@ impl Remote {
         reply.mutations.retain_mut(disguise::take_back);
         if kind == Kind::Go {
             self.go_server().record(&reply).await?;
+            self.go_server().add_chunks(request, &mut reply).await?;
         }
         Ok(reply)
     }

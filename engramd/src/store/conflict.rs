@@ -1,7 +1,7 @@
 //! Versions that lost to one that had not seen them, kept once (CONV-6).
 
 use super::error::StoreError;
-use super::{served, versions};
+use super::{chunks, served, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, rival};
@@ -22,23 +22,57 @@ pub(super) fn note(
     now: RowTime,
 ) -> Result<(), StoreError> {
     let journal = journal(conn, project, remote, key)?;
-    // It is one of our own, or one that an edit of ours had seen.
-    if journal.iter().any(|own| own.had_seen(remote)) {
+    if seen(&journal, remote) {
         return Ok(());
     }
     // What read repair sent once more is no edit: its base is itself.
     let is_edit = |own: &&Entry| own.base.as_deref() != Some(own.version.hash().to_string().as_str());
     let later = journal.iter().filter(is_edit).filter(|own| own.cloud_seq.is_some_and(|seq| seq > row.seq));
     let later = later.map(|own| (&own.version, own.op.as_str(), own.payload.as_str()));
-    let Some((ours, op, payload)) =
-        pending.iter().copied().chain(later).reduce(|a, b| if b.0.leads(a.0) { b } else { a })
-    else {
+    let ours = pending.iter().copied().chain(later).reduce(|a, b| if b.0.leads(a.0) { b } else { a });
+    ours.map_or(Ok(()), |ours| keep_loser(conn, (project, key), ours, (remote, row), now))
+}
+
+/// Records the loser between a version that a chunk brought and our newest edit that went neither to a chunk nor to the
+/// cloud: nobody who wrote into a chunk can have seen it, and it has not seen what comes in now.
+pub(super) fn note_brought(
+    conn: &Connection,
+    name: (&ProjectName, &str),
+    row: &PulledMutation,
+    brought: &Version,
+    now: RowTime,
+) -> Result<(), StoreError> {
+    let journal = journal(conn, name.0, brought, name.1)?;
+    if seen(&journal, brought) {
         return Ok(());
-    };
-    if !ours.leads(remote) {
-        keep(conn, (project, key), ours, (op, payload), now)
-    } else if !remote.leads(ours) {
-        keep(conn, (project, key), remote, (&row.op, &row.payload.to_string()), now)
+    }
+    let mut ours: Option<&Entry> = None;
+    for own in journal.iter().filter(|own| own.cloud_seq.is_none()) {
+        let leads = ours.is_none_or(|best| own.version.leads(&best.version));
+        if leads && !chunks::is_in_any(conn, name, &own.version)? {
+            ours = Some(own);
+        }
+    }
+    let Some(ours) = ours else { return Ok(()) };
+    keep_loser(conn, name, (&ours.version, &ours.op, &ours.payload), (brought, row), now)
+}
+
+/// Tells whether a version is one of our own, or one that an edit of ours had seen.
+fn seen(journal: &[Entry], version: &Version) -> bool {
+    journal.iter().any(|own| own.had_seen(version))
+}
+
+fn keep_loser(
+    conn: &Connection,
+    name: (&ProjectName, &str),
+    (ours, op, payload): Own<'_>,
+    (theirs, row): (&Version, &PulledMutation),
+    now: RowTime,
+) -> Result<(), StoreError> {
+    if !ours.leads(theirs) {
+        keep(conn, name, ours, (op, payload), now)
+    } else if !theirs.leads(ours) {
+        keep(conn, name, theirs, (&row.op, &row.payload.to_string()), now)
     } else {
         // Each has a register that wins: nothing was lost.
         Ok(())

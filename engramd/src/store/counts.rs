@@ -1,7 +1,8 @@
 //! How many rows are pending and held, by project.
 //!
-//! Counted once, over the partial index of pending rows; from then on by what came (rows behind the last one counted)
-//! and what left. No save costs a scan (COST-1).
+//! Pending rows are counted once, over their partial index; from then on by what came (rows behind the last one
+//! counted) and what left. Held ones are counted by a table as they come and go. No save and no page costs a scan
+//! (COST-1).
 
 use super::error::StoreError;
 use super::{Store, meta, reread};
@@ -21,7 +22,6 @@ const REASONS: [ReasonCode; 4] =
 pub(super) struct Cache {
     recounts: i64,
     pending: Option<Pending>,
-    held: Option<Counts>,
 }
 
 /// Rows that are not acknowledged, held ones included.
@@ -43,11 +43,6 @@ impl Cache {
             }
         }
     }
-
-    /// Hears that held rows came or went.
-    pub(super) fn held_changed(&mut self) {
-        self.held = None;
-    }
 }
 
 impl Store {
@@ -67,11 +62,7 @@ impl Store {
         };
         count_new(conn, &mut pending)?;
         pending.rows.retain(|_, count| *count > 0);
-        let mut counts = match self.counts.held.take() {
-            Some(held) => held,
-            None => count_held_and_reread(conn)?,
-        };
-        self.counts.held = Some(counts.clone());
+        let mut counts = held_and_reread(conn)?;
         for (project, &unacked) in &pending.rows {
             let entry = counts.entry(project.clone()).or_default();
             entry.pending = unacked.saturating_sub(entry.quarantined);
@@ -130,18 +121,17 @@ fn add_rows(
     Ok(())
 }
 
-fn count_held_and_reread(conn: &Connection) -> Result<Counts, StoreError> {
-    let mut counts = count_held(conn)?;
+fn held_and_reread(conn: &Connection) -> Result<Counts, StoreError> {
+    let mut counts = held(conn)?;
     for (project, mark) in reread::all(conn)? {
         counts.entry(project).or_default().reread = Some(mark);
     }
     Ok(counts)
 }
 
-fn count_held(conn: &Connection) -> Result<Counts, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT project, kind, reason_code, count(*) FROM engramd_held GROUP BY project, kind, reason_code",
-    )?;
+fn held(conn: &Connection) -> Result<Counts, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT project, kind, reason_code, held FROM engramd_held_count WHERE held > 0")?;
     let mut rows = statement.query([])?;
     let mut counts = Counts::new();
     while let Some(row) = rows.next()? {

@@ -71,6 +71,11 @@ impl StoreError {
         }
     }
 
+    /// Tells whether the disk failed.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure))
+    }
+
     /// Tells whether the values of one row caused it, so that its neighbours can go on without it (ISO-3).
     pub(super) fn is_the_rows_fault(&self) -> bool {
         match self {

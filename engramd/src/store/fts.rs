@@ -7,6 +7,18 @@ use super::error::StoreError;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
+/// Makes SQLite read everything it knows of the indexes again, where the disk failed in the middle of a write.
+///
+/// FTS5 takes totals that it could not read for read, keeps them over the rollback and would store them with the next
+/// row: rankings would be off, and deletes end in "malformed".
+pub(super) fn doubt(conn: &Connection, error: &StoreError) {
+    if error.is_of_the_disk()
+        && let Err(error) = conn.execute_batch("PRAGMA writable_schema = RESET")
+    {
+        tracing::warn!(%error, "what is known of the indexes could not be read again");
+    }
+}
+
 /// What a table's index needs.
 struct Statements {
     columns: usize,

@@ -48,12 +48,42 @@ pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<bool, S
             row.waits_for,
             row.now.to_string(),
         ])?;
+    if inserted == 1 {
+        let counter = params![row.project, row.kind.as_str(), row.reason.as_str()];
+        conn.prepare_cached(
+            "INSERT INTO engramd_held_count (project, kind, reason_code, held) VALUES (?1, ?2, ?3, 1)
+             ON CONFLICT (project, kind, reason_code) DO UPDATE SET held = held + 1",
+        )?
+        .execute(counter)?;
+    }
     Ok(inserted == 1)
+}
+
+/// Removes the held rows of ours that another program pushed meanwhile.
+pub(super) fn release_acknowledged(conn: &Connection) -> Result<(), StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT h.id FROM engramd_held AS h INDEXED BY engramd_held_journal JOIN sync_mutations AS m ON m.seq = h.journal_seq
+         WHERE h.journal_seq IS NOT NULL AND m.acked_at IS NOT NULL",
+    )?;
+    let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    for id in ids {
+        release(conn, id)?;
+    }
+    Ok(())
 }
 
 /// Removes a held row.
 pub(super) fn release(conn: &Connection, id: i64) -> Result<bool, StoreError> {
-    Ok(conn.prepare_cached("DELETE FROM engramd_held WHERE id = ?1")?.execute([id])? == 1)
+    let mut delete =
+        conn.prepare_cached("DELETE FROM engramd_held WHERE id = ?1 RETURNING project, kind, reason_code")?;
+    let row = delete.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let Some((project, kind, reason)) = row.optional()? else { return Ok(false) };
+    let counter: [String; 3] = [project, kind, reason];
+    conn.prepare_cached(
+        "UPDATE engramd_held_count SET held = held - 1 WHERE project = ?1 AND kind = ?2 AND reason_code = ?3",
+    )?
+    .execute(counter)?;
+    Ok(true)
 }
 
 const COLUMNS: &str = "id, kind, reason_code, project, entity, entity_key, op, evidence, waits_for, since, \
@@ -82,8 +112,17 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn held(&self) -> Result<Vec<HeldRow>, StoreError> {
-        let mut statement = self.conn.prepare_cached(&format!("SELECT {COLUMNS} FROM engramd_held ORDER BY id"))?;
-        let mut rows = statement.query([])?;
+        self.held_since(0)
+    }
+
+    /// Lists the rows that were set aside after one, which need not be there any more.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn held_since(&self, id: i64) -> Result<Vec<HeldRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM engramd_held WHERE id > ?1 ORDER BY id");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query([id])?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {
             held.push(row_of(row)?);
@@ -98,6 +137,15 @@ impl Store {
     pub fn nameless(&self) -> Result<u64, StoreError> {
         let mut statement = self.conn.prepare_cached("SELECT count(*) FROM engramd_held WHERE project = ''")?;
         Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+    }
+
+    /// Returns the number of the last row that is set aside, or 0.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn held_through(&self) -> Result<i64, StoreError> {
+        let mut statement = self.conn.prepare_cached("SELECT coalesce(max(id), 0) FROM engramd_held")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     /// Shows one held row with its payload.
@@ -155,37 +203,62 @@ pub(super) fn has_dead(
     Ok(statement.query_row([project.as_str(), entity, key, payload], |row| row.get(0))?)
 }
 
-/// Lists project, entity and key of what waits for a parent, in the order in which they came.
-pub(super) fn waiting_for(
-    conn: &Connection,
-    waits_for: &str,
-) -> Result<Vec<(ProjectName, String, String)>, StoreError> {
-    let mut statement =
-        conn.prepare_cached("SELECT project, entity, entity_key FROM engramd_held WHERE waits_for = ?1 ORDER BY id")?;
-    let mut rows = statement.query([waits_for])?;
-    let mut waiting = Vec::new();
-    while let Some(row) = rows.next()? {
-        let name: String = row.get(0)?;
-        if let Ok(project) = ProjectName::parse(&name) {
-            waiting.push((project, row.get(1)?, row.get(2)?));
-        }
-    }
-    Ok(waiting)
+/// A row that waits for a parent.
+pub(super) struct Child {
+    pub(super) id: i64,
+    pub(super) project: ProjectName,
+    pub(super) entity: String,
+    pub(super) key: String,
 }
 
-/// Lists sessions that children of a project wait for, each with the payload of the first of them.
-pub(super) fn missing_sessions(
+/// Lists the first rows behind a number that wait for a parent, in the order in which they came.
+pub(super) fn children(
+    conn: &Connection,
+    waits_for: &str,
+    through: i64,
+    rows_max: usize,
+) -> Result<Vec<Child>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT id, project, entity, entity_key FROM engramd_held INDEXED BY engramd_held_waits
+         WHERE waits_for = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![waits_for, through, i64::try_from(rows_max).unwrap_or(i64::MAX)])?;
+    let mut children = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        // Every name in this table was one.
+        let Ok(project) = ProjectName::parse(&name) else { continue };
+        children.push(Child { id: row.get(0)?, project, entity: row.get(2)?, key: row.get(3)? });
+    }
+    Ok(children)
+}
+
+/// Returns the next parent that children of a project wait for, behind another one by name, with the payload of the
+/// first of them.
+pub(super) fn next_parent(
     conn: &Connection,
     project: &ProjectName,
-    limit: usize,
-) -> Result<Vec<(String, String)>, StoreError> {
+    after: &str,
+) -> Result<Option<(String, String)>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT substr(waits_for, 9), payload, min(id) FROM engramd_held INDEXED BY engramd_held_kind
-         WHERE project = ?1 AND kind = 'deferred' AND entity IN ('observation', 'prompt')
-         GROUP BY waits_for ORDER BY min(id) LIMIT ?2",
+        "SELECT waits_for, payload FROM engramd_held INDEXED BY engramd_held_parent
+         WHERE project = ?1 AND kind = 'deferred' AND waits_for > ?2 ORDER BY waits_for, id LIMIT 1",
     )?;
-    let rows = statement.query_map(params![project.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(statement.query_row([project.as_str(), after], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// Writes down that a parent came, and up to which row its children were looked at.
+pub(super) fn arrived(conn: &Connection, waits_for: &str, through: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT OR REPLACE INTO engramd_arrived (parent, through) VALUES (?1, ?2)")?
+        .execute(params![waits_for, through])?;
+    Ok(())
+}
+
+/// Takes a parent that came for more children than were looked at.
+pub(super) fn take_arrived(conn: &Connection) -> Result<Option<(String, i64)>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "DELETE FROM engramd_arrived WHERE parent = (SELECT parent FROM engramd_arrived LIMIT 1)
+         RETURNING parent, through",
+    )?;
+    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }

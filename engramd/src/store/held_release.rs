@@ -1,6 +1,6 @@
 //! The commands that release held rows: try again, or give up.
 
-use super::apply::Applying;
+use super::apply::{Applying, Source};
 use super::error::StoreError;
 use super::{Store, held, journal, naming};
 use engram_proto::http::pull::PulledMutation;
@@ -20,7 +20,7 @@ struct Row {
     key: String,
     op: String,
     journal_seq: Option<i64>,
-    cloud_seq: u64,
+    cloud_seq: Option<u64>,
     payload: String,
 }
 
@@ -56,7 +56,6 @@ impl Store {
             }
             Ok(released)
         })?;
-        self.counts.held_changed();
         Ok(released)
     }
 
@@ -74,7 +73,6 @@ impl Store {
             }
             Ok(Some(ProjectName::parse(&row.project).ok().zip(row.journal_seq)))
         })?;
-        self.counts.held_changed();
         if let Some(Some(left)) = &left {
             self.counts.left(std::slice::from_ref(left));
         }
@@ -103,7 +101,7 @@ fn find(conn: &Connection, id: i64) -> Result<Option<Row>, StoreError> {
                 key: row.get(3)?,
                 op: row.get(4)?,
                 journal_seq: row.get(5)?,
-                cloud_seq: row.get::<_, Option<i64>>(6)?.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0),
+                cloud_seq: row.get::<_, Option<i64>>(6)?.and_then(|seq| u64::try_from(seq).ok()),
                 payload: row.get(7)?,
             }))
         })
@@ -127,7 +125,7 @@ fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
         }
         HeldKind::Dead => {
             let pulled = PulledMutation {
-                seq: row.cloud_seq,
+                seq: row.cloud_seq.unwrap_or(0),
                 project: row.project.to_string(),
                 entity: row.entity.clone(),
                 entity_key: row.key.clone(),
@@ -135,7 +133,8 @@ fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
                 payload: serde_json::from_str(&row.payload).unwrap_or_default(),
                 occurred_at: String::new(),
             };
-            applying.retry_dead(&project, row.id, &pulled)
+            let source = if row.cloud_seq.is_some() { Source::Cloud } else { Source::Aside };
+            applying.retry_dead(&project, row.id, &pulled, source)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The journal `sync_mutations`: one row per local write, in the transaction of that write.
 
 use super::error::StoreError;
-use super::meta;
+use super::{chunks, meta};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::{Entity, Op};
@@ -117,7 +117,7 @@ pub fn void_if_never_carried(
                  OR m.seq <= coalesce((SELECT seq FROM engramd_carried WHERE project = ?1), 0)))",
         )?
         .query_row(names, |row| row.get(0))?;
-    if carried {
+    if carried || chunks::is_in_a_chunk(tx, project, entity, key)? {
         return Ok(false);
     }
     let mut statement = tx.prepare_cached(
@@ -132,6 +132,28 @@ pub fn void_if_never_carried(
         meta::recount(tx)?;
     }
     Ok(!seqs.is_empty())
+}
+
+/// Writes down that rows up to this one may be on their way to others.
+pub(super) fn mark_carried_until(conn: &Connection, project: &ProjectName, seq: i64) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "INSERT INTO engramd_carried (project, seq) VALUES (?1, ?2)
+         ON CONFLICT (project) DO UPDATE SET seq = ?2 WHERE seq < ?2",
+    )?
+    .execute(params![project.as_str(), seq])?;
+    Ok(())
+}
+
+/// Writes down that every row that there is may be on its way to others.
+pub(super) fn mark_carried(conn: &Connection, project: &ProjectName) -> Result<(), StoreError> {
+    let mut last = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM sync_mutations")?;
+    mark_carried_until(conn, project, last.query_row([], |row| row.get(0))?)
+}
+
+/// Puts another payload into a row that is still pending.
+pub(super) fn rewrite(conn: &Connection, seq: i64, payload: &str) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?.execute(params![seq, payload])?;
+    Ok(())
 }
 
 /// Takes one row out of pending for ever, unsent. It is acknowledged too (without `at`, as of when it was written), so

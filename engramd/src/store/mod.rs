@@ -7,11 +7,13 @@ mod apply;
 mod backfill;
 mod backup;
 mod belonging;
+pub mod chunks;
 mod conflict;
 mod conflict_list;
 mod counts;
 mod cursor;
 mod desired;
+mod digest;
 mod dump;
 mod enroll;
 mod error;
@@ -27,6 +29,7 @@ pub mod moved;
 mod naming;
 mod open;
 mod pending;
+mod recheck;
 mod remirror;
 mod reread;
 mod restamp;
@@ -51,6 +54,18 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use served::AcceptedRow;
 use std::path::{Path, PathBuf};
 pub use thread::{StoreGone, StoreHandle};
+
+fn in_transaction<R>(
+    conn: &mut Connection,
+    f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
+) -> Result<R, StoreError> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    foreign::take_up(&tx)?;
+    let result = f(&tx)?;
+    foreign::ours_to_here(&tx)?;
+    tx.commit()?;
+    Ok(result)
+}
 
 /// The writing connection to `engram.db`.
 #[derive(Debug)]
@@ -82,13 +97,12 @@ impl Store {
     /// # Errors
     /// Those of the closure, after everything was rolled back, and what SQLite says.
     pub fn write<R>(&mut self, f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        foreign::take_up(&tx)?;
-        let result = f(&tx)?;
-        foreign::ours_to_here(&tx)?;
-        tx.commit()?;
-        self.commits += 1;
-        Ok(result)
+        let written = in_transaction(&mut self.conn, f);
+        match &written {
+            Ok(_) => self.commits += 1,
+            Err(error) => fts::doubt(&self.conn, error),
+        }
+        written
     }
 
     /// Runs a closure that only reads.

@@ -83,6 +83,19 @@ pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// Opens a connection that sees one state of the store; it may keep temporary tables, nothing else.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn open_snapshot(path: &Path) -> Result<Connection, StoreError> {
+    let conn = open_reader(path)?;
+    // The file is open for reading alone; temporary tables are written elsewhere.
+    conn.pragma_update(None, "query_only", false)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    conn.execute_batch("BEGIN")?;
+    Ok(conn)
+}
+
 /// Asks for the number that changes when another connection commits.
 pub(super) fn data_version(conn: &Connection) -> Result<i64, StoreError> {
     Ok(conn.query_row("PRAGMA data_version", [], |row| row.get(0))?)

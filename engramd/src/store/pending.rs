@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
-use super::{Store, desired, lease, reread, rows};
+use super::{Store, chunks, desired, journal, lease, reread, restamp, rows, versions};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::{ProjectName, mutation_id};
 use engram_proto::ipc::reply::HeldKind;
@@ -10,7 +10,7 @@ use engram_proto::merge::{RECOVERED_DIRECTORY, Version};
 use engram_proto::mutation::{Entity, Op, payload_text, text_of};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
-use engramd_core::rows::{Batch, BatchLimits, Fence, PendingRow};
+use engramd_core::rows::{Batch, BatchLimits, Clocks, Fence, PendingRow};
 use rusqlite::{Connection, params};
 
 /// What an entry has on the wire beside payload, key and project.
@@ -31,8 +31,8 @@ impl Store {
     ///
     /// Before it returns, it is on disk that these rows may have been carried: from here on a hard delete can no longer
     /// take them back. Fields that a row lacks are filled from the tables, once; a row that cannot be sent is held. What a
-    /// Go process wrote over their entities behind the journal goes. Nothing is read of a project that has to be read to
-    /// the head first.
+    /// Go process wrote over their entities behind the journal goes, and times that are more than a day ahead of the
+    /// cloud's are its time for now. Nothing is read of a project that has to be read to the head first.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
@@ -41,23 +41,28 @@ impl Store {
         fence: &Fence,
         project: &ProjectName,
         limits: BatchLimits,
-        now: RowTime,
+        clocks: impl Into<Clocks>,
     ) -> Result<Batch, StoreError> {
-        let device_id = self.device_id.clone();
-        let ((batch, held), _) = self.applying(true, now, |applying| {
+        let (device_id, clocks) = (self.device_id.clone(), clocks.into());
+        let (batch, _) = self.applying(true, clocks.own, |applying| {
+            applying.set_cloud_now(clocks.cloud);
             let tx = applying.conn();
             lease::check(tx, fence)?;
             let mut batch = Batch { project: project.clone(), rows: Vec::new(), more: false };
-            let mut held = false;
             if !desired::is_enrolled(tx, project)? || reread::is_due(tx, project)? {
-                return Ok((batch, held));
+                return Ok(batch);
             }
             let (mut bytes, mut after) = (0, 0);
-            while let Some(raw) = next(tx, project, after)? {
+            while let Some(mut raw) = next(tx, project, after)? {
                 after = raw.seq;
+                let entity = Entity::parse(&raw.entity);
+                if let Some(entity) = entity.filter(|&entity| raw.is_ahead(entity, clocks.cloud)) {
+                    applying.stamp_again(project, entity, &raw.key)?;
+                    raw = next(tx, project, raw.seq - 1)?.unwrap_or(raw);
+                }
                 match prepare(tx, &device_id, project, &raw)? {
                     Ok(row) => {
-                        if let Some(entity) = Entity::parse(&raw.entity) {
+                        if let Some(entity) = entity {
                             applying.show_again(project, entity, &raw.key)?;
                         }
                         let full = batch.rows.len() >= limits.rows_max as usize
@@ -69,18 +74,22 @@ impl Store {
                         bytes += row.body_bytes;
                         batch.rows.push(row);
                     }
-                    Err(evidence) => held |= hold(tx, project, &raw, &evidence, now)?,
+                    Err(evidence) => hold(tx, project, &raw, &evidence, clocks.own)?,
                 }
             }
             if let Some(last) = batch.rows.last() {
-                mark_carried(tx, project, last.seq)?;
+                journal::mark_carried_until(tx, project, last.seq)?;
             }
-            Ok((batch, held))
+            Ok(batch)
         })?;
-        if held {
-            self.counts.held_changed();
-        }
         Ok(batch)
+    }
+}
+
+impl Raw {
+    fn is_ahead(&self, entity: Entity, cloud_now: Option<RowTime>) -> bool {
+        let version = || versions::read(entity, &self.key, &self.op, &self.payload);
+        cloud_now.is_some() && version().is_some_and(|version| restamp::is_ahead(&version, cloud_now))
     }
 }
 
@@ -122,8 +131,8 @@ fn prepare(
             if fill(conn, project, entity, &raw.key, op, &mut payload)? {
                 let text = serde_json::Value::Object(payload.clone()).to_string();
                 payload_bytes = text.len();
-                conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
-                    .execute(params![raw.seq, text])?;
+                journal::rewrite(conn, raw.seq, &text)?;
+                chunks::due::note(conn, project, entity, &raw.key)?;
             }
             if let Err(error) = Version::read(entity, &raw.key, op, &payload) {
                 return Ok(Err(error.to_string()));
@@ -197,7 +206,7 @@ fn fill(
     Ok(filled)
 }
 
-fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str, now: RowTime) -> Result<bool, StoreError> {
+fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str, now: RowTime) -> Result<(), StoreError> {
     set_aside(
         conn,
         &SetAside {
@@ -215,14 +224,5 @@ fn hold(conn: &Connection, project: &ProjectName, raw: &Raw, evidence: &str, now
             now,
         },
     )
-}
-
-/// Writes down that rows up to this one may be on their way.
-fn mark_carried(conn: &Connection, project: &ProjectName, seq: i64) -> Result<(), StoreError> {
-    conn.prepare_cached(
-        "INSERT INTO engramd_carried (project, seq) VALUES (?1, ?2)
-         ON CONFLICT (project) DO UPDATE SET seq = ?2 WHERE seq < ?2",
-    )?
-    .execute(params![project.as_str(), seq])?;
-    Ok(())
+    .map(drop)
 }

@@ -1,13 +1,14 @@
 //! Queueing the current versions of a project anew, in slices, for a cloud that does not hold them (CUR-3).
 //!
 //! A row of a restored cloud and one of ours meet as any two versions do, so what it still holds is stored once. The
-//! acknowledgements of before stay as they are: they say what a cloud once held.
+//! acknowledgements of before stay as they are: they say what a cloud once held. While a project is due nothing of it is
+//! pulled or settled, so what its versions add up to is counted anew on the way.
 
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
-use super::{Store, belonging, cursor, lease, versions, witness};
+use super::{Store, belonging, cursor, digest, lease, versions, witness};
 use engram_proto::id::ProjectName;
-use engram_proto::merge::Version;
+use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
 use engramd_core::rows::{Belonging, Fence};
@@ -72,46 +73,65 @@ pub(super) fn end_restoration(conn: &Connection, cloud: &str) -> Result<(), Stor
     if belonging::is_restored(conn, cloud)? && due(conn)?.is_empty() {
         witness::forget(conn, cloud)?;
         cursor::forget(conn, cloud, None)?;
+        digest::forget_told(conn, None)?;
         belonging::restoration_ended(conn)?;
     }
     Ok(())
 }
 
-/// Returns at which stage a project is, and behind which key.
-fn place(conn: &Connection, project: &ProjectName) -> Result<Option<(usize, String)>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT stage, after FROM engramd_remirror WHERE project = ?1")?;
-    let row: Option<(i64, String)> =
-        statement.query_row([project.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    Ok(row.map(|(stage, after)| (usize::try_from(stage).unwrap_or(usize::MAX), after)))
+/// How far a project is.
+struct Place {
+    stage: usize,
+    /// The key behind which it goes on.
+    after: String,
+    /// What the versions up to it add up to.
+    digest: Digest,
+}
+
+fn place(conn: &Connection, project: &ProjectName) -> Result<Option<Place>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT stage, after, digest FROM engramd_remirror WHERE project = ?1")?;
+    let row: Option<(i64, String, String)> =
+        statement.query_row([project.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    Ok(row.map(|(stage, after, digest)| Place {
+        stage: usize::try_from(stage).unwrap_or(usize::MAX),
+        after,
+        digest: Digest::from_hex(&digest).unwrap_or_default(),
+    }))
 }
 
 fn slice(
     tx: &Transaction<'_>,
     (cloud, project): (&str, &ProjectName),
-    (mut stage, mut after): (usize, String),
+    mut place: Place,
     now: RowTime,
     rows_max: u32,
 ) -> Result<(), StoreError> {
     let mut left = rows_max;
-    while let (Some(&entity), true) = (STAGES.get(stage), left > 0) {
-        let keys = next_keys(tx, project, entity, &after, left)?;
+    while let (Some(&entity), true) = (STAGES.get(place.stage), left > 0) {
+        let keys = next_keys(tx, project, entity, &place.after, left)?;
         for key in &keys {
+            if let Some(known) = versions::known(tx, project, entity, key)? {
+                place.digest = place.digest.plus(Digest::of(key, &known));
+            }
             queue(tx, project, entity, key, now)?;
         }
         let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-        (stage, after) = match keys.into_iter().next_back() {
-            Some(last) if count == left => (stage, last),
-            _ => (stage + 1, String::new()),
+        (place.stage, place.after) = match keys.into_iter().next_back() {
+            Some(last) if count == left => (place.stage, last),
+            _ => (place.stage + 1, String::new()),
         };
         left -= count;
     }
-    if stage < STAGES.len() {
-        tx.prepare_cached("UPDATE engramd_remirror SET stage = ?2, after = ?3 WHERE project = ?1")?
-            .execute(params![project.as_str(), i64::try_from(stage).unwrap_or(i64::MAX), after])?;
+    if place.stage < STAGES.len() {
+        let stage = i64::try_from(place.stage).unwrap_or(i64::MAX);
+        tx.prepare_cached("UPDATE engramd_remirror SET stage = ?2, after = ?3, digest = ?4 WHERE project = ?1")?
+            .execute(params![project.as_str(), stage, place.after, place.digest.to_string()])?;
         return Ok(());
     }
+    digest::set(tx, project, place.digest)?;
     tx.prepare_cached("DELETE FROM engramd_remirror WHERE project = ?1")?.execute([project.as_str()])?;
     cursor::forget(tx, cloud, Some(project))?;
+    digest::forget_told(tx, Some(project))?;
     belonging::come_home(tx, project)
 }
 

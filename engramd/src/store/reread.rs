@@ -44,7 +44,6 @@ impl Store {
                 .execute(params![project.as_str(), mark])?;
             Ok(())
         })?;
-        self.counts.held_changed();
         Ok(())
     }
 }

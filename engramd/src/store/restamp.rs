@@ -1,16 +1,17 @@
 //! Pending versions whose time lies far ahead of the cloud's clock are stamped again, before they are merged or pushed
 //! (merging.md, "Writing on a device"): else a device whose clock was wrong would win for years.
+//!
+//! Looked at where a version is about to be used, one entity at a time: nothing walks through what is pending (COST-1).
 
+use super::apply::Applying;
 use super::error::StoreError;
-use super::{Store, lease, versions};
+use super::{chunks, journal, versions};
 use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text, text_of};
 use engram_proto::time::RowTime;
-use engramd_core::rows::{Batch, BatchLimits, Fence};
-use rusqlite::{Connection, params};
-use std::collections::BTreeMap;
+use rusqlite::Connection;
 
 /// A time may be so far ahead of the cloud's clock, in seconds.
 const AHEAD_MAX_S: i64 = 86_400;
@@ -26,129 +27,52 @@ struct Open {
     version: Version,
 }
 
-impl Store {
-    /// Reads the next pending rows of an enrolled project, as [`pending_batch`](Self::pending_batch) does; where one of
-    /// them is more than a day ahead of the cloud's clock, what is pending is stamped again first.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], and what SQLite says.
-    pub fn stamped_batch(
-        &mut self,
-        fence: &Fence,
-        project: &ProjectName,
-        limits: BatchLimits,
-        cloud_now: Option<RowTime>,
-        now: RowTime,
-    ) -> Result<Batch, StoreError> {
-        let batch = self.pending_batch(fence, project, limits, now)?;
-        let Some(cloud_now) = cloud_now else { return Ok(batch) };
-        let limit = cloud_now.plus_s(AHEAD_MAX_S);
-        if !batch.rows.iter().any(|row| is_ahead(&row.payload, limit)) {
-            return Ok(batch);
-        }
-        self.restamp(fence, cloud_now)?;
-        self.pending_batch(fence, project, limits, now)
-    }
+/// Tells whether a version is more than a day ahead of the cloud, as far as its clock is known.
+pub(super) fn is_ahead(version: &Version, cloud_now: Option<RowTime>) -> bool {
+    cloud_now.is_some_and(|cloud_now| version.time() > Some(limit(cloud_now)))
+}
 
-    /// Stamps what is pending and more than a day ahead with the cloud's time; tells how many rows that was.
-    ///
-    /// Looks at every pending row: it is for what a batch shows to be ahead, and for the first merge after the server
-    /// told its time.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], and what SQLite says.
-    pub fn restamp(&mut self, fence: &Fence, cloud_now: RowTime) -> Result<u64, StoreError> {
-        let enrolled = self.enrolled()?;
-        // Looked for without the write lock: there is hardly ever one (OWN-3).
-        let limit = cloud_now.plus_s(AHEAD_MAX_S);
-        let any = self.read(|conn| {
-            let mut any = false;
-            for project in &enrolled {
-                any |= open(conn, project)?.values().flatten().any(|row| row.version.time() > Some(limit));
-            }
-            Ok(any)
-        })?;
-        if !any {
-            return Ok(0);
+fn limit(cloud_now: RowTime) -> RowTime {
+    cloud_now.plus_s(AHEAD_MAX_S)
+}
+
+impl Applying<'_> {
+    /// Stamps the pending rows of an entity that are ahead, in their order, each above what it was written over (CONV-3).
+    pub(super) fn stamp_again(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<(), StoreError> {
+        let Some(cloud_now) = self.cloud_now() else { return Ok(()) };
+        let mut before = versions::known(self.conn(), project, entity, key)?;
+        for row in open(self.conn(), project, entity, key)? {
+            let version = if is_ahead(&row.version, Some(cloud_now)) {
+                let (payload, version) = above(before.as_ref(), (entity, key), &row, cloud_now)?;
+                let text = serde_json::Value::Object(payload).to_string();
+                journal::rewrite(self.conn(), row.seq, &text)?;
+                chunks::due::note(self.conn(), project, entity, key)?;
+                version
+            } else {
+                row.version
+            };
+            before = Some(before.map_or_else(|| version.clone(), |before| merge(before, version.clone())));
         }
-        let (stamped, _) = self.applying(true, cloud_now, |applying| {
-            lease::check(applying.conn(), fence)?;
-            let mut stamped = 0;
-            for project in &enrolled {
-                for ((entity, key), rows) in open(applying.conn(), project)? {
-                    let changed = stamp(applying.conn(), project, (entity, &key), rows, cloud_now)?;
-                    if changed > 0 {
-                        applying.place_again(project, entity, &key)?;
-                        stamped += changed;
-                    }
-                }
-            }
-            Ok(stamped)
-        })?;
-        Ok(stamped)
+        Ok(())
     }
 }
 
-fn is_ahead(payload: &Object, limit: RowTime) -> bool {
-    TIMES.iter().any(|field| is_later(payload, field, limit))
-}
-
-fn is_later(payload: &Object, field: &str, limit: RowTime) -> bool {
-    text_of(payload, field).and_then(RowTime::parse) > Some(limit)
-}
-
-type Entities = BTreeMap<(Entity, String), Vec<Open>>;
-
-fn open(conn: &Connection, project: &ProjectName) -> Result<Entities, StoreError> {
+fn open(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Open>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT seq, entity, entity_key, op, payload FROM sync_mutations INDEXED BY engramd_mutations_pending
-         WHERE project = ?1 AND acked_at IS NULL ORDER BY seq",
+        "SELECT seq, op, payload FROM sync_mutations INDEXED BY engramd_mutations_entity
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND acked_at IS NULL ORDER BY seq",
     )?;
-    let mut rows = statement.query([project.as_str()])?;
-    let mut entities = Entities::new();
+    let mut rows = statement.query([project.as_str(), entity.as_str(), key])?;
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let text = |at| row.get::<_, String>(at);
-        let (entity, key, op, payload) = (text(1)?, text(2)?, text(3)?, text(4)?);
+        let (op, payload): (String, String) = (row.get(1)?, row.get(2)?);
         // What cannot be read is no version; pushing it sets it aside.
-        let (Some(entity), Some(op), Ok(payload)) = (Entity::parse(&entity), Op::parse(&op), payload_text(&payload))
-        else {
-            continue;
-        };
-        if let Ok(version) = Version::read(entity, &key, op, &payload) {
-            entities.entry((entity, key)).or_default().push(Open { seq: row.get(0)?, op, payload, version });
+        let (Some(op), Ok(payload)) = (Op::parse(&op), payload_text(&payload)) else { continue };
+        if let Ok(version) = Version::read(entity, key, op, &payload) {
+            found.push(Open { seq: row.get(0)?, op, payload, version });
         }
     }
-    Ok(entities)
-}
-
-/// Stamps the rows of one entity in their order, each above what it was written over (CONV-3).
-fn stamp(
-    conn: &Connection,
-    project: &ProjectName,
-    (entity, key): (Entity, &str),
-    rows: Vec<Open>,
-    cloud_now: RowTime,
-) -> Result<u64, StoreError> {
-    let limit = cloud_now.plus_s(AHEAD_MAX_S);
-    if rows.iter().all(|row| row.version.time() <= Some(limit)) {
-        return Ok(0);
-    }
-    let mut before = versions::known(conn, project, entity, key)?;
-    let mut stamped = 0;
-    for row in rows {
-        let version = if row.version.time() > Some(limit) {
-            let (payload, version) = above(before.as_ref(), (entity, key), &row, (cloud_now, limit))?;
-            let text = serde_json::Value::Object(payload).to_string();
-            conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
-                .execute(params![row.seq, text])?;
-            stamped += 1;
-            version
-        } else {
-            row.version
-        };
-        before = Some(before.map_or_else(|| version.clone(), |before| merge(before, version.clone())));
-    }
-    Ok(stamped)
+    Ok(found)
 }
 
 /// Finds the least time from the cloud's now on with which the version still beats what was before it.
@@ -156,13 +80,14 @@ fn above(
     before: Option<&Version>,
     (entity, key): (Entity, &str),
     row: &Open,
-    (cloud_now, limit): (RowTime, RowTime),
+    cloud_now: RowTime,
 ) -> Result<(Object, Version), StoreError> {
+    let limit = limit(cloud_now);
     let mut at = before.and_then(Version::time).map_or(cloud_now, |before| before.max(cloud_now));
     loop {
         let mut payload = row.payload.clone();
         for field in TIMES {
-            if is_later(&payload, field, limit) {
+            if text_of(&payload, field).and_then(RowTime::parse) > Some(limit) {
                 payload.insert(field.to_owned(), at.to_string().into());
             }
         }

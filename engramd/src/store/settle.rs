@@ -3,10 +3,10 @@
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
 use super::journal::TARGET;
-use super::{Store, belonging, journal, lease, versions, witness};
+use super::{Store, belonging, digest, journal, lease, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
-use engram_proto::merge::merge;
+use engram_proto::merge::{Digest, merge};
 use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
@@ -36,12 +36,14 @@ impl Store {
         let (settled, left) = self.write(|tx| {
             lease::check(tx, fence)?;
             let (mut settled, mut left) = (Settled::default(), Vec::new());
+            let mut moved = Digest::default();
             for settlement in settlements {
                 match settlement {
                     Settlement::Acked { seq, cloud_seq, occurred_at } => {
                         let Some(row) = open(tx, project, *seq)? else { continue };
                         journal::acknowledge(tx, *seq, Some((*cloud_seq, occurred_at.as_deref())), now)?;
-                        learn(tx, project, &row)?;
+                        moved = moved.plus(learn(tx, project, &row)?);
+                        digest::told(tx, project, *cloud_seq)?;
                         settled.acked += 1;
                         left.push((project.clone(), *seq));
                     }
@@ -51,6 +53,7 @@ impl Store {
                     }
                 }
             }
+            digest::add(tx, project, moved)?;
             tell_witness(tx, settlements)?;
             if let Some(last) = left.iter().map(|&(_, seq)| seq).max() {
                 refresh_state(tx, project, last, now)?;
@@ -58,9 +61,6 @@ impl Store {
             Ok((settled, left))
         })?;
         self.counts.left(&left);
-        if settled.held > 0 {
-            self.counts.held_changed();
-        }
         Ok(settled)
     }
 }
@@ -89,17 +89,16 @@ fn open(conn: &Connection, project: &ProjectName, seq: i64) -> Result<Option<Ope
     Ok(row.optional()?)
 }
 
-/// Joins what the cloud now has into what is known.
-fn learn(conn: &Connection, project: &ProjectName, row: &Open) -> Result<(), StoreError> {
-    let Some(entity) = Entity::parse(&row.entity) else { return Ok(()) };
-    let Some(version) = versions::read(entity, &row.key, &row.op, &row.payload) else { return Ok(()) };
+/// Joins what the cloud now has into what is known; returns by how much the project's digest moves.
+fn learn(conn: &Connection, project: &ProjectName, row: &Open) -> Result<Digest, StoreError> {
+    let Some(entity) = Entity::parse(&row.entity) else { return Ok(Digest::default()) };
+    let Some(version) = versions::read(entity, &row.key, &row.op, &row.payload) else { return Ok(Digest::default()) };
     let known = versions::known(conn, project, entity, &row.key)?;
     let joined = match known.clone() {
         Some(known) => merge(known, version),
         None => version,
     };
-    versions::learn(conn, (project, &row.key), known.as_ref(), &joined)?;
-    Ok(())
+    versions::learn(conn, (project, &row.key), known.as_ref(), &joined)
 }
 
 fn hold(

@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::{Store, open};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +29,7 @@ type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 pub struct StoreHandle {
     writer: mpsc::Sender<Job<Store>>,
     reader: Option<mpsc::Sender<Job<Connection>>>,
+    path: Option<PathBuf>,
 }
 
 impl StoreHandle {
@@ -40,6 +41,7 @@ impl StoreHandle {
     /// # Errors
     /// Whatever kept the reader from opening, or a thread from starting.
     pub fn spawn(store: Store, reader: Option<&Path>) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let path = reader.map(Path::to_owned);
         let reader = reader.map(open::open_reader).transpose()?;
         let (writer_tx, writer_rx) = mpsc::channel(QUEUE_MAX);
         let (reader_tx, reader_thread) = match reader {
@@ -59,7 +61,7 @@ impl StoreHandle {
                 tracing::warn!(%error, "the log stays beside the store");
             }
         })?;
-        Ok((Self { writer: writer_tx, reader: reader_tx }, thread))
+        Ok((Self { writer: writer_tx, reader: reader_tx, path }, thread))
     }
 
     /// Runs a closure on the store's thread.
@@ -71,6 +73,16 @@ impl StoreHandle {
         f: impl FnOnce(&mut Store) -> R + Send + 'static,
     ) -> Result<R, StoreGone> {
         ask(&self.writer, f).await
+    }
+
+    /// Opens a connection that sees the store as it is now, for as long as it lives: for reading more than fits into one
+    /// closure.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a store that is in no file, and what SQLite says.
+    pub fn snapshot(&self) -> Result<Connection, StoreError> {
+        let path = self.path.as_deref().ok_or_else(|| StoreError::Invalid("the store is in no file".to_owned()))?;
+        open::open_snapshot(path)
     }
 
     /// Runs a closure that only reads, on the connection that never waits for the writer.

@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::rows;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{Kind, Lent, Version, merge};
+use engram_proto::merge::{Digest, Kind, Lent, Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -46,15 +46,15 @@ pub fn known(
     Ok(Some(version).filter(|version| version.entity() == entity))
 }
 
-/// Keeps what is known; returns whether that is news.
+/// Keeps what is known; returns by how much the project's digest moves.
 pub(super) fn learn(
     conn: &Connection,
     (project, key): (&ProjectName, &str),
     before: Option<&Version>,
     version: &Version,
-) -> Result<bool, StoreError> {
+) -> Result<Digest, StoreError> {
     if before == Some(version) {
-        return Ok(false);
+        return Ok(Digest::default());
     }
     let head = serde_json::to_string(version).map_err(|error| StoreError::Invalid(error.to_string()))?;
     let (state, session_id) = match version {
@@ -72,7 +72,8 @@ pub(super) fn learn(
          ON CONFLICT (project, entity, entity_key) DO UPDATE SET head = ?4, state = ?5, session_id = ?6",
     )?
     .execute(params![project.as_str(), version.entity().as_str(), key, head, state, session_id])?;
-    Ok(true)
+    let before = before.map(|before| Digest::of(key, before)).unwrap_or_default();
+    Ok(Digest::of(key, version).minus(before))
 }
 
 /// Reads the version this device holds: what is known, joined with what is pending, refused or waits for a parent.

@@ -1,15 +1,13 @@
 //! The routes that a Go server speaks too (cloud-http.md, part 1): no ids, no cursors per project, nothing compressed.
 
 use super::{PROBE_TIMEOUT, REQUEST_TIMEOUT, Transport, decode, errors};
+use engram_proto::chunk::{ChunkId, Manifest};
 use engram_proto::http::path;
 use engram_proto::http::pull::{Denial, GrantPage};
 use engram_proto::http::push::{PushReply, PushRequest};
 use engram_proto::id::ProjectName;
 use engramd_core::classify::{Failure, classify};
 use reqwest::header::CONTENT_TYPE;
-
-/// The route of a project's manifest, which answers 403 for one project alone.
-const MANIFEST: &str = "/sync/pull";
 
 /// A value, and when the server says it answered.
 #[derive(Clone, Debug)]
@@ -42,14 +40,36 @@ impl Transport {
         Ok(Dated { value: decode(answer, false)?, date_s })
     }
 
-    /// Asks whether the token may read a project; returns why not. The manifest itself is of no interest.
+    /// Lists the chunks of a project.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn manifest(&self, project: &ProjectName) -> Result<Manifest, Failure> {
+        let url = self.of_project(path::CHUNKS, project)?;
+        self.receive(self.client.get(url).timeout(REQUEST_TIMEOUT), false).await
+    }
+
+    /// Reads one chunk as the server has it; `None` where it has none of this id.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn chunk(&self, project: &ProjectName, id: &ChunkId) -> Result<Option<Vec<u8>>, Failure> {
+        let url = self.of_project(&format!("{}/{id}", path::CHUNKS), project)?;
+        let answer = self.send(self.client.get(url).timeout(REQUEST_TIMEOUT)).await?;
+        match answer.refusal.status {
+            404 => Ok(None),
+            _ if answer.is_success() => Ok(Some(answer.bytes)),
+            _ => Err(classify(&answer.refusal, false)),
+        }
+    }
+
+    /// Asks whether the token may read a project; returns why not. Of all routes that of the manifest alone answers so
+    /// for one project; the manifest itself is of no interest.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn may_read(&self, project: &ProjectName) -> Result<Option<Denial>, Failure> {
-        let mut url = reqwest::Url::parse(&self.url(MANIFEST))
-            .map_err(|_| errors::not_the_protocol(&self.host(), "a URL that nobody can ask"))?;
-        url.query_pairs_mut().append_pair("project", project.as_str());
+        let url = self.of_project(path::CHUNKS, project)?;
         let answer = self.send(self.client.get(url).timeout(PROBE_TIMEOUT)).await?;
         if answer.is_success() {
             return Ok(None);
@@ -58,6 +78,13 @@ impl Transport {
             Failure::Project { code, message } => Ok(Some(Denial { reason_code: code.to_string(), message })),
             failure => Err(failure),
         }
+    }
+
+    fn of_project(&self, path: &str, project: &ProjectName) -> Result<reqwest::Url, Failure> {
+        let mut url = reqwest::Url::parse(&self.url(path))
+            .map_err(|_| errors::not_the_protocol(&self.host(), "a URL that nobody can ask"))?;
+        url.query_pairs_mut().append_pair("project", project.as_str());
+        Ok(url)
     }
 
     /// Makes the failure of an answer that is JSON, and yet not what was asked for.

@@ -56,6 +56,11 @@ impl Desk {
         Self { lab: Lab::new(), clock: 0, drawn: 0 }
     }
 
+    /// Makes ids that no other desk makes.
+    pub fn drawn_from(&mut self, drawn: u64) {
+        self.drawn = drawn;
+    }
+
     pub fn now(&mut self) -> Now {
         self.drawn += 1;
         Now { at: at(self.clock), random: self.drawn.to_be_bytes() }

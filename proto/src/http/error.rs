@@ -64,6 +64,8 @@ pub mod code {
     pub const PAYLOAD_TOO_LARGE: &str = "upgrade_repairable_payload_too_large";
     /// 400: not JSON, or not of this shape.
     pub const PAYLOAD_INVALID: &str = "upgrade_repairable_payload_invalid";
+    /// 400: a chunk route was asked without a project.
+    pub const PROJECT_REQUIRED: &str = "upgrade_blocked_project_required";
     /// 400.
     pub const EMPTY_BATCH: &str = "empty_batch";
     /// 400.

@@ -10,6 +10,8 @@ pub mod capability {
     pub const PROJECT_PULL: &str = "project_pull";
     /// Requests carry a row that the server must still hold.
     pub const WITNESS: &str = "witness";
+    /// A page at a head says what the current versions add up to.
+    pub const DIGEST: &str = "digest";
     /// A pull may wait for rows.
     pub const LONG_POLL: &str = "long_poll";
     /// Bodies may be compressed.

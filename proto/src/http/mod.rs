@@ -2,6 +2,7 @@
 //!
 //! Both parts stand in the same types: what part 2 adds is optional, so that a peer's bodies decode too.
 
+pub mod chunk;
 pub mod error;
 pub mod health;
 pub mod pull;
@@ -18,4 +19,10 @@ pub mod path {
     pub const PUSH: &str = "/sync/mutations/push";
     /// Mutations out.
     pub const PULL: &str = "/sync/mutations/pull";
+    /// The list of a project's chunks.
+    pub const CHUNKS: &str = "/sync/pull";
+    /// One chunk, by its id.
+    pub const CHUNK: &str = "/sync/pull/{chunk_id}";
+    /// A chunk in.
+    pub const CHUNK_PUSH: &str = "/sync/push";
 }

@@ -2,6 +2,7 @@
 
 use super::witness::Witness;
 use crate::id::ProjectName;
+use crate::merge::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -64,6 +65,22 @@ pub struct PullReply {
     /// Projects the caller may not read; the others are served.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub denied: BTreeMap<ProjectName, Denial>,
+    /// Of each project that ends here at its head: what its current versions add up to, read together with the page.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<ProjectName, Digest>,
+    /// Rows that no number orders, of a history that came in chunks: they are applied first and move no cursor.
+    #[serde(skip)]
+    pub unnumbered: Vec<PulledMutation>,
+    /// What whoever read the page wants to find again once it is applied: kept in the transaction of its last row.
+    #[serde(skip)]
+    pub notes: BTreeMap<String, String>,
+}
+
+impl PullReply {
+    /// Returns all its rows, those without a number first.
+    pub fn rows(&self) -> impl Iterator<Item = &PulledMutation> {
+        self.unnumbered.iter().chain(&self.mutations)
+    }
 }
 
 /// Why one project of several was not served.

@@ -4,6 +4,7 @@
 //! [`Response`](reply::Response)s as frames. The types here skip, flatten and tag nothing and hold no JSON values:
 //! `bincode` could not read them back.
 
+pub mod chunks;
 pub mod codec;
 pub mod conflict;
 pub mod hello;

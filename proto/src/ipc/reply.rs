@@ -1,5 +1,6 @@
 //! What the daemon answers.
 
+use super::chunks::ChunksReply;
 use super::conflict::{ConflictDetail, ConflictRow, Restored};
 use crate::health::{ProjectStatus, StatusReport};
 use crate::reason::{Exit, ReasonCode};
@@ -63,6 +64,8 @@ pub enum Reply {
     Found(Vec<Found>),
     /// A judged relation.
     Related(Related),
+    /// Something about chunk files; an export's rows come in several frames.
+    Chunks(ChunksReply),
 }
 
 /// Why it did not work: one line, the next step, and what to exit with.

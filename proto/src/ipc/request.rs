@@ -1,5 +1,6 @@
 //! What a client may ask.
 
+use super::chunks::ChunksRequest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -129,6 +130,8 @@ pub enum RequestBody {
     Search(SearchRequest),
     /// Judge how two memories relate.
     Relate(RelateRequest),
+    /// Something about chunk files.
+    Chunks(ChunksRequest),
 }
 
 /// Which way a sync goes.

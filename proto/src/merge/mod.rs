@@ -4,6 +4,7 @@
 //! server and simulator call this one function. Every field is the winner's (from the version with the greater key), a
 //! max, a min, or part of a register that is taken whole.
 
+mod digest;
 mod fields;
 mod observation;
 mod prompt;
@@ -15,6 +16,7 @@ use crate::canonical::{Hash, Object};
 use crate::id::ProjectName;
 use crate::mutation::{Entity, Op, PayloadError};
 use crate::time::RowTime;
+pub use digest::Digest;
 pub use fields::Lent;
 pub use observation::{Kind, ObservationBody, ObservationKey, ObservationVersion};
 pub use prompt::{PromptKey, PromptVersion};

@@ -5,7 +5,7 @@ use engram_proto::http::pull::PulledMutation;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use serde_json::{Map, Value};
 
-type Payload = Map<String, Value>;
+pub(super) type Payload = Map<String, Value>;
 
 /// Rows that wait for a parent are tried so many times.
 const TRIES_MAX: i64 = 5;
@@ -13,7 +13,7 @@ const TRIES_MAX: i64 = 5;
 /// Waiting rows looked at in one cycle.
 const REPLAY_ROWS: i64 = 50;
 
-fn text<'a>(payload: &'a Payload, field: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(payload: &'a Payload, field: &str) -> Option<&'a str> {
     payload.get(field).and_then(Value::as_str)
 }
 
@@ -64,7 +64,7 @@ impl GoClient {
     }
 }
 
-fn decode(payload: &Value) -> Result<Payload, String> {
+pub(super) fn decode(payload: &Value) -> Result<Payload, String> {
     match payload {
         Value::Object(object) => Ok(object.clone()),
         Value::String(text) => serde_json::from_str(text).map_err(|error| error.to_string()),
@@ -72,7 +72,7 @@ fn decode(payload: &Value) -> Result<Payload, String> {
     }
 }
 
-fn one(db: &Transaction<'_>, row: &PulledMutation, payload: &Payload, now: &str) -> Result<(), String> {
+pub(super) fn one(db: &Transaction<'_>, row: &PulledMutation, payload: &Payload, now: &str) -> Result<(), String> {
     let done = match (row.entity.as_str(), row.op.as_str()) {
         ("session", "upsert") => session(db, payload, now),
         ("session", "delete") => session_delete(db, &row.entity_key),
@@ -187,7 +187,7 @@ fn prompt_delete(db: &Transaction<'_>, sync_id: &str, payload: &Payload, now: &s
 }
 
 /// Stores a relation; `false` where one of its ends is missing.
-fn relation(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::Result<bool> {
+pub(super) fn relation(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::Result<bool> {
     let words = |name| text(payload, name).unwrap_or_default();
     for end in ["source_id", "target_id"] {
         let sql = "SELECT 1 FROM observations WHERE sync_id = ?1";

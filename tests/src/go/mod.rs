@@ -5,6 +5,7 @@
 
 mod apply;
 mod backfill;
+mod chunk;
 mod schema;
 pub mod server;
 pub mod user;

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS sync_mutations (
     entity TEXT NOT NULL, entity_key TEXT NOT NULL, op TEXT NOT NULL,
     payload TEXT NOT NULL, project TEXT NOT NULL, acked_at TEXT);
 CREATE TABLE IF NOT EXISTS sync_enrolled_projects (project TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS sync_chunks (target_key TEXT NOT NULL, chunk_id TEXT NOT NULL,
+    PRIMARY KEY (target_key, chunk_id));
 CREATE TABLE IF NOT EXISTS sync_state (
     target_key TEXT PRIMARY KEY, last_pulled_seq INTEGER NOT NULL DEFAULT 0, last_acked_seq INTEGER NOT NULL DEFAULT 0,
     lease_owner TEXT, lease_until TEXT);

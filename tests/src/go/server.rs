@@ -3,6 +3,8 @@
 //! One global order; a batch is taken whole or not at all; nothing is merged; plain-text errors; 403 per project on
 //! pushes and on the manifest route only; `latest_seq` is the end of the page.
 
+mod chunks;
+
 use crate::processes::TOKEN;
 use axum::body::Bytes;
 use axum::extract::{Query, Request, State};
@@ -68,6 +70,8 @@ pub struct Inside {
     pub rows: Vec<Row>,
     /// The projects that the token may touch; without any it may touch all.
     pub allowed: Option<BTreeSet<String>>,
+    /// Chunks by project, in the order of their list: who made them, and what is in them.
+    pub chunks: BTreeMap<String, Vec<(String, Value)>>,
     /// Projects whose pushes are paused.
     pub paused: BTreeSet<String>,
     /// For the next pushes, in order.
@@ -111,7 +115,8 @@ impl GoServer {
             .route("/health", get(|| async { Json(json!({"status": "ok", "service": "engram-cloud"})) }))
             .route("/sync/mutations/push", post(push))
             .route("/sync/mutations/pull", get(pull))
-            .route("/sync/pull", get(manifest))
+            .route("/sync/pull", get(chunks::manifest))
+            .route("/sync/pull/{id}", get(chunks::one))
             .fallback(|| async { plain(404, "404 page not found") })
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit))
             .with_state(Arc::clone(&shared));
@@ -218,18 +223,6 @@ async fn admit(State(shared): State<Shared>, headers: HeaderMap, request: Reques
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::DATE, http_date(now));
     response
-}
-
-async fn manifest(State(shared): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {
-    let Some(project) = query.get("project") else {
-        let body = json!({"error": "project is required", "error_class": "blocked",
-            "error_code": "upgrade_blocked_project_required"});
-        return refuse(400, body);
-    };
-    if !shared.lock().expect("no request panicked").allows(project) {
-        return forbidden();
-    }
-    Json(json!({"version": 1, "chunks": []})).into_response()
 }
 
 async fn pull(State(shared): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {

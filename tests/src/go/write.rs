@@ -250,18 +250,23 @@ impl GoClient {
     }
 
     fn read(&self, sql: &str, id: &str, names: &[&str]) -> Value {
+        self.read_row(sql, id, names).expect("the row")
+    }
+
+    /// Reads a row with the fields that have a value; `None` where there is none of this id.
+    pub(super) fn read_row(&self, sql: &str, id: &str, names: &[&str]) -> Option<Value> {
         let read = |row: &Row<'_>| {
-            let fields = names.iter().enumerate().map(|(at, name)| {
-                let value = match row.get::<_, rusqlite::types::Value>(at)? {
-                    rusqlite::types::Value::Text(text) => text.into(),
-                    rusqlite::types::Value::Integer(number) => number.into(),
-                    _ => Value::Null,
+            let mut fields = Map::new();
+            for (at, name) in names.iter().enumerate() {
+                match row.get::<_, rusqlite::types::Value>(at)? {
+                    rusqlite::types::Value::Text(text) => fields.insert((*name).to_owned(), text.into()),
+                    rusqlite::types::Value::Integer(number) => fields.insert((*name).to_owned(), number.into()),
+                    _ => None,
                 };
-                Ok(((*name).to_owned(), value))
-            });
-            fields.collect::<rusqlite::Result<Map<String, Value>>>()
+            }
+            Ok(Value::Object(fields))
         };
-        Value::Object(self.db.query_row(sql, [id], read).expect("the row"))
+        self.db.query_row(sql, [id], read).optional().expect("a look")
     }
 
     /// Moves its clock.

@@ -1,5 +1,6 @@
 //! What the model holds, and the two ends of a transaction: answering what admission asks, writing what it decided.
 
+use super::rail::Chunks;
 use engram_cloud::clock::rfc3339_us;
 use engram_cloud::journal::admit::{Changes, Facts, Head, Loser, Name, Taken};
 use engram_cloud::journal::{Batch, Control, SessionKey, SessionNow, Told};
@@ -7,7 +8,7 @@ use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{Kind, Version};
+use engram_proto::merge::{Digest, Kind, Version};
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::time::RowTime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,8 @@ pub struct Disk {
     superseded: BTreeMap<Name, Vec<Version>>,
     /// Relations that came before an end of theirs, by its sync id.
     waiting: BTreeMap<String, BTreeSet<Name>>,
+    pub(super) chunks: BTreeMap<ProjectName, Chunks>,
+    digests: BTreeMap<ProjectName, Digest>,
 }
 
 impl Disk {
@@ -59,6 +62,8 @@ impl Disk {
             ids: BTreeMap::new(),
             superseded: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            digests: BTreeMap::new(),
         }
     }
 
@@ -79,6 +84,12 @@ impl Disk {
         self.rows.iter().rev().find(|row| row.name.project == *project).map_or(0, |row| row.seq)
     }
 
+    /// Returns what the current versions of a project add up to.
+    #[must_use]
+    pub fn digest(&self, project: &ProjectName) -> Digest {
+        self.digests.get(project).copied().unwrap_or_default()
+    }
+
     /// Tells whether the row that a device was told of is here (CUR-3).
     #[must_use]
     pub fn holds(&self, witness: Option<&Witness>) -> bool {
@@ -97,9 +108,8 @@ impl Disk {
         self.heads.get(name).map(|&at| self.rows[at].as_ref())
     }
 
-    /// Answers what these batches need to know.
-    pub(super) fn facts(&self, batches: &[Batch]) -> Facts {
-        let mut facts = Facts::asked_by(batches);
+    /// Answers what is asked, and what these batches need to know beside it.
+    pub(super) fn answer(&self, mut facts: Facts, batches: &[Batch]) -> Facts {
         facts.last_seq = self.rows.last().map_or(0, |row| row.seq.cast_signed());
         for (project, control) in &mut facts.paused {
             *control = self.controls.get(project).filter(|control| !control.is_sync_enabled).cloned();
@@ -164,6 +174,10 @@ impl Disk {
             self.heads.insert(name, at);
         }
         self.ids.extend(changes.ids);
+        for (project, moved) in changes.digests {
+            let digest = self.digests.entry(project).or_default();
+            *digest = digest.plus(moved);
+        }
         for ((observation, relation), waits) in changes.waiting {
             let waiting = self.waiting.entry(observation).or_default();
             if waits {
@@ -198,7 +212,7 @@ impl Disk {
         found
     }
 
-    fn rows_of(&self, name: &Name) -> impl Iterator<Item = &Row> {
+    pub(super) fn rows_of(&self, name: &Name) -> impl Iterator<Item = &Row> {
         self.rows.iter().map(AsRef::as_ref).filter(move |row| row.name == *name)
     }
 

@@ -5,10 +5,11 @@
 
 mod disk;
 mod page;
+mod rail;
 
 pub use disk::{Disk, Row};
 use engram_cloud::clock::Clock;
-use engram_cloud::journal::admit::Admission;
+use engram_cloud::journal::admit::{Admission, Facts};
 use engram_cloud::journal::{
     Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed, SessionKey,
     SessionNow,
@@ -57,15 +58,25 @@ impl ModelJournal {
 
     /// Merges a batch into the journal.
     pub fn push_now(&self, batch: &Batch) -> Pushed {
+        let batches = std::slice::from_ref(batch);
+        let facts = Facts::asked_by(batches);
         let mut disk = self.disk();
-        let mut admission = Admission::new(disk.facts(std::slice::from_ref(batch)), self.0.clock.now_us());
+        let mut admission = Admission::new(disk.answer(facts, batches), self.now_us());
         let pushed = admission.batch(batch);
         let changes = admission.changes();
         let touched = changes.touched();
         disk.write(changes);
         drop(disk);
-        self.0.listeners.wake(&touched);
+        self.wake(&touched);
         pushed
+    }
+
+    fn now_us(&self) -> i64 {
+        self.0.clock.now_us()
+    }
+
+    fn wake(&self, touched: &BTreeSet<ProjectName>) {
+        self.0.listeners.wake(touched);
     }
 
     /// Reads a page of several projects, `None` where the row of the witness is not here; projects that do not fit on one page take turns.

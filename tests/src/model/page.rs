@@ -46,6 +46,11 @@ pub(super) fn page(disk: &Disk, ask: &PageAsk, turn: usize) -> Option<Page> {
         track.rows.next();
     }
     page.rows.sort_unstable_by_key(|row| row.seq);
+    for (project, &cursor) in &ask.cursors {
+        if page.heads[project] == page.cursors.get(project).copied().unwrap_or(cursor) {
+            page.digests.insert(project.clone(), disk.digest(project));
+        }
+    }
     for track in tracks.into_iter().filter(|track| track.rows.len() > 0) {
         page.remaining.insert(track.project.clone(), (track.rows.len() as u64).min(REMAINING_MAX));
         page.has_more = true;

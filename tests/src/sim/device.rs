@@ -5,7 +5,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd::driver::{self, Counted, machine_settings};
 use engramd::store::{Store, StoreError};
-use engramd_core::rows::Fence;
+use engramd_core::rows::{Clocks, Fence};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, StoreTrouble};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
@@ -195,10 +195,15 @@ impl Device {
         let heard = match job {
             Job::Effect(effect) => {
                 let stolen = fence_of(&effect).is_some_and(|fence| self.is_stolen(fence));
-                let before = self.store.read(|conn| Ok(conn.total_changes())).expect("a number");
+                let before = self.written();
                 let heard = self.perform(effect, now_ms);
-                let after = self.store.read(|conn| Ok(conn.total_changes())).expect("a number");
-                assert!(!stolen || before == after, "OWN-2: {} wrote without the lease", self.name);
+                // What was taken back was not written.
+                let (commits, changes) = self.written();
+                assert!(
+                    !stolen || before.0 == commits || before.1 == changes,
+                    "OWN-2: {} wrote without the lease",
+                    self.name
+                );
                 heard
             }
             Job::Backfill(project) => self.backfill(&project, now_ms),
@@ -230,7 +235,8 @@ impl Device {
                 Event::LeaseRenewed(self.told(|store| store.renew_lease(&fence, wall_ms, LEASE_TTL_MS))?)
             }
             Effect::LoadBatch { fence, project, limits, cloud_now } => {
-                Event::BatchLoaded(self.told(|store| store.stamped_batch(&fence, &project, limits, cloud_now, now))?)
+                let clocks = Clocks { own: now, cloud: cloud_now };
+                Event::BatchLoaded(self.told(|store| store.pending_batch(&fence, &project, limits, clocks))?)
             }
             Effect::Settle { fence, project, settlements } => {
                 Event::Settled(self.told(|store| store.settle(&fence, &project, &settlements, now))?)
@@ -238,10 +244,10 @@ impl Device {
             Effect::LoadCursors { cloud_id, projects } => {
                 Event::CursorsLoaded(self.told(|store| store.cursors(&cloud_id, &projects))?)
             }
-            Effect::Apply { fence, cloud_id, since, page, restamp } => Event::Applied(self.told(|store| {
-                restamp.map_or(Ok(0), |cloud_now| store.restamp(&fence, cloud_now))?;
-                store.apply_page(&fence, &cloud_id, &since, &page, now)
-            })?),
+            Effect::Apply { fence, cloud_id, since, page, cloud_now } => {
+                let clocks = Clocks { own: now, cloud: cloud_now };
+                Event::Applied(self.told(|store| store.apply_page(&fence, &cloud_id, &since, &page, clocks))?)
+            }
             Effect::StandIns { fence, project } => {
                 Event::StoodIn(self.told(|store| store.stand_ins(&fence, &project, now))?)
             }
@@ -262,6 +268,13 @@ impl Device {
             Effect::Repair { fence, cloud_id, project, confirmed } => {
                 Event::Looked(self.told(|store| store.repair(&fence, (&cloud_id, &project), confirmed, now))?)
             }
+            Effect::Compare { cloud_id, asked } => {
+                Event::Compared(self.told(|store| store.compare_digests(&cloud_id, &asked))?)
+            }
+            Effect::Recheck { fence, cloud_id, every_ms } => {
+                let rows = SLICE_ROWS;
+                Event::Rechecked(self.told(|store| store.recheck_slice(&fence, &cloud_id, now, every_ms, rows))?)
+            }
             Effect::ReleaseLease(fence) => {
                 self.told(|store| store.release_lease(&fence))?.expect("released");
                 return Some(Heard::default());
@@ -279,6 +292,11 @@ impl Device {
             Err(_) if self.fuse.is_blown() => None,
             Err(error) => panic!("a store in memory failed: {error}"),
         }
+    }
+
+    /// Counts transactions, and rows that were changed, be it in vain.
+    fn written(&self) -> (u64, u64) {
+        (self.store.commits(), self.store.read(|conn| Ok(conn.total_changes())).expect("a number"))
     }
 
     /// Tells whether another worker has the lease for which this fence was granted.
@@ -303,6 +321,7 @@ fn fence_of(effect: &Effect) -> Option<&Fence> {
         | Effect::NoteRestored { fence, .. }
         | Effect::Remirror { fence, .. }
         | Effect::ClearReread { fence, .. }
+        | Effect::Recheck { fence, .. }
         | Effect::Repair { fence, .. } => Some(fence),
         _ => None,
     }

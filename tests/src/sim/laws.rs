@@ -6,8 +6,10 @@ use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
+use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd::store::{Store, versions};
+use engramd_core::health::Who;
 use std::fmt;
 
 /// A law that does not hold.
@@ -103,6 +105,27 @@ pub(super) fn conv_1(devices: &[Device], disk: &Disk, projects: &[ProjectName]) 
                     format!("{} knows {known:?} of {}, and the cloud has {version:?}", device.name, row.name.key);
                 return Err(Law::new("CONV-1", what));
             }
+        }
+    }
+    Ok(())
+}
+
+/// CONV-1: what each device knows adds up to what the cloud's current versions do.
+pub(super) fn digests_agree(devices: &[Device], disk: &Disk, projects: &[ProjectName]) -> Result<(), Law> {
+    for (device, project) in devices.iter().flat_map(|device| projects.iter().map(move |project| (device, project))) {
+        if device.store.digest(project).expect("a digest") != disk.digest(project) {
+            return Err(Law::new("CONV-1", format!("{} adds up to another digest of {project}", device.name)));
+        }
+    }
+    Ok(())
+}
+
+/// LOUD-1: no device takes itself for different while all is as it should be.
+pub(super) fn nobody_diverges(devices: &[Device]) -> Result<(), Law> {
+    for device in devices {
+        let report = device.machine.report(&Who::default());
+        if let Some(found) = report.findings.iter().find(|finding| finding.code == ReasonCode::Diverged) {
+            return Err(Law::new("LOUD-1", format!("{} diverged: {}", device.name, found.message)));
         }
     }
     Ok(())

@@ -99,7 +99,7 @@ impl Server {
             service: "engram-cloud".to_owned(),
             version: Some("0.1.0".to_owned()),
             cloud_id: Some(self.journal.disk().cloud_id.clone()),
-            capabilities: ["mutation_ids", "project_pull", "long_poll", "large_batch", "witness"]
+            capabilities: ["mutation_ids", "project_pull", "long_poll", "large_batch", "witness", "digest"]
                 .map(str::to_owned)
                 .to_vec(),
             limits: Some(LIMITS),
@@ -159,7 +159,9 @@ impl Server {
             heads: page.heads,
             remaining: page.remaining,
             has_more: page.has_more,
+            digests: page.digests,
             denied: refused.into_keys().map(|project| (project, denial.clone())).collect(),
+            ..PullReply::default()
         })
     }
 

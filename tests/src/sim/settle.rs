@@ -24,6 +24,8 @@ impl World {
         {
             let disk = self.server.journal.disk();
             laws::conv_1(&self.devices, &disk, &self.projects)?;
+            laws::digests_agree(&self.devices, &disk, &self.projects)?;
+            laws::nobody_diverges(&self.devices)?;
             laws::nothing_is_from_the_future(&disk, now)?;
             for device in &self.devices {
                 laws::nothing_is_lost(device, &disk)?;

@@ -395,6 +395,8 @@ fn word(event: &Event) -> String {
         Event::StoodIn(answer) => ("stood in", how(answer)),
         Event::Belonging(answer) => ("belonging", how(answer)),
         Event::RereadCleared(answer) => ("reread cleared", how(answer)),
+        Event::Compared(answer) => ("compared", how(answer)),
+        Event::Rechecked(answer) => ("rechecked", how(answer)),
         Event::Looked(answer) => ("looked", how(answer)),
         Event::PullCancelled => ("pull cancelled", ""),
         Event::Stopping => ("stopping", ""),

@@ -71,7 +71,7 @@ async fn health_and_readiness_need_no_token_and_other_paths_are_json_too() {
     let server = Server::start().await;
     let health = answer(server.client.get(server.url("/health"))).await;
     assert_eq!((&health.body["status"], &health.body["service"]), (&json!("ok"), &json!("engram-cloud")));
-    let capabilities = json!(["mutation_ids", "project_pull", "witness", "long_poll", "gzip", "large_batch"]);
+    let capabilities = json!(["mutation_ids", "project_pull", "witness", "digest", "long_poll", "gzip", "large_batch"]);
     assert_eq!(health.body["capabilities"], capabilities);
     let limits = json!({"push_bytes": 8_388_608, "push_entries": 1000, "pull_entries": 1000});
     assert_eq!(health.body["limits"], limits);

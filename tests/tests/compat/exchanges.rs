@@ -1,9 +1,28 @@
-//! Exchanges recorded from the Go program's server: ours answers each of a mutation route alike, or better.
+//! Exchanges recorded from the Go program's server: ours answers each of them alike, or better.
 
 use crate::server::*;
+use engram_proto::canonical::Hash;
 use serde_json::Value;
 
 const RECORDED: &str = include_str!("../../fixtures/cloud/exchanges.json");
+
+/// What a Go client reads of an answer of the chunk routes: a chunk's bytes hash to its id (D68).
+fn assert_usable_chunk(path: &str, recorded: &Value, ours: &Value, bytes: &[u8]) {
+    if let Some(id) = path.strip_prefix("/sync/pull/").and_then(|rest| rest.split('?').next()) {
+        assert_eq!(ours, recorded);
+        assert!(Hash::of_bytes(bytes).to_string().starts_with(id), "{id}");
+    } else if path.starts_with("/sync/pull") {
+        let chunks = ours["chunks"].as_array().expect("chunks");
+        assert_eq!(ours["version"], 1);
+        assert_eq!(chunks.is_empty(), recorded["chunks"].as_array().expect("chunks").is_empty());
+        for one in chunks {
+            assert!(one["id"].is_string() && one["created_by"].is_string() && one["created_at"].is_string(), "{one}");
+            assert!(one["sessions"].is_u64() && one["memories"].is_u64() && one["prompts"].is_u64(), "{one}");
+        }
+    } else {
+        assert_eq!(ours, recorded);
+    }
+}
 
 /// What a Go client reads of an answer to a push, or to a pull.
 fn assert_usable(request: &Value, recorded: &Value, ours: &Value) {
@@ -30,14 +49,14 @@ fn assert_usable(request: &Value, recorded: &Value, ours: &Value) {
 
 /// The status class, or a better one: a client's fault is 400 with the bad entries named, a stringified payload is taken.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_exchange_of_a_mutation_route_is_answered_alike_or_better() {
+async fn every_exchange_of_a_sync_route_is_answered_alike_or_better() {
     let exchanges: Vec<Value> = serde_json::from_str(RECORDED).expect("JSON");
-    let server = Server::start(&["alpha", "beta"]).await;
+    let server = Server::start(&["alpha", "beta", "my-project_x"]).await;
     let mut asked = 0;
     for (at, exchange) in exchanges.iter().enumerate() {
         let (request, recorded) = (&exchange["request"], &exchange["response"]);
         let path = request["path"].as_str().expect("a path");
-        if !path.starts_with("/sync/mutations/") {
+        if !path.starts_with("/sync/") {
             continue;
         }
         asked += 1;
@@ -48,8 +67,8 @@ async fn every_exchange_of_a_mutation_route_is_answered_alike_or_better() {
         // The recorded cursor is a number of its server; behind all of ours there is nothing either way.
         let path = path.replace("since_seq=999999", &format!("since_seq={}", u64::from(u32::MAX) << 21));
         let url = format!("{}{path}", server.remote.url);
-        let mut ask =
-            if request["method"] == "POST" { server.remote.http.post(url) } else { server.remote.http.get(url) };
+        let method = request["method"].as_str().and_then(|method| method.parse().ok()).expect("a method");
+        let mut ask = server.remote.http.request(method, url);
         if let Some(sent) = request["headers"]["Authorization"].as_str() {
             ask = ask.header("authorization", sent.replace("<token>", &server.remote.token));
         }
@@ -60,7 +79,8 @@ async fn every_exchange_of_a_mutation_route_is_answered_alike_or_better() {
         }
         let answer = ask.send().await.expect("an answer");
         let got = u64::from(answer.status().as_u16());
-        let body: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON, always");
+        let bytes = answer.bytes().await.expect("a body");
+        let body: Value = serde_json::from_slice(&bytes).expect("JSON, always");
         let number = at + 1;
         let is_larger_batch = recorded["body_text"].as_str().is_some_and(|text| text.contains("batch too large"));
         let is_stringified =
@@ -79,9 +99,11 @@ async fn every_exchange_of_a_mutation_route_is_answered_alike_or_better() {
                 assert_eq!(body[*field], recorded["body"][*field], "{number}: {field}");
             }
         }
-        if status == 200 {
+        if status == 200 && !path.starts_with("/sync/mutations/") {
+            assert_usable_chunk(&path, &recorded["body"], &body, &bytes);
+        } else if status == 200 {
             assert_usable(request, &recorded["body"], &body);
         }
     }
-    assert_eq!(asked, 21, "exchanges of mutation routes");
+    assert_eq!(asked, 36, "exchanges of sync routes");
 }

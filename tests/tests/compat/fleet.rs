@@ -2,16 +2,17 @@
 
 use crate::server::*;
 use engram_tests::go::GoClient;
-use engram_tests::go::user::{Memories, PROJECTS, SESSIONS, act, memories_of};
+pub(crate) use engram_tests::go::user::{Memories, PROJECTS, memories_of};
+use engram_tests::go::user::{SESSIONS, act};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
 
-const STEPS: usize = 60;
+pub(crate) const STEPS: usize = 60;
 
 /// What a device of ours ends with: the last version of each memory; and what a Go client cannot know, because its one
 /// cursor passed it while the project was not granted.
-async fn memories_of_journal(server: &Server, passed: u64) -> (Memories, BTreeSet<(String, String)>) {
+pub(crate) async fn memories_of_journal(server: &Server, passed: u64) -> (Memories, BTreeSet<(String, String)>) {
     let mut last = BTreeMap::new();
     for row in server.rows(&PROJECTS).await.into_iter().filter(|row| row.entity == "observation") {
         last.insert((row.project.clone(), row.entity_key.clone()), row);
@@ -23,8 +24,14 @@ async fn memories_of_journal(server: &Server, passed: u64) -> (Memories, BTreeSe
     (live, missed)
 }
 
+/// Does something a user does, some time later.
+pub(crate) fn write(client: &mut GoClient, rng: &mut StdRng, step: usize) {
+    client.pass_s(rng.random_range(0..90));
+    act(client, rng, step);
+}
+
 /// Does something a device of ours does.
-async fn write_ours(server: &Server, rng: &mut StdRng, step: usize) {
+pub(crate) async fn write_ours(server: &Server, rng: &mut StdRng, step: usize) {
     let (project, session_id) = (PROJECTS[rng.random_range(0..2)], SESSIONS[rng.random_range(0..SESSIONS.len())]);
     let at = i64::try_from(step).expect("small");
     let entry = match rng.random_range(0..4) {
@@ -70,10 +77,7 @@ async fn run(seed: u64) {
                 let halt = clients[at].cycle(&server.remote).await;
                 assert!(halt.is_ok(), "seed {seed}, step {step}: {halt:?}");
             }
-            _ => {
-                clients[at].pass_s(rng.random_range(0..90));
-                act(&mut clients[at], &mut rng, step);
-            }
+            _ => write(&mut clients[at], &mut rng, step),
         }
     }
     // What a review moved is sent by nobody; cycles end because no append begets another.

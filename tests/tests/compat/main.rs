@@ -1,5 +1,6 @@
 //! Beside Go programs: what their clients see of our server, and what becomes of what they send.
 
+mod chunks;
 mod dense;
 mod door;
 mod exchanges;

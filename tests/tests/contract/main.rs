@@ -11,6 +11,7 @@ mod foreign;
 mod merging;
 mod pages;
 mod peer_rows;
+mod rail;
 mod relations;
 mod repetition;
 mod round_trips;
@@ -66,11 +67,16 @@ macro_rules! every_case {
                 pages::a_page_is_fair_between_projects,
                 pages::a_page_is_bounded_in_bytes_and_never_empty,
                 pages::heads_and_remaining_tell_what_is_left,
+                pages::the_digest_is_what_the_current_versions_add_up_to,
                 pages::the_grant_form_shows_the_grant_in_one_order,
                 door::what_it_lost_to_is_shown_once_more,
                 door::a_version_that_was_held_keeps_its_time,
                 door::a_time_of_the_far_future_is_the_time_of_receipt,
                 door::sessions_are_shown_again_for_their_end_and_their_prompts,
+                rail::a_chunk_is_served_to_the_byte_and_kept_once,
+                rail::a_chunk_is_listed_where_it_tells_the_truth,
+                rail::a_slice_goes_on_where_the_list_ends,
+                rail::a_chunk_that_is_refused_leaves_nothing,
                 relations::a_relation_is_shown_again_when_a_missing_end_arrives,
                 relations::an_end_in_the_same_request_or_of_another_project_counts,
                 witness::cur_3_a_store_without_the_row_of_the_witness_does_nothing,
@@ -95,6 +101,8 @@ contract!(
         peer_rows::conv_1_a_push_merges_with_what_a_peer_wrote,
         peer_rows::conv_1_the_last_row_becomes_the_join,
         peer_rows::a_deletion_reaches_prompts_that_a_peer_wrote,
+        rail::a_peers_chunks_are_served_under_their_ids,
+        rail::conv_5_what_a_peer_was_told_in_chunks_alone_is_taken_over,
         peer_rows::the_peer_may_go_on_where_this_server_ended,
         peer_rows::a_child_before_its_session_is_left_out_of_the_grant_form_and_appended_again,
         round_trips::a_push_is_four_round_trips_and_pushes_that_wait_share_them,

@@ -4,8 +4,12 @@ use crate::bench::*;
 use engram_cloud::auth::Grant;
 use engram_cloud::clock::Clock;
 use engram_cloud::journal::{GrantAsk, Journal, PageAsk};
+use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::push::PushEntry;
-use std::collections::BTreeSet;
+use engram_proto::merge::{Digest, Version};
+use engram_proto::mutation::{Entity, Op, payload_object};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn many(project: &str, count: usize) -> Vec<PushEntry> {
     (0..count).map(|i| memory(project, &format!("m{i}"), "title", 1)).collect()
@@ -89,4 +93,49 @@ pub(crate) async fn the_grant_form_shows_the_grant_in_one_order<B: Bench>(bench:
     assert_eq!(two, expected);
     let none = GrantAsk { grant: grant(&[]), since_seq: 0, rows_max: 100, bytes_max: 100 };
     assert!(journal.grant_page(none).await.expect("a page").rows.is_empty());
+}
+
+/// At its head a project's digest is the sum over the join of each entity, whatever came in which order.
+pub(crate) async fn the_digest_is_what_the_current_versions_add_up_to<B: Bench>(bench: B) {
+    let journal = bench.open(Clock::system()).await;
+    let gone = json!({"sync_id": "m1", "session_id": "s", "deleted_at": "2026-11-22 16:00:00", "deleted": true});
+    for entry in [
+        session("alpha", "s"),
+        memory("alpha", "m1", "first", 1),
+        memory("alpha", "m2", "second", 5),
+        memory("alpha", "m2", "stale", 2),
+        memory("alpha", "m2", "third", 9),
+        entry("alpha", "observation", "m1", "delete", gone),
+        prompt("alpha", "p", "2026-11-22 14:00:00"),
+        entry("alpha", "mood", "x", "upsert", json!({"a": 1})),
+        memory("beta", "m1", "first", 1),
+    ] {
+        let id = format!("d:{}:{}", entry.entity_key, entry.payload);
+        fates(&journal, vec![with_id(id, entry)]).await;
+        for project in ["alpha", "beta"] {
+            let rows = read_all(&journal, &[project]).await;
+            let head = rows.last().map_or(0, |row| row.seq);
+            let page = page(&journal, &[(project, head)], 10).await;
+            assert_eq!(page.digests[&name(project)], sum(&rows), "{project}");
+        }
+    }
+    let behind = page(&journal, &[("alpha", 0), ("beta", 0)], 1).await;
+    assert!(behind.digests.len() < 2, "only a project that ends here has one");
+    journal.close().await;
+    let journal = bench.open(Clock::system()).await;
+    let rows = read_all(&journal, &["alpha"]).await;
+    let head = rows.last().map_or(0, |row| row.seq);
+    assert_eq!(page(&journal, &[("alpha", head)], 10).await.digests[&name("alpha")], sum(&rows));
+}
+
+fn sum(rows: &[PulledMutation]) -> Digest {
+    let mut versions = BTreeMap::new();
+    for row in rows {
+        let Some(entity) = Entity::parse(&row.entity) else { continue };
+        let payload = payload_object(row.payload.clone()).expect("an object");
+        let op = Op::parse(&row.op).expect("an operation");
+        let version = Version::read(entity, &row.entity_key, op, &payload).expect("a version");
+        versions.insert((entity, row.entity_key.clone()), version);
+    }
+    versions.iter().fold(Digest::default(), |sum, ((_, key), version)| sum.plus(Digest::of(key, version)))
 }

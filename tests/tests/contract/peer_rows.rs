@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Loads what `pg_dump` wrote of the Go program's database.
-fn load(database: &Database) {
+pub(crate) fn load(database: &Database) {
     database.load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cloud/cloud-v2026-07.sql"));
 }
 
@@ -38,7 +38,7 @@ async fn taken_over(database: &Database) {
     .await;
 }
 
-async fn opened(bench: &PostgresBench) -> Postgres {
+pub(crate) async fn opened(bench: &PostgresBench) -> Postgres {
     bench.open(Clock::system()).await
 }
 

@@ -7,6 +7,7 @@ mod conflicts;
 mod crash;
 mod docs;
 mod go_autosync;
+mod go_chunks;
 mod go_fleet;
 mod go_repair;
 mod go_server;

@@ -6,4 +6,4 @@
 
 pub(crate) mod door;
 pub(crate) mod get;
-mod page;
+pub(crate) mod page;

@@ -15,10 +15,10 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How the sessions of a page stand now.
-pub(super) type Sessions = BTreeMap<SessionKey, SessionNow>;
+pub(crate) type Sessions = BTreeMap<SessionKey, SessionNow>;
 
 /// A page being put together.
-pub(super) struct Page {
+pub(crate) struct Page {
     rows: Vec<PulledMutation>,
     rows_max: usize,
     last_seq: u64,
@@ -26,42 +26,42 @@ pub(super) struct Page {
 }
 
 /// A journal row, read.
-pub(super) struct Read {
+pub(crate) struct Read {
     row: PulledMutation,
     project: ProjectName,
     version: Version,
 }
 
 /// Reads rows; what nobody could apply is left out.
-pub(super) fn read(rows: Vec<PulledMutation>) -> Vec<Read> {
+pub(crate) fn read(rows: Vec<PulledMutation>) -> Vec<Read> {
     rows.into_iter().filter_map(Read::of).collect()
 }
 
 /// Names the sessions that rows are about, or belong to.
-pub(super) fn named(rows: &[Read]) -> BTreeSet<SessionKey> {
+pub(crate) fn named(rows: &[Read]) -> BTreeSet<SessionKey> {
     rows.iter().filter_map(Read::session_key).collect()
 }
 
 impl Page {
     /// Begins a page for a client whose cursor is at `since_seq`.
-    pub(super) fn new(since_seq: u64, rows_max: usize) -> Self {
+    pub(crate) fn new(since_seq: u64, rows_max: usize) -> Self {
         Self { rows: Vec::new(), rows_max, last_seq: since_seq, standing: BTreeSet::new() }
     }
 
     /// Tells whether it holds nothing yet.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Gives the rows away.
-    pub(super) fn into_rows(self) -> Vec<PulledMutation> {
+    pub(crate) fn into_rows(self) -> Vec<PulledMutation> {
         self.rows
     }
 
     /// Takes the next row of the journal; `false` says that it begins the next page.
     ///
     /// A row that no client needs to see is passed over.
-    pub(super) fn take(&mut self, read: Read, sessions: &Sessions) -> bool {
+    pub(crate) fn take(&mut self, read: Read, sessions: &Sessions) -> bool {
         let key = read.session_key();
         let now = key.as_ref().and_then(|key| sessions.get(key)).and_then(Standing::of);
         match (&read.version, key) {

@@ -2,7 +2,7 @@
 
 use super::facts::{Name, Taken};
 use engram_proto::id::ProjectName;
-use engram_proto::merge::Version;
+use engram_proto::merge::{Digest, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A row to append.
@@ -69,6 +69,8 @@ pub struct Changes {
     pub rows: Vec<NewRow>,
     /// Heads to set, the last of each entity alone.
     pub heads: BTreeMap<Name, NewHead>,
+    /// By how much the digest of each project moves with its heads.
+    pub digests: BTreeMap<ProjectName, Digest>,
     /// Mutation ids to remember.
     pub ids: BTreeMap<(ProjectName, String), Taken>,
     /// Versions that lost on arrival.

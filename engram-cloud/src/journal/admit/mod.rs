@@ -12,11 +12,12 @@ mod facts;
 mod prompts;
 mod relations;
 mod take_over;
+mod telling;
 
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
 pub use changes::{Changes, Loser, NewHead, NewRow};
 use engram_proto::canonical::Hash;
-use engram_proto::merge::{Standing, Version, merge, rival};
+use engram_proto::merge::{Digest, Standing, Version, merge, rival};
 use engram_proto::mutation::{Entity, Op};
 pub use facts::{Facts, Head, Name, Taken, related};
 use serde_json::Value;
@@ -217,6 +218,9 @@ impl Admission {
     fn stands(&mut self, name: Name, head: Head, pushed_by: &str) {
         let version = head.version.clone();
         let arrives = !version.is_delete() && self.facts.lacks(&name);
+        let before = self.facts.head(&name).map(|before| Digest::of(&name.key, &before.version)).unwrap_or_default();
+        let digest = self.changes.digests.entry(name.project.clone()).or_default();
+        *digest = digest.plus(Digest::of(&name.key, &version)).minus(before);
         self.changes.heads.insert(name.clone(), NewHead::of(head.told.seq.cast_signed(), &version));
         self.facts.set_head(name.clone(), head);
         match &version {

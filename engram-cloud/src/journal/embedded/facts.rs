@@ -1,14 +1,13 @@
 //! The two ends of a transaction: what admission has to know, and what it decided.
 
-use super::{controls, rows, waiting};
+use super::{controls, digests, rows, waiting};
 use crate::journal::Batch;
 use crate::journal::admit::{Changes, Facts, Name};
 use engram_proto::mutation::Entity;
 use rusqlite::Connection;
 
-/// Answers what these batches need to know.
-pub(super) fn load(connection: &Connection, batches: &[Batch]) -> rusqlite::Result<Facts> {
-    let mut facts = Facts::asked_by(batches);
+/// Answers what is asked, and what these batches need to know beside it.
+pub(super) fn load(connection: &Connection, mut facts: Facts, batches: &[Batch]) -> rusqlite::Result<Facts> {
     facts.last_seq = rows::last_seq(connection)?;
     for (&seq, taken) in &mut facts.witnesses {
         *taken = rows::taken_at(connection, seq)?;
@@ -60,6 +59,9 @@ pub(super) fn write(connection: &Connection, changes: &Changes) -> rusqlite::Res
     }
     for (name, head) in &changes.heads {
         rows::set_head(connection, name, head)?;
+    }
+    for (project, &moved) in &changes.digests {
+        digests::add(connection, project, moved)?;
     }
     for (id, taken) in &changes.ids {
         rows::keep_id(connection, id, taken)?;

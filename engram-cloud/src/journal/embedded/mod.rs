@@ -3,7 +3,9 @@
 //! One thread owns the connection that writes; it numbers rows inside the transaction that commits them, so that they
 //! become visible in the order of their numbers (CUR-2). Readers have connections of their own and see whole commits.
 
+mod chunks;
 mod controls;
+mod digests;
 mod facts;
 mod open;
 mod page;

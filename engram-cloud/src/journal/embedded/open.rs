@@ -1,5 +1,6 @@
 //! Opening the file: permissions, pragmas, migrations, identity.
 
+use super::digests;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::fs::OpenOptions;
@@ -11,11 +12,13 @@ use std::path::{Path, PathBuf};
 const APPLICATION_ID: i64 = 0x4543_4c44;
 
 /// Frozen, in order; `user_version` counts those that were applied.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/embedded/0001_journal.sql"),
     include_str!("../../../migrations/embedded/0002_children.sql"),
     include_str!("../../../migrations/embedded/0003_versions.sql"),
     include_str!("../../../migrations/embedded/0004_waiting.sql"),
+    include_str!("../../../migrations/embedded/0005_digests.sql"),
+    include_str!("../../../migrations/embedded/0006_chunks.sql"),
 ];
 
 /// A connection is used by one thread at a time, so SQLite need not lock it at every call.
@@ -139,6 +142,9 @@ fn migrate(connection: &mut Connection, found: usize) -> rusqlite::Result<()> {
     for (number, sql) in MIGRATIONS.iter().enumerate().skip(found) {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
+        if number + 1 == MIGRATIONS.len() {
+            digests::fill(&transaction)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", i64::try_from(number + 1).unwrap_or(i64::MAX))?;
         transaction.commit()?;

@@ -2,6 +2,7 @@
 //!
 //! Both walk an index from the cursor on, so a page costs what it holds (COST-1).
 
+use super::digests;
 use super::rows::taken_at;
 use crate::auth::Grant;
 use crate::clock::rfc3339_us;
@@ -22,7 +23,7 @@ struct Track {
     head: i64,
 }
 
-fn signed(seq: u64) -> i64 {
+pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
@@ -50,6 +51,12 @@ pub(super) fn page(connection: &Connection, ask: &PageAsk, turn: usize) -> rusql
         // Rows are in order: the last one of a project stays.
         if let Some(track) = tracks.iter().find(|track| track.project.as_str() == row.project) {
             page.cursors.insert(track.project.clone(), row.seq);
+        }
+    }
+    for (project, &cursor) in &ask.cursors {
+        let end = page.cursors.get(project).copied().unwrap_or(cursor);
+        if page.heads.get(project) == Some(&end) {
+            page.digests.insert(project.clone(), digests::of(connection, project)?);
         }
     }
     for track in tracks.iter().filter(|track| track.cursor < track.head) {
@@ -128,7 +135,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(PulledMutation, usize)> {
     Ok((pulled, text.len()))
 }
 
-fn head(connection: &Connection, project: &ProjectName) -> rusqlite::Result<i64> {
+pub(super) fn head(connection: &Connection, project: &ProjectName) -> rusqlite::Result<i64> {
     let sql = "SELECT coalesce(max(seq), 0) FROM cloud_mutations WHERE project = ?1";
     connection.prepare_cached(sql)?.query_row([project.as_str()], |row| row.get(0))
 }

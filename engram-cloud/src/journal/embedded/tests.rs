@@ -114,13 +114,16 @@ async fn an_edit_of_what_is_current_is_no_conflict() {
     assert!(texts(&beside, "SELECT digest FROM cloud_conflicts").is_empty());
 }
 
+/// What happens, the requests, and the titles that are kept as conflicts.
+type Case = (&'static str, Vec<Vec<PushEntry>>, &'static [&'static str]);
+
 /// peers.md, "The door": a peer's edit saw the one version below its revision, its delete what was here at its own time
 /// and what came with it.
 #[tokio::test]
 async fn conv_6_what_a_go_program_overwrites_unseen_is_kept() {
     let (first, edit) = (bare("first", 1, 1), bare("edit", 3, 2));
     let with_id = |title, minute| PushEntry { mutation_id: Some(format!("d:{title}:1")), ..bare(title, minute, 1) };
-    let cases: [(&str, Vec<Vec<PushEntry>>, &[&str]); 7] = [
+    let cases: [Case; 7] = [
         ("an edit of what it saw", vec![vec![first.clone()], vec![edit.clone()]], &[]),
         ("a fold", vec![vec![first.clone()], vec![bare("first", 9, 1)]], &[]),
         ("the same revision", vec![vec![first.clone()], vec![edit], vec![bare("other", 5, 2)]], &["edit"]),

@@ -5,9 +5,10 @@
 //! its first row, and what the store refuses takes the whole transaction back.
 
 use super::open::OpenError;
-use super::{controls, facts};
+use super::{chunks, controls, facts};
 use crate::clock::Clock;
-use crate::journal::admit::Admission;
+use crate::journal::admit::{Admission, Facts};
+use crate::journal::rail::{ChunkPush, ChunkPushed, Slice};
 use crate::journal::{Batch, Control, JournalError, Listeners, Pushed};
 use crate::keep::DataDir;
 use engram_proto::id::ProjectName;
@@ -31,6 +32,8 @@ type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 pub(super) enum Job {
     Push(Batch, Answer<Pushed>),
     Control(Control, Answer<()>),
+    Chunk(Box<ChunkPush>, Answer<ChunkPushed>),
+    Slice(Slice, Answer<bool>),
     Ping(Answer<()>),
     Close(Answer<()>),
 }
@@ -98,6 +101,14 @@ impl Work {
                     let set = patiently(|| controls::set(&self.connection, &control));
                     let _ = answer.send(set.map_err(|error| failed(&error)));
                 }
+                Some(Job::Chunk(push, answer)) => {
+                    let done = patiently(|| self.commit_chunk(&push)).map_err(|error| failed(&error));
+                    let _ = answer.send(done);
+                }
+                Some(Job::Slice(slice, answer)) => {
+                    let told = patiently(|| self.commit_slice(&slice)).map_err(|error| failed(&error));
+                    let _ = answer.send(told);
+                }
                 Some(Job::Ping(answer)) => {
                     let asked = self.connection.query_row("SELECT count(*) FROM cloud_meta", [], |_| Ok(()));
                     let _ = answer.send(asked.map_err(|error| failed(&error)));
@@ -132,12 +143,28 @@ impl Work {
 
     fn commit(&mut self, batches: &[Batch]) -> rusqlite::Result<(Vec<Pushed>, BTreeSet<ProjectName>)> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut admission = Admission::new(facts::load(&transaction, batches)?, self.clock.now_us());
+        let mut admission =
+            Admission::new(facts::load(&transaction, Facts::asked_by(batches), batches)?, self.clock.now_us());
         let outcomes = batches.iter().map(|batch| admission.batch(batch)).collect();
         let changes = admission.changes();
         facts::write(&transaction, &changes)?;
         transaction.commit()?;
         Ok((outcomes, changes.touched()))
+    }
+
+    fn commit_chunk(&mut self, push: &ChunkPush) -> rusqlite::Result<ChunkPushed> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let (done, touched) = chunks::push(&transaction, push, self.clock.now_us())?;
+        transaction.commit()?;
+        self.listeners.wake(&touched);
+        Ok(done)
+    }
+
+    fn commit_slice(&mut self, slice: &Slice) -> rusqlite::Result<bool> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let told = chunks::tell(&transaction, slice, self.clock.now_us())?;
+        transaction.commit()?;
+        Ok(told)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Bringing a database to this program's version, one process at a time.
 
-use super::OpenError;
+use super::{OpenError, digests};
 use sqlx::{Connection, PgConnection, Row};
 
 /// Frozen, in order; the version table counts those that were applied.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/postgres/0001_journal.sql"),
     include_str!("../../../migrations/postgres/0002_versions.sql"),
     include_str!("../../../migrations/postgres/0003_waiting.sql"),
+    include_str!("../../../migrations/postgres/0004_digests.sql"),
+    include_str!("../../../migrations/postgres/0005_chunks.sql"),
 ];
 
 /// Whoever migrates holds this advisory lock: `ECLD`, and what it is for.
@@ -27,6 +29,9 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), OpenErr
             .bind(version)
             .execute(&mut *transaction)
             .await?;
+    }
+    if found < MIGRATIONS.len() {
+        digests::fill(&mut transaction).await?;
     }
     transaction.commit().await?;
     Ok(())

@@ -3,8 +3,11 @@
 //! The tables of a peer's cloud database are kept as they are, and what the peer wrote is served as it stands; what is
 //! ours stands beside it. Each process has one task that writes, a few connections that read, and one that listens.
 
+mod chunks;
+mod chunks_of_peer;
 mod connect;
 mod controls;
+mod digests;
 mod load;
 mod migrate;
 mod notices;

@@ -11,18 +11,24 @@ use crate::journal::room::Room;
 use crate::journal::{GrantAsk, GrantRows, Page, PageAsk};
 use engram_proto::http::pull::{PulledMutation, REMAINING_MAX};
 use engram_proto::id::ProjectName;
+use engram_proto::merge::Digest;
 use engram_proto::mutation::payload_text;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Under place 0 when the row of the witness was taken, then the head of each project.
+/// Under place 0 when the row of the witness was taken, then the head of each project with its digest; that is not known
+/// before all that a peer wrote was taken over.
 const HEADS: &str = "
-    SELECT 0::bigint AS place, (extract(epoch FROM occurred_at) * 1000000)::bigint
+    SELECT 0::bigint AS place, (extract(epoch FROM occurred_at) * 1000000)::bigint, NULL AS digest
     FROM cloud_mutations WHERE seq = $2
     UNION ALL
-    SELECT asked.place, (SELECT seq FROM cloud_mutations m WHERE m.project = asked.project ORDER BY seq DESC LIMIT 1)
+    SELECT asked.place, (SELECT seq FROM cloud_mutations m WHERE m.project = asked.project ORDER BY seq DESC LIMIT 1),
+           CASE WHEN NOT EXISTS (
+               SELECT 1 FROM cloud_mutations p WHERE p.version_hash IS NULL AND p.project = asked.project
+               AND p.seq > coalesce((SELECT value::bigint FROM engram_meta WHERE name = 'taken_over_to'), 0)
+           ) THEN coalesce((SELECT digest::text FROM engram_digests d WHERE d.project = asked.project), '0') END
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (project, place)
     ORDER BY place";
 
@@ -69,7 +75,7 @@ struct Track<'a> {
     head: i64,
 }
 
-fn signed(seq: u64) -> i64 {
+pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
@@ -78,8 +84,10 @@ pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Op
     let Some(heads) = heads(pool, ask).await? else { return Ok(None) };
     let mut page = Page::default();
     let mut tracks = Vec::new();
-    for (project, head) in heads {
+    let mut digests = BTreeMap::new();
+    for (project, head, digest) in heads {
         page.heads.insert(project.clone(), head.unsigned_abs());
+        digests.insert(project, digest);
         let cursor = signed(ask.cursors[project]);
         if cursor < head {
             tracks.push(Track { project, cursor, head });
@@ -92,6 +100,12 @@ pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Op
         // Rows are in order: the last one of a project stays.
         if let Some(track) = tracks.iter().find(|track| track.project.as_str() == row.project) {
             page.cursors.insert(track.project.clone(), row.seq);
+        }
+    }
+    for (project, digest) in digests {
+        let end = page.cursors.get(project).copied().unwrap_or(ask.cursors[project]);
+        if let Some(digest) = digest.filter(|_| page.heads[project] == end) {
+            page.digests.insert(project.clone(), digest);
         }
     }
     let open: Vec<&Track<'_>> = tracks.iter().filter(|track| track.cursor < track.head).collect();
@@ -138,8 +152,11 @@ async fn fill(
     rows(pool, &seqs).await?.iter().map(read).collect()
 }
 
+/// Where a project ends, and what its current versions add up to.
+type Heads<'a> = Vec<(&'a ProjectName, i64, Option<Digest>)>;
+
 /// Reads where each project ends; `None` where the row of the witness is not here.
-async fn heads<'a>(pool: &PgPool, ask: &'a PageAsk) -> Result<Option<Vec<(&'a ProjectName, i64)>>, sqlx::Error> {
+async fn heads<'a>(pool: &PgPool, ask: &'a PageAsk) -> Result<Option<Heads<'a>>, sqlx::Error> {
     if ask.cursors.is_empty() && ask.witness.is_none() {
         return Ok(Some(Vec::new()));
     }
@@ -154,7 +171,11 @@ async fn heads<'a>(pool: &PgPool, ask: &'a PageAsk) -> Result<Option<Vec<(&'a Pr
             return Ok(None);
         }
     }
-    let heads = ask.cursors.keys().zip(heads).map(|(project, row)| Ok((project, number(row)?)));
+    let digest = |row: &PgRow| {
+        let text = row.try_get::<Option<&str>, _>(2)?;
+        Ok::<_, sqlx::Error>(text.and_then(|text| text.parse().ok()).map(Digest::from_number))
+    };
+    let heads = ask.cursors.keys().zip(heads).map(|(project, row)| Ok((project, number(row)?, digest(row)?)));
     heads.collect::<Result<_, _>>().map(Some)
 }
 

@@ -3,6 +3,7 @@
 //! How far it came is kept beside the rows in the same transaction, so it goes on where it stopped. An entity that a
 //! push names is taken over at once, by the push itself.
 
+use super::chunks_of_peer;
 use super::load::{self, PeerRows};
 use super::opened;
 use super::writer::{Done, Job, ask};
@@ -48,7 +49,7 @@ pub(super) async fn run(jobs: mpsc::Sender<Job>) {
 /// Takes over the entities of the next rows.
 pub(super) async fn slice(connection: &mut PgConnection, now_us: i64) -> Result<(Done, Changes), sqlx::Error> {
     let rows = sqlx::query(SLICE).bind(SLICE_ROWS).fetch_all(&mut *connection).await?;
-    let Some(last) = rows.last() else { return Ok((Done::TakenOver(false), Changes::default())) };
+    let Some(last) = rows.last() else { return chunks_of_peer::next(connection, now_us).await };
     let mut facts = Facts::default();
     for row in &rows {
         if let Some(name) = known(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?) {

@@ -2,6 +2,7 @@
 
 use super::notices::{CHANNEL, Notice};
 use crate::journal::admit::{Changes, Loser, Name};
+use engram_proto::id::ProjectName;
 use sqlx::PgConnection;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -50,6 +51,11 @@ const CHANGES: &str = "
         DELETE FROM engram_waiting_relations w
         USING unnest($40::text[], $41::text[], $42::text[], $43::bool[]) AS a (observation, project, key, waits)
         WHERE NOT a.waits AND (w.observation, w.project, w.entity_key) = (a.observation, a.project, a.key)
+    ), added AS (
+        INSERT INTO engram_digests AS d (project, digest)
+        SELECT project, digest::numeric FROM unnest($47::text[], $48::text[]) AS m (project, digest)
+        ON CONFLICT (project) DO UPDATE SET digest =
+            mod(d.digest + excluded.digest, 340282366920938463463374607431768211456)
     )
     SELECT CASE WHEN $44::bigint IS NOT NULL THEN
                setval(pg_get_serial_sequence('cloud_mutations', 'seq'), $44::bigint) END,
@@ -70,6 +76,8 @@ pub(super) async fn changes(
         .bind(changes.rows.last().map(|row| row.seq))
         .bind(notice.map(Notice::write))
         .bind(CHANNEL)
+        .bind(changes.digests.keys().map(ProjectName::as_str).collect::<Vec<_>>())
+        .bind(changes.digests.values().map(|moved| moved.number().to_string()).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

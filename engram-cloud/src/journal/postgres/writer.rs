@@ -5,9 +5,10 @@
 //! and lock, load, write, commit are four round trips.
 
 use super::notices::Notice;
-use super::{connect, load, take_over, write};
+use super::{chunks, connect, load, take_over, write};
 use crate::clock::Clock;
 use crate::journal::admit::{Admission, Changes, Facts};
+use crate::journal::rail::{ChunkPush, ChunkPushed, Slice};
 use crate::journal::{Batch, JournalError, Listeners, Pushed};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -31,6 +32,8 @@ type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 /// What the task can be asked.
 pub(super) enum Job {
     Push(Batch, Answer<Pushed>),
+    Chunk(Box<ChunkPush>, Answer<ChunkPushed>),
+    Slice(Slice, Answer<bool>),
     /// Takes a slice of the peer's rows over, and tells whether there is more.
     TakeOver(Answer<bool>),
     Close(Answer<()>),
@@ -69,6 +72,14 @@ impl Writer {
                 self.push(group).await;
             }
             match next {
+                Some(Job::Chunk(push, answer)) => {
+                    let done = self.patiently(&Task::Chunk(push)).await;
+                    let _ = answer.send(done.and_then(Done::chunk));
+                }
+                Some(Job::Slice(slice, answer)) => {
+                    let told = self.patiently(&Task::Slice(slice)).await;
+                    let _ = answer.send(told.map(|done| matches!(done, Done::Told(true))));
+                }
                 Some(Job::TakeOver(answer)) => {
                     let taken = self.patiently(&Task::TakeOver).await;
                     let _ = answer.send(taken.map(|done| matches!(done, Done::TakenOver(true))));
@@ -125,6 +136,8 @@ impl Writer {
         let mut transaction = connection.begin_with(BEGIN).await?;
         let (done, changes) = match task {
             Task::Push(batches) => self.admit(&mut transaction, batches).await?,
+            Task::Chunk(push) => chunks::push(&mut transaction, push, self.clock.now_us()).await?,
+            Task::Slice(slice) => chunks::tell(&mut transaction, slice, self.clock.now_us()).await?,
             Task::TakeOver => take_over::slice(&mut transaction, self.clock.now_us()).await?,
         };
         let projects = changes.touched();
@@ -141,27 +154,48 @@ impl Writer {
 
     async fn admit(&self, connection: &mut PgConnection, batches: &[Batch]) -> Result<(Done, Changes), sqlx::Error> {
         let mut facts = Facts::asked_by(batches);
-        let peers = take_over::facts(connection, &mut facts).await?;
-        facts.ask_live_prompts(batches);
-        load::live_prompts(connection, &mut facts).await?;
-        let mut admission = Admission::new(facts, self.clock.now_us());
-        for (name, rows) in &peers {
-            admission.take_over(name, rows);
-        }
+        let peers = load_known(connection, &mut facts, batches).await?;
+        let mut admission = admission(facts, &peers, self.clock.now_us());
         let outcomes = batches.iter().map(|batch| admission.batch(batch)).collect();
         Ok((Done::Pushed(outcomes), admission.changes()))
     }
 }
 
+/// Loads what is asked, and what these batches need to know beside it.
+pub(super) async fn load_known(
+    connection: &mut PgConnection,
+    facts: &mut Facts,
+    batches: &[Batch],
+) -> Result<load::PeerRows, sqlx::Error> {
+    let peers = take_over::facts(connection, facts).await?;
+    facts.ask_live_prompts(batches);
+    load::live_prompts(connection, facts).await?;
+    Ok(peers)
+}
+
+/// Begins with what is known, and takes over what the peer wrote of it.
+pub(super) fn admission(facts: Facts, peers: &load::PeerRows, now_us: i64) -> Admission {
+    let mut admission = Admission::new(facts, now_us);
+    for (name, rows) in peers {
+        admission.take_over(name, rows);
+    }
+    admission
+}
+
 /// What a transaction is for.
 enum Task {
     Push(Vec<Batch>),
+    Chunk(Box<ChunkPush>),
+    Slice(Slice),
     TakeOver,
 }
 
 /// What came of it.
 pub(super) enum Done {
     Pushed(Vec<Pushed>),
+    Chunk(ChunkPushed),
+    /// Whether the slice was appended.
+    Told(bool),
     /// Whether there is more to take over.
     TakenOver(bool),
 }
@@ -170,7 +204,11 @@ impl Done {
     fn outcomes(self) -> Vec<Pushed> {
         match self {
             Self::Pushed(outcomes) => outcomes,
-            Self::TakenOver(_) => Vec::new(),
+            Self::Chunk(_) | Self::Told(_) | Self::TakenOver(_) => Vec::new(),
         }
+    }
+
+    fn chunk(self) -> Result<ChunkPushed, JournalError> {
+        if let Self::Chunk(pushed) = self { Ok(pushed) } else { Err(JournalError::Closed) }
     }
 }

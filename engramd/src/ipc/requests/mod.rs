@@ -1,5 +1,6 @@
 //! One file per request; the dispatch reads like an index.
 
+mod chunks;
 mod cloud;
 mod enroll;
 mod events;
@@ -40,6 +41,7 @@ pub(super) async fn handle(context: Arc<Context>, body: RequestBody, to: Respond
         RequestBody::HeldShow { id } => to.result(held::show(cx, id).await).await,
         RequestBody::HeldRetry { id } => to.result(held::retry(cx, id).await).await,
         RequestBody::HeldDrop { id } => to.result(held::drop(cx, id).await).await,
+        RequestBody::Chunks(request) => chunks::answer(cx, request, &to).await,
         memory => memory::answer(cx, memory, &to).await,
     }
 }

@@ -3,6 +3,7 @@
 //! It has one global order, numbers rows before they commit, takes a batch or none of it, and says "no" per project only
 //! where it is asked for a manifest (peers.md, "Our devices on a Go server").
 
+mod chunks;
 mod page;
 mod pull;
 mod push;

@@ -4,8 +4,9 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{conflict, foreign, mark, moved, naming, served, versions};
+use super::super::{chunks, conflict, foreign, mark, moved, naming, restamp, served, versions};
 use super::Applying;
+use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
@@ -38,6 +39,10 @@ impl Applying<'_> {
         let known = versions::known(self.conn, project, entity, key)?;
         let found = self.find((project, entity, key), known.as_ref())?;
         let mut open = if self.has_open(project)? { self.open_rows(project, entity, key)? } else { Vec::new() };
+        if open.iter().any(|own| restamp::is_ahead(&own.version, self.cloud_now)) {
+            self.stamp_again(project, entity, key)?;
+            open = self.open_rows(project, entity, key)?;
+        }
         for own in open.iter_mut().filter(|own| own.takes_time) {
             self.take_time(own, &remote)?;
         }
@@ -81,13 +86,18 @@ impl Applying<'_> {
         let (superseded, left_open) = self.settle_open(project, &open, &remote, row)?;
         let news_of_a_row = unknown && local.is_some();
         if merged != remote && !left_open && (superseded || news_of_a_row) {
-            let seq = self.queue(project, key, &merged, &remote)?;
+            let seq = self.queue(project, key, &merged, Some(remote.hash()))?;
             if let Some(seq) = seq.filter(|_| news_of_a_row) {
                 journal::takes_time(self.conn, seq)?;
             }
         }
         if let Some(after) = &after {
-            versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+            if known.as_ref() != Some(after) {
+                chunks::due::note(self.conn, project, entity, key)?;
+            }
+            let moved = versions::learn(self.conn, (project, key), known.as_ref(), after)?;
+            let digest = self.digests.entry(project.clone()).or_default();
+            *digest = digest.plus(moved);
             self.mark((project, key), known.as_ref(), after)?;
         }
         self.place((project, key), &merged, found.as_ref(), row)
@@ -118,10 +128,7 @@ impl Applying<'_> {
         payload.insert(field.to_owned(), row_text(remote.time()).into());
         own.payload = serde_json::Value::Object(payload).to_string();
         own.version = foreign::with_time(&own.version, remote.time());
-        self.conn
-            .prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
-            .execute(params![own.seq, own.payload])?;
-        Ok(())
+        journal::rewrite(self.conn, own.seq, &own.payload)
     }
 
     /// Leaves the mark of what is known now and was not before, and of what a row of ours only says that it was written.
@@ -157,7 +164,6 @@ impl Applying<'_> {
                 journal::acknowledge(self.conn, own.seq, receipt, self.now)?;
                 if let Some(id) = own.quarantine {
                     super::held::release(self.conn, id)?;
-                    self.held_changes();
                 }
             } else {
                 journal::void(self.conn, own.seq, journal::SUPERSEDED, Some(self.now))?;
@@ -173,7 +179,7 @@ impl Applying<'_> {
     }
 
     /// Looks an entity's row up; where there is none, a Go process may have left it without a project, or moved it.
-    fn find(
+    pub(super) fn find(
         &mut self,
         (project, entity, key): (&ProjectName, Entity, &str),
         known: Option<&Version>,
@@ -193,13 +199,13 @@ impl Applying<'_> {
         Ok(None)
     }
 
-    /// Journals a merge that is news to the cloud; returns its place there.
-    fn queue(
+    /// Journals a merge that is news to the cloud, made over what has the hash `base`; returns its place there.
+    pub(super) fn queue(
         &mut self,
         project: &ProjectName,
         key: &str,
         merged: &Version,
-        remote: &Version,
+        base: Option<Hash>,
     ) -> Result<Option<i64>, StoreError> {
         // Only judged relations travel.
         if matches!(merged, Version::Relation(relation) if !relation.key.judged) {
@@ -207,7 +213,7 @@ impl Applying<'_> {
         }
         // Without its text nothing of an entity is sent.
         let Some((op, payload)) = merged.write(project, key) else { return Ok(None) };
-        let (entity, base, at) = (merged.entity(), Some(remote.hash()), self.now);
+        let (entity, at) = (merged.entity(), self.now);
         let seq = journal::append_on(self.conn, &LocalWrite { project, entity, key, op, payload: &payload, base, at })?;
         self.any_open.insert(project.clone(), true);
         self.count(project).queued += 1;

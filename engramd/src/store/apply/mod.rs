@@ -1,6 +1,7 @@
 //! Applying versions that came in: one transaction, its index, and what it tells afterwards.
 
 mod again;
+mod bring;
 mod merge_in;
 mod page;
 mod place;
@@ -11,13 +12,13 @@ mod stand_in;
 pub use page::AppliedSlice;
 
 use super::error::StoreError;
-use super::fts::Index;
+use super::fts::{self, Index};
 use super::held::{self, SetAside};
-use super::{Store, foreign, versions};
+use super::{Store, digest, foreign, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
-use engram_proto::merge::Version;
+use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
@@ -30,18 +31,39 @@ use std::collections::BTreeMap;
 pub(super) struct Applying<'c> {
     conn: &'c Connection,
     now: RowTime,
+    /// The cloud's time for now, where versions of this device are about to meet others'.
+    cloud_now: Option<RowTime>,
     index: Index,
     /// Whether anything is held, in any project; asked once, for most stores hold nothing.
     any_held: bool,
     /// Whether a project has open journal rows; asked once per project.
     any_open: BTreeMap<ProjectName, bool>,
+    /// By how much the digest of each project moves.
+    digests: BTreeMap<ProjectName, Digest>,
     /// The session whose row was seen last.
     seen_session: Option<String>,
     /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
     judged_of: Option<String>,
+    /// Where the rows come from.
+    pub(super) source: Source,
     /// Whether a row was found to be dead.
     refused: bool,
+    /// So many children of parents that came may still be looked at.
+    children_left: usize,
+    /// Whether a row that waited has its place now.
+    unparked: bool,
     outcome: Outcome,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The cloud served them: they are known from then on.
+    Cloud,
+    /// A chunk of this number holds them.
+    Chunk(i64),
+    /// A chunk held them once, and they were set aside.
+    Aside,
 }
 
 /// What a transaction did.
@@ -49,7 +71,8 @@ pub(super) struct Applying<'c> {
 pub(super) struct Outcome {
     applied: BTreeMap<ProjectName, Applied>,
     left: Vec<(ProjectName, i64)>,
-    held_changed: bool,
+    /// Whether children of parents that came are left for another transaction.
+    unfinished: bool,
 }
 
 /// Switches the triggers of a connection off, and syncing to what a pull needs, until it is dropped.
@@ -79,6 +102,14 @@ impl Drop for Quiet<'_> {
 impl<'c> Applying<'c> {
     /// Runs one transaction with triggers off, and writes the index before it commits.
     fn run<R>(
+        quiet: &Quiet<'c>,
+        now: RowTime,
+        f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
+    ) -> Result<(R, Outcome), StoreError> {
+        Self::in_transaction(quiet, now, f).inspect_err(|error| fts::doubt(quiet.0, error))
+    }
+
+    fn in_transaction<R>(
         &Quiet(conn): &Quiet<'c>,
         now: RowTime,
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
@@ -90,16 +121,22 @@ impl<'c> Applying<'c> {
         let mut applying = Self {
             conn,
             now,
+            cloud_now: None,
             index: Index::default(),
             any_held,
             any_open: BTreeMap::new(),
+            digests: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
+            source: Source::Cloud,
             refused: false,
+            children_left: replay::CHILDREN_MAX,
+            unparked: false,
             outcome: Outcome::default(),
         };
         let result = f(&mut applying)?;
         applying.index.write(conn)?;
+        applying.digests.iter().try_for_each(|(project, &moved)| digest::add(conn, project, moved))?;
         foreign::ours_to_here(conn)?;
         tx.commit()?;
         Ok((result, applying.outcome))
@@ -117,6 +154,7 @@ impl<'c> Applying<'c> {
         }
         let mark = self.index.mark();
         let (left, applied) = (self.outcome.left.len(), self.outcome.applied.clone());
+        let digests = self.digests.clone();
         self.conn.prepare_cached("SAVEPOINT engramd_row")?.execute([])?;
         let taken = self.read_and_take(project, row);
         if let Err(error) = taken {
@@ -127,6 +165,7 @@ impl<'c> Applying<'c> {
             self.index.rewind(mark);
             self.outcome.left.truncate(left);
             self.outcome.applied = applied;
+            self.digests = digests;
             self.seen_session = None;
             self.dead(project, row, &error.to_string())?;
         }
@@ -146,7 +185,10 @@ impl<'c> Applying<'c> {
             Err(error) => return self.dead(project, row, &error.to_string()),
         };
         match Version::read(entity, &row.entity_key, op, &payload) {
-            Ok(remote) => self.take(project, entity, &row.entity_key, remote, Some(row)),
+            Ok(remote) if self.source == Source::Cloud => {
+                self.take(project, entity, &row.entity_key, remote, Some(row))
+            }
+            Ok(brought) => self.bring(project, (entity, &row.entity_key), &brought, row),
             Err(error) => self.dead(project, row, &error.to_string()),
         }
     }
@@ -167,21 +209,16 @@ impl<'c> Applying<'c> {
             key: &row.entity_key,
             op: &row.op,
             journal_seq: None,
-            cloud_seq: Some(row.seq),
+            cloud_seq: (self.source == Source::Cloud).then_some(row.seq),
             payload: &payload,
             evidence,
             waits_for: None,
             now: self.now,
         };
         held::set_aside(self.conn, &aside)?;
-        self.held_changes();
+        self.any_held = true;
         self.count(project).dead += 1;
         Ok(())
-    }
-
-    fn held_changes(&mut self) {
-        self.any_held = true;
-        self.outcome.held_changed = true;
     }
 
     /// Tries a dead row once more; tells whether it applied, or waits for its parent now.
@@ -190,14 +227,25 @@ impl<'c> Applying<'c> {
         project: &ProjectName,
         id: i64,
         row: &PulledMutation,
+        source: Source,
     ) -> Result<bool, StoreError> {
+        self.source = source;
         self.refused = false;
         self.row(project, row, true)?;
         if !self.refused {
             held::release(self.conn, id)?;
-            self.held_changes();
         }
         Ok(!self.refused)
+    }
+
+    /// Says what time it is at the cloud: what is more than a day ahead of it is stamped again before it is used.
+    pub(super) fn set_cloud_now(&mut self, cloud_now: Option<RowTime>) {
+        self.cloud_now = cloud_now;
+    }
+
+    /// Returns the cloud's time for now, where it is known and counts.
+    pub(super) fn cloud_now(&self) -> Option<RowTime> {
+        self.cloud_now
     }
 
     /// Returns the connection, for statements of the same transaction.
@@ -227,19 +275,22 @@ impl Store {
 }
 
 impl Outcome {
-    /// Tells the counts what left and what is held.
-    fn tell(self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
+    /// Tells the counts what left.
+    fn tell(mut self, counts: &mut super::counts::Cache) -> BTreeMap<ProjectName, Applied> {
         counts.left(&self.left);
-        if self.held_changed {
-            counts.held_changed();
+        if self.unfinished {
+            self.applied.values_mut().for_each(|applied| applied.unfinished = true);
         }
         self.applied
     }
 }
 
+/// What the name of a session that is waited for begins with.
+const WAITS_FOR_SESSION: &str = "session:";
+
 /// Names what a deferred row waits for.
 fn waits_for_session(id: &str) -> String {
-    format!("session:{id}")
+    format!("{WAITS_FOR_SESSION}{id}")
 }
 
 /// Names what a deferred relation waits for.

@@ -1,12 +1,11 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
-use super::super::{Store, cursor, desired, lease, served, witness};
+use super::super::{Store, cursor, desired, lease, meta, served, witness};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
-use engram_proto::time::RowTime;
-use engramd_core::rows::{Applied, Fence};
+use engramd_core::rows::{Applied, Clocks, Fence};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 
@@ -32,10 +31,10 @@ impl Store {
         cloud_id: &str,
         since: &BTreeMap<ProjectName, u64>,
         page: &PullReply,
-        now: RowTime,
+        clocks: impl Into<Clocks>,
     ) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
-        let (mut all, mut done) = (BTreeMap::<ProjectName, Applied>::new(), 0);
-        while let Some(slice) = self.apply_slice(fence, cloud_id, since, page, done, now)? {
+        let (mut all, mut done, clocks) = (BTreeMap::<ProjectName, Applied>::new(), 0, clocks.into());
+        while let Some(slice) = self.apply_slice(fence, cloud_id, since, page, done, clocks)? {
             for (project, applied) in slice.applied {
                 all.entry(project).or_default().add(applied);
             }
@@ -55,11 +54,12 @@ impl Store {
         since: &BTreeMap<ProjectName, u64>,
         page: &PullReply,
         done: usize,
-        now: RowTime,
+        clocks: Clocks,
     ) -> Result<Option<AppliedSlice>, StoreError> {
         let mut rows: Vec<(ProjectName, &PulledMutation)> =
-            page.mutations.iter().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
-        // A cursor may only pass what was applied, even if a server forgets its order.
+            page.rows().filter_map(|row| Some((ProjectName::parse(&row.project).ok()?, row))).collect();
+        // A cursor may only pass what was applied, even if a server forgets its order. What has no number has 0: it comes
+        // first.
         rows.sort_by_key(|(_, row)| row.seq);
         let rest = rows.get(done..).unwrap_or_default();
         // A page without rows may move cursors all the same.
@@ -67,7 +67,7 @@ impl Store {
             return Ok(None);
         }
         let quiet = Quiet::new(&self.conn, false)?;
-        let slice = Slice { fence, cloud_id, since, page, rows: rest, now, stopwatch: self.stopwatch };
+        let slice = Slice { fence, cloud_id, since, page, rows: rest, clocks, stopwatch: self.stopwatch };
         // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
         let (taken, outcome) = match slice.apply(&quiet, false) {
             Err(error) if error.is_the_rows_fault() => slice.apply(&quiet, true)?,
@@ -98,7 +98,7 @@ struct Slice<'a> {
     since: &'a BTreeMap<ProjectName, u64>,
     page: &'a PullReply,
     rows: &'a [(ProjectName, &'a PulledMutation)],
-    now: RowTime,
+    clocks: Clocks,
     stopwatch: fn() -> u64,
 }
 
@@ -113,8 +113,9 @@ impl Slice<'_> {
 
     /// Applies the first rows in one transaction; returns how many.
     fn apply(&self, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
-        Applying::run(quiet, self.now, |applying| {
+        Applying::run(quiet, self.clocks.own, |applying| {
             let conn = applying.conn;
+            applying.set_cloud_now(self.clocks.cloud);
             lease::check(conn, self.fence)?;
             let began_ms = (self.stopwatch)();
             // Of each project that takes part: the head behind which its rows are judged.
@@ -145,6 +146,9 @@ impl Slice<'_> {
                 self.advance(conn, project, seq)?;
             }
             if done == self.rows.len() {
+                for (key, note) in &self.page.notes {
+                    meta::set(conn, key, Some(note))?;
+                }
                 // Behind the last row, a cursor may pass what is not its project's.
                 for (project, &seq) in &self.page.cursors {
                     if desired::is_enrolled(conn, project)? {

@@ -10,6 +10,7 @@ use engram_proto::ipc::reply::HeldKind;
 use engram_proto::merge::{Kind, ObservationVersion, PromptVersion, RelationVersion, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
+use rusqlite::Connection;
 
 /// Project and key of an entity.
 type Name<'a> = (&'a ProjectName, &'a str);
@@ -116,11 +117,10 @@ impl Applying<'_> {
         row: Option<&PulledMutation>,
     ) -> Result<(), StoreError> {
         if found.is_some()
-            && let Some(other) = relation::project_of(self.conn, key)?.filter(|other| other != project)
+            && let Some(other) = relation::elsewhere(self.conn, project, key)?
         {
-            let evidence = format!("this relation is here already, in project {other}; there is room for one");
             return match row {
-                Some(row) => self.dead(project, row, &evidence),
+                Some(row) => self.dead(project, row, &relation::no_room(&other)),
                 None => Ok(()),
             };
         }
@@ -164,6 +164,12 @@ impl Applying<'_> {
             Some(1) => return Ok(End::DeletedElsewhere),
             Some(_) => return Ok(End::Gone),
             None => {}
+        }
+        for project in softly(self.conn, sync_id)? {
+            let local = self.local(&project, Entity::Observation, sync_id)?;
+            if matches!(local, Some(Version::Observation(version)) if version.key.kind == Kind::Soft) {
+                return Ok(End::DeletedElsewhere);
+            }
         }
         let mut journal = self.conn.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
@@ -220,7 +226,7 @@ impl Applying<'_> {
             now: self.now,
         };
         held::set_aside(self.conn, &aside)?;
-        self.held_changes();
+        self.any_held = true;
         self.count(project).deferred += 1;
         Ok(())
     }
@@ -230,10 +236,17 @@ impl Applying<'_> {
             && let Some((id, ..)) = held::deferred(self.conn, project, entity.as_str(), key)?
         {
             held::release(self.conn, id)?;
-            self.held_changes();
+            self.unparked = true;
         }
         Ok(())
     }
+}
+
+/// Names the projects in which a chunk brought a memory as deleted softly.
+fn softly(conn: &Connection, sync_id: &str) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project FROM engramd_softly WHERE entity_key = ?1")?;
+    let names = statement.query_map([sync_id], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
 }
 
 /// What is known of an end of a relation.

@@ -2,7 +2,7 @@
 
 use super::super::error::StoreError;
 use super::super::rows::{prompt, session};
-use super::super::versions;
+use super::super::{chunks, versions};
 use super::{Applying, waits_for_session};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, SessionVersion, Version};
@@ -20,6 +20,10 @@ impl Applying<'_> {
         arrive(self.conn, project, id)?;
         if let Some(deleted_at) = version.deleted_at {
             let prompts = prompt::of_session_until(self.conn, project, id, deleted_at)?;
+            // They count as deleted from now on, and no row of theirs tells of it.
+            for key in prompt::keys(self.conn, &prompts)? {
+                chunks::due::note(self.conn, project, Entity::Prompt, &key)?;
+            }
             prompt::remove(self.conn, &mut self.index, &prompts)?;
         }
         let shown = show(self.conn, id, None)?;
@@ -38,6 +42,7 @@ impl Applying<'_> {
 pub(super) fn reconsider(applying: &mut Applying<'_>, project: &ProjectName, id: &str) -> Result<(), StoreError> {
     if deleted_at(applying.conn, project, id)?.is_some() {
         show(applying.conn, id, None)?;
+        chunks::due::note(applying.conn, project, Entity::Session, id)?;
         applying.seen_session = None;
     }
     Ok(())
@@ -170,7 +175,8 @@ fn has_children(
     // Memories that were deleted softly elsewhere have no row here, and keep their session all the same.
     let mut soft = conn.prepare_cached(
         "SELECT entity_key FROM engramd_version INDEXED BY engramd_version_soft
-         WHERE project = ?2 AND session_id = ?1 AND state = 1",
+         WHERE project = ?2 AND session_id = ?1 AND state = 1
+         UNION SELECT entity_key FROM engramd_softly WHERE project = ?2 AND session_id = ?1",
     )?;
     let keys = soft.query_map(names, |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     for key in keys {

@@ -3,7 +3,7 @@
 use super::super::error::StoreError;
 use super::super::rows::session;
 use super::super::{Store, held, lease, mark};
-use super::{Applying, waits_for_session};
+use super::{Applying, WAITS_FOR_SESSION, waits_for_session};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::RECOVERED_DIRECTORY;
 use engram_proto::mutation::{Entity, payload_text, text_of};
@@ -11,35 +11,65 @@ use engram_proto::time::{RowTime, row_text};
 use engramd_core::rows::{Applied, Fence};
 use rusqlite::{Connection, params};
 
-/// Sessions of one transaction at most.
-const SESSIONS_MAX: usize = 100;
-
 impl Store {
-    /// Applies what still waits for a session under a stand-in; for when a project is drained to the head.
+    /// Applies what still waits for a session under a stand-in, and what is left of parents that came; for when a
+    /// project is drained to the head.
+    ///
+    /// One transaction, which looks at a bounded number of children (OWN-3): `unfinished` tells whether to ask again.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
     pub fn stand_ins(&mut self, fence: &Fence, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
+        self.make_stand_ins(project, now, |conn| lease::check(conn, fence))
+    }
+
+    /// Does the same once an import has read every chunk, in as many transactions as it takes; no state of sync is
+    /// written, so no lease is asked for.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn stand_ins_of_import(&mut self, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
         let mut all = Applied::default();
         loop {
-            let (made, applied) = self.applying(false, now, |applying| {
-                lease::check(applying.conn, fence)?;
-                let missing = held::missing_sessions(applying.conn, project, SESSIONS_MAX)?;
-                for (id, payload) in &missing {
-                    applying.stand_in(project, id, payload)?;
-                }
-                Ok(missing.len())
-            })?;
-            applied.into_values().for_each(|part| all.add(part));
-            if made < SESSIONS_MAX {
-                return Ok(all);
+            let made = self.make_stand_ins(project, now, |_| Ok(()))?;
+            all.add(made);
+            if !made.unfinished {
+                return Ok(Applied { unfinished: false, ..all });
             }
         }
+    }
+
+    fn make_stand_ins(
+        &mut self,
+        project: &ProjectName,
+        now: RowTime,
+        check: impl Fn(&Connection) -> Result<(), StoreError>,
+    ) -> Result<Applied, StoreError> {
+        let (unfinished, applied) = self.applying(false, now, |applying| {
+            check(applying.conn)?;
+            Ok(applying.replay_left()? || applying.stand_in_all(project)?)
+        })?;
+        let mut all = Applied::default();
+        applied.into_values().for_each(|part| all.add(part));
+        Ok(Applied { unfinished, ..all })
     }
 }
 
 impl Applying<'_> {
-    /// Makes a session out of a child that names it, unless it came meanwhile, and places all its children.
+    /// Makes one missing session after another, while there is room for children; tells whether any are left.
+    fn stand_in_all(&mut self, project: &ProjectName) -> Result<bool, StoreError> {
+        let mut after = WAITS_FOR_SESSION.to_owned();
+        while self.children_left > 0 {
+            let Some((waits_for, payload)) = held::next_parent(self.conn, project, &after)? else { return Ok(false) };
+            let Some(id) = waits_for.strip_prefix(WAITS_FOR_SESSION) else { return Ok(false) };
+            self.stand_in(project, id, &payload)?;
+            after = waits_for;
+        }
+        // Where nothing found its place, nothing will the next time either.
+        Ok(self.unparked)
+    }
+
+    /// Makes a session out of a child that names it, unless it came meanwhile, and places its children.
     fn stand_in(&mut self, project: &ProjectName, id: &str, payload: &str) -> Result<(), StoreError> {
         if !session::exists(self.conn, id)? {
             insert(self.conn, project, id, time_of(payload))?;

@@ -4,7 +4,7 @@
 //! told us: both come back when every project is read again from where it stood at our last look.
 
 use super::super::error::StoreError;
-use super::super::{cursor, meta, reread};
+use super::super::{cursor, held, meta, reread};
 use rusqlite::{Connection, OptionalExtension as _};
 
 /// How far it was at our last look.
@@ -65,11 +65,7 @@ pub(super) fn look(conn: &Connection) -> Result<bool, StoreError> {
     cursor::take_back(conn, seen.pulled)?;
     reread::begin(conn, meta::raise(conn, MOVES)?)?;
     // What was held here and pushed there is acknowledged: a row is in one set only (ACK-2).
-    conn.prepare_cached(
-        "DELETE FROM engramd_held WHERE journal_seq IS NOT NULL
-             AND EXISTS (SELECT 1 FROM sync_mutations WHERE seq = journal_seq AND acked_at IS NOT NULL)",
-    )?
-    .execute([])?;
+    held::release_acknowledged(conn)?;
     meta::recount(conn)?;
     meta::set(conn, SHOWN, Some("0"))?;
     keep(conn, &now)?;

@@ -13,7 +13,7 @@ mod stamp;
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
 use super::naming::{self, Unnamed};
-use super::{Store, meta, moved, reread, versions};
+use super::{Store, journal, meta, moved, reread, versions};
 pub(super) use autosync::SHOWN;
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
@@ -186,8 +186,7 @@ fn stamp_row(conn: &Connection, row: Said<'_>) -> Result<(), StoreError> {
         let mut payload = row.payload;
         payload.extend(stamp.fields);
         let text = serde_json::Value::Object(payload).to_string();
-        conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?
-            .execute(params![row.seq, text])?;
+        journal::rewrite(conn, row.seq, &text)?;
     }
     if base.is_some() || stamp.takes_time {
         conn.prepare_cached(

@@ -90,6 +90,16 @@ pub(in super::super) fn write(
     Ok(true)
 }
 
+/// Reads the sync ids of rows.
+pub(in super::super) fn keys(conn: &Connection, ids: &[i64]) -> Result<Vec<String>, StoreError> {
+    let mut keys = Vec::new();
+    for id in ids {
+        let mut statement = conn.prepare_cached("SELECT coalesce(sync_id, '') FROM user_prompts WHERE id = ?1")?;
+        keys.push(statement.query_row([id], |row| row.get(0))?);
+    }
+    Ok(keys)
+}
+
 /// Removes rows, with what the index holds of them.
 pub(in super::super) fn remove(conn: &Connection, index: &mut Index, ids: &[i64]) -> Result<(), StoreError> {
     for &id in ids {

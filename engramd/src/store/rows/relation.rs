@@ -71,6 +71,23 @@ pub(in super::super) fn project_of(conn: &Connection, key: &str) -> Result<Optio
     Ok(None)
 }
 
+/// Returns the other project in which a relation's one row is.
+pub(in super::super) fn elsewhere(
+    conn: &Connection,
+    project: &ProjectName,
+    key: &str,
+) -> Result<Option<ProjectName>, StoreError> {
+    if find(conn, key)?.is_none() {
+        return Ok(None);
+    }
+    Ok(project_of(conn, key)?.filter(|other| other != project))
+}
+
+/// Says why a relation cannot be here twice.
+pub(in super::super) fn no_room(other: &ProjectName) -> String {
+    format!("this relation is here already, in project {other}; there is room for one")
+}
+
 /// Makes the table show a version; tells whether anything had to change.
 pub(in super::super) fn write(
     conn: &Connection,

@@ -6,7 +6,7 @@
 mod older;
 
 use super::error::StoreError;
-use super::{backup, meta};
+use super::{backup, digest, meta};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,13 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 3, &[include_str!("v1_3_reread.sql")]),
     (1, 4, &[include_str!("v1_4_served.sql")]),
     (1, 5, &[include_str!("v1_5_replaced.sql")]),
+    (1, 6, &[include_str!("v1_6_waiting.sql")]),
+    (1, 7, &[include_str!("v1_7_chunks.sql")]),
+    (1, 9, &[include_str!("v1_9_digests.sql")]),
 ];
+
+/// The version from which on what is known adds up to a digest.
+const DIGESTS: (u32, u32) = (1, 9);
 
 /// Where the version stands in `engramd_meta`, as `major.minor`.
 const KEY: &str = "schema";
@@ -63,6 +69,9 @@ pub(super) fn bring_forward(
     }
     if older {
         older::fill(&tx)?;
+    }
+    if before < Some(DIGESTS) {
+        digest::fill(&tx)?;
     }
     tx.prepare_cached("INSERT OR IGNORE INTO sync_state (target_key, updated_at) VALUES ('cloud', ?1)")?
         .execute([now.to_string()])?;

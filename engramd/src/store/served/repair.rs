@@ -37,7 +37,7 @@ enum Found {
     /// A client shows what is known.
     Agrees,
     /// It shows something else than this.
-    Differs(Version),
+    Differs(Box<Version>),
 }
 
 impl Store {
@@ -157,7 +157,7 @@ impl Place<'_> {
         let rows = self.rows(due, local.session_id())?;
         let joined = rows.iter().filter_map(|row| row.version.clone()).fold(None, versions::join);
         if due.accepted.is_some() && joined.as_ref() != Some(&local) && versions::has_text(&local) {
-            return Ok(Found::Differs(local));
+            return Ok(Found::Differs(Box::new(local)));
         }
         let Some((op, known)) = self.meant(due, local)? else { return Ok(Found::Agrees) };
         // What came before anything was written down is nobody's guess, and neither is what cannot be read here.
@@ -172,7 +172,7 @@ impl Place<'_> {
         let is_gone = op == Op::Delete && matches!(shows, Shows::Nothing | Shows::Buried(_));
         let agrees = is_gone || shows.clone().after(op, &known) == shows;
         // Without its text nothing of an entity is sent.
-        Ok(if agrees || !versions::has_text(&known) { Found::Agrees } else { Found::Differs(known) })
+        Ok(if agrees || !versions::has_text(&known) { Found::Agrees } else { Found::Differs(Box::new(known)) })
     }
 
     /// Tells whether something of an entity is pending or held.

@@ -1,0 +1,10 @@
+//! The files of git-friendly chunk sync: found, read and written here, with the caller's permissions, and never outside
+//! of their directory. What their rows mean is the daemon's business (chunks.md).
+
+pub(crate) mod build;
+pub(crate) mod content;
+mod files;
+pub(crate) mod git;
+pub(crate) mod listing;
+pub(crate) mod place;
+pub(crate) mod read;

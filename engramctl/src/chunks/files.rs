@@ -1,0 +1,136 @@
+//! Single files of a directory that others may have filled: no link is followed, nothing but a plain file is read, and a
+//! file is written beside its place, flushed, and renamed (chunks.md 5 and 6).
+
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// So many names of one directory are looked at.
+const NAMES_MAX: usize = 200_000;
+
+/// What is written until it takes its place; whoever holds the lock may take one away that was left over.
+const BESIDE: &str = ".engramctl-writing";
+
+/// Why a file, or a directory, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// It is not there.
+    #[error("the file is missing")]
+    Missing,
+    /// It leads elsewhere.
+    #[error("it is a symbolic link, which is not followed: put the file itself there")]
+    Symlink,
+    /// It is, or may be, somebody's file elsewhere.
+    #[error("it is a hard link to a file that has other names: put a copy there")]
+    HardLink,
+    /// A pipe, a device, a directory.
+    #[error("it is no plain file")]
+    NotPlain,
+    /// It is too large to be read.
+    #[error("it is larger than {0} bytes")]
+    TooLarge(usize),
+    /// There are too many.
+    #[error("there are more than {0} files")]
+    TooMany(usize),
+    /// The system's words.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+}
+
+impl From<Errno> for Fault {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::NOENT => Self::Missing,
+            Errno::LOOP => Self::Symlink,
+            error => Self::Io(error.into()),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Opens a directory by its path; its last name may be no link.
+pub(super) fn open_dir(path: &Path) -> Result<OwnedFd, Fault> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::open(path, flags, Mode::empty()).map_err(|error| not_a_directory(error, || fs::lstat(path)))
+}
+
+/// Opens a directory inside of another.
+pub(super) fn open_dir_at(dir: impl AsFd, name: &str) -> Result<OwnedFd, Fault> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = fs::openat(dir.as_fd(), name, flags, Mode::empty());
+    opened.map_err(|error| not_a_directory(error, || fs::statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)))
+}
+
+/// Systems differ in what they say of a link where a directory was asked for.
+fn not_a_directory(error: Errno, stat: impl FnOnce() -> Result<fs::Stat, Errno>) -> Fault {
+    match (error, stat().map(|stat| FileType::from_raw_mode(stat.st_mode))) {
+        (Errno::NOTDIR | Errno::LOOP, Ok(FileType::Symlink)) => Fault::Symlink,
+        (error, _) => error.into(),
+    }
+}
+
+/// Makes a directory inside of another, unless there is one.
+pub(super) fn make_dir_at(dir: impl AsFd, name: &str) -> Result<OwnedFd, Fault> {
+    match fs::mkdirat(dir.as_fd(), name, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => open_dir_at(dir, name),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lists the names in a directory.
+pub(super) fn names(dir: impl AsFd) -> Result<Vec<String>, Fault> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        if names.len() >= NAMES_MAX {
+            return Err(Fault::TooMany(NAMES_MAX));
+        }
+        // A name that is no text is no name of ours.
+        if let Ok(name) = entry?.file_name().to_str() {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Reads a plain file, of at most so many bytes, into memory: what is looked at after that can no longer be swapped.
+pub(super) fn read(dir: impl AsFd, name: &str, bytes_max: usize) -> Result<Vec<u8>, Fault> {
+    // Without `NONBLOCK` a pipe would be waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = fs::openat(dir.as_fd(), name, flags, Mode::empty())?;
+    let stat = fs::fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if stat.st_nlink > 1 => return Err(Fault::HardLink),
+        FileType::RegularFile => {}
+        _ => return Err(Fault::NotPlain),
+    }
+    let mut bytes = Vec::new();
+    File::from(file).take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max { Err(Fault::TooLarge(bytes_max)) } else { Ok(bytes) }
+}
+
+/// Writes a file in one step: whoever looks finds what was there before, or all of it; a power cut changes nothing of
+/// that. The directory's lock must be held.
+pub(super) fn write(dir: impl AsFd, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+    match fs::unlinkat(dir.as_fd(), BESIDE, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(fs::openat(dir.as_fd(), BESIDE, flags, Mode::from_raw_mode(0o666))?);
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Fault::from);
+    let placed = written.and_then(|()| Ok(fs::renameat(dir.as_fd(), BESIDE, dir.as_fd(), name)?));
+    if placed.is_err() {
+        // It takes no one's place; if it cannot be taken away, the next run does.
+        let _ = fs::unlinkat(dir.as_fd(), BESIDE, AtFlags::empty());
+    }
+    placed?;
+    Ok(fs::fsync(dir)?)
+}

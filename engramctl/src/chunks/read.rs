@@ -1,0 +1,208 @@
+//! What is inside of a chunk's file: unpacked within bounds, checked against its id, and read row by row, so that memory
+//! does not grow with the chunk (chunks.md 6).
+
+use engram_proto::canonical::Hash;
+use engram_proto::chunk::ChunkId;
+use engram_proto::ipc::chunks::ChunkPart;
+use flate2::read::MultiGzDecoder;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, BufReader, Read};
+
+/// A chunk unpacks to no more bytes.
+const PLAIN_BYTES_MAX: u64 = 1 << 30;
+/// What a file unpacks to is no more than so many times its own size: text of many memories shrinks by 3 to 20.
+const RATIO_MAX: u64 = 200;
+/// Until here no ratio is looked at.
+const RATIO_FREE_BYTES: u64 = 1 << 20;
+/// A row is no larger: it has to fit into a frame.
+const ROW_BYTES_MAX: u64 = 6 << 20;
+/// Between the budget of a row and what was read ahead of it.
+const AHEAD_BYTES: u64 = 64 << 10;
+
+/// Why a chunk cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Damage {
+    /// It cannot be unpacked, or is none.
+    #[error("it is damaged: {0}")]
+    Content(String),
+    /// It is something else than its name says.
+    #[error("its content has the hash {0}, which its name does not begin")]
+    Hash(String),
+}
+
+/// A chunk that was read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// Of the unpacked bytes.
+    pub(crate) hash: String,
+    /// Rows, in the order of [`ChunkPart::ALL`].
+    pub(crate) rows: [u64; 4],
+    /// The latest time in a row, as the row has it.
+    pub(crate) latest: String,
+}
+
+/// Reads a chunk to its end, and checks that it is one and has the content that its name says.
+pub(crate) fn check(id: &ChunkId, packed: &[u8]) -> Result<Checked, Damage> {
+    let checked = measure(packed)?;
+    let hash = Hash::from_hex(&checked.hash);
+    if hash.is_some_and(|hash| id.names(&hash)) { Ok(checked) } else { Err(Damage::Hash(checked.hash)) }
+}
+
+fn measure(packed: &[u8]) -> Result<Checked, Damage> {
+    let mut rows = [0; 4];
+    let mut latest = String::new();
+    let hash = walk(packed, &mut |part, json| {
+        if let Some(count) = ChunkPart::ALL.iter().position(|&one| one == part).and_then(|at| rows.get_mut(at)) {
+            *count += 1;
+        }
+        if let Ok(times) = serde_json::from_str::<Times>(json) {
+            latest = std::mem::take(&mut latest).max(times.latest());
+        }
+    })?;
+    Ok(Checked { hash, rows, latest })
+}
+
+/// Calls a closure with every row that stands in some of the lists.
+pub(crate) fn rows(packed: &[u8], parts: &[ChunkPart], put: &mut dyn FnMut(ChunkPart, &str)) -> Result<(), Damage> {
+    walk(packed, &mut |part, json| {
+        if parts.contains(&part) {
+            put(part, json);
+        }
+    })
+    .map(drop)
+}
+
+/// The times that rows have.
+#[derive(serde::Deserialize)]
+struct Times {
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    created_at: Option<String>,
+    updated_at: Option<String>,
+    deleted_at: Option<String>,
+    occurred_at: Option<String>,
+}
+
+impl Times {
+    fn latest(self) -> String {
+        let Self { started_at, ended_at, created_at, updated_at, deleted_at, occurred_at } = self;
+        [started_at, ended_at, created_at, updated_at, deleted_at, occurred_at]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// Unpacks a chunk, calls a closure with every row, and returns the hash of all of it.
+fn walk(packed: &[u8], put: &mut dyn FnMut(ChunkPart, &str)) -> Result<String, Damage> {
+    let budget = Cell::new(ROW_BYTES_MAX);
+    let plain_max = PLAIN_BYTES_MAX.min((packed.len() as u64).saturating_mul(RATIO_MAX).max(RATIO_FREE_BYTES));
+    let bounded = Bounded { inner: MultiGzDecoder::new(packed), hash: Sha256::new(), left: plain_max, budget: &budget };
+    let mut reader = BufReader::new(bounded);
+    let mut json = serde_json::Deserializer::from_reader(&mut reader);
+    let read = Chunk { put, budget: &budget }.deserialize(&mut json).and_then(|()| json.end());
+    read.map_err(|error| Damage::Content(error.to_string()))?;
+    let digest = reader.into_inner().hash.finalize();
+    Ok(digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
+}
+
+/// A stream with an end: by all of its bytes, and by those since the last row.
+struct Bounded<'a, R> {
+    inner: R,
+    hash: Sha256,
+    left: u64,
+    budget: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let bytes = read as u64;
+        self.left =
+            self.left.checked_sub(bytes).ok_or_else(|| io::Error::other("it unpacks to far more than its size"))?;
+        let budget = self.budget.get().checked_sub(bytes);
+        self.budget.set(budget.ok_or_else(|| io::Error::other(format!("a row is larger than {ROW_BYTES_MAX} bytes")))?);
+        self.hash.update(buffer.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+}
+
+/// The one object of a chunk.
+struct Chunk<'a> {
+    put: &'a mut dyn FnMut(ChunkPart, &str),
+    budget: &'a Cell<u64>,
+}
+
+impl<'de> DeserializeSeed<'de> for Chunk<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Chunk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one object with the lists of a chunk")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            match ChunkPart::ALL.into_iter().find(|part| part.as_str() == name) {
+                Some(part) => map.next_value_seed(List { part, put: &mut *self.put, budget: self.budget })?,
+                // A newer program's: passed over without keeping any of it, however large.
+                None => {
+                    self.budget.set(u64::MAX);
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            self.budget.set(ROW_BYTES_MAX + AHEAD_BYTES);
+        }
+        Ok(())
+    }
+}
+
+/// One list of a chunk; the Go program writes null for an empty one.
+struct List<'a> {
+    part: ChunkPart,
+    put: &'a mut dyn FnMut(ChunkPart, &str),
+    budget: &'a Cell<u64>,
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of {}", self.part.as_str())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
+        while let Some(row) = rows.next_element::<Box<RawValue>>()? {
+            if !row.get().starts_with('{') {
+                return Err(A::Error::custom(format!("a row of {} is no object", self.part.as_str())));
+            }
+            (self.put)(self.part, row.get());
+            self.budget.set(ROW_BYTES_MAX + AHEAD_BYTES);
+        }
+        Ok(())
+    }
+}

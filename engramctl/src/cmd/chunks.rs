@@ -1,0 +1,82 @@
+//! `engramctl chunks`: memory shared through a repository, without a server.
+
+mod export;
+mod import;
+mod init;
+mod merge_driver;
+mod status;
+mod verify;
+mod watch;
+
+use crate::cli::Globals;
+use crate::exit::CtlError;
+use crate::out::Out;
+use clap::{Args, Subcommand};
+use engram_proto::reason::Exit;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use export::Exported;
+pub(crate) use import::Imported;
+pub(crate) use init::Prepared;
+pub(crate) use status::State;
+pub(crate) use verify::Verified;
+
+/// How long one frame is waited for; a chunk has as many as it needs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Share memory through a git repository, without a server
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChunksCommand {
+    #[command(after_help = init::EXAMPLES)]
+    Init(DirArgs),
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::WatchArgs),
+    #[command(after_help = merge_driver::EXAMPLES)]
+    MergeDriver(merge_driver::MergeDriverArgs),
+}
+
+/// Prepare a repository: .engram, .gitattributes and the merge driver of this clone
+#[derive(Debug, Args)]
+pub(crate) struct DirArgs {
+    /// The directory with the chunks [default: the nearest .engram, here or above]
+    #[arg(long, value_name = "D")]
+    dir: Option<PathBuf>,
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(globals: &Globals, command: ChunksCommand, out: &mut Out) -> Result<Exit, CtlError> {
+    match command {
+        ChunksCommand::Init(args) => init::run(args.dir.as_deref(), out),
+        ChunksCommand::Export(args) => export::run(globals, args, out).await,
+        ChunksCommand::Import(args) => import::run(globals, &args, out).await,
+        ChunksCommand::Status(args) => status::run(globals, args, out).await,
+        ChunksCommand::Verify(args) => verify::run(&args, out),
+        ChunksCommand::Watch(args) => watch::run(globals, args, out).await,
+        ChunksCommand::MergeDriver(args) => merge_driver::run(&args, out),
+    }
+}
+
+/// Something that was passed over, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Skipped {
+    /// The chunk's id, or what the manifest has instead.
+    pub(crate) chunk: String,
+    /// In words.
+    pub(crate) reason: String,
+}
+
+impl Skipped {
+    fn new(chunk: impl ToString, reason: impl ToString) -> Self {
+        Self { chunk: chunk.to_string(), reason: reason.to_string() }
+    }
+}

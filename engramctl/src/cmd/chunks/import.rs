@@ -1,0 +1,148 @@
+//! `engramctl chunks import`: takes in what lies in the chunks and was not read yet.
+
+use super::{PATIENCE, Skipped};
+use crate::chunks::content::{Aim, Talk};
+use crate::chunks::place::{Contents, Place};
+use crate::chunks::read;
+use crate::cli::Globals;
+use crate::connect::Client;
+use crate::exit::CtlError;
+use crate::out::Out;
+use crate::project::working_directory;
+use crate::render::chunks as render;
+use clap::Args;
+use engram_proto::chunk::ChunkId;
+use engram_proto::ipc::chunks::{ChunksHeld, ChunksReply, ChunksRequest};
+use engram_proto::reason::Exit;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  engramctl chunks import              after git pull, in the repository
+  engramctl chunks import --dir ../app/.engram
+  engramctl chunks import --json | jq -r .outcome
+
+Reads every chunk that was not read yet, in any order, row by row. What it
+brings is queued for the cloud where the project is enrolled. No file is
+written.
+
+Exits 0 when all of it is in, 5 when a chunk was passed over or a row is held;
+each is named.";
+
+/// Take in what others exported
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The directory with the chunks [default: the nearest .engram, here or above]
+    #[arg(long, value_name = "D")]
+    dir: Option<PathBuf>,
+}
+
+/// How an import went.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Imported {
+    /// `imported`, `nothing` or `partial`.
+    pub(crate) outcome: &'static str,
+    /// The directory.
+    pub(crate) dir: String,
+    /// Chunks that were read.
+    pub(crate) chunks: u64,
+    /// Rows in them.
+    pub(crate) rows: u64,
+    /// Rows that changed what this device has.
+    pub(crate) changed: u64,
+    /// Rows queued for the cloud.
+    pub(crate) queued: u64,
+    /// Rows that are held.
+    pub(crate) held: u64,
+    /// The first of them.
+    pub(crate) held_rows: Vec<String>,
+    /// Chunks, and rows, that were passed over.
+    pub(crate) skipped: Vec<Skipped>,
+    /// What is wrong with the manifest, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest: Option<String>,
+}
+
+/// Imports.
+pub(crate) async fn run(globals: &Globals, args: &ImportArgs, out: &mut Out) -> Result<Exit, CtlError> {
+    let place = Place::find(args.dir.as_deref(), &working_directory()?)?;
+    place.must_exist()?;
+    let imported = import(globals, &place, out).await;
+    out.progress("");
+    finish(&imported?, out)
+}
+
+/// Says how it went.
+pub(super) fn finish(imported: &Imported, out: &mut Out) -> Result<Exit, CtlError> {
+    out.answer(imported, |view| render::imported(imported, view))?;
+    Ok(if imported.outcome == "partial" { Exit::Partial } else { Exit::Done })
+}
+
+/// Reads what is news at a place.
+pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Result<Imported, CtlError> {
+    let mut client = Client::connect_patient(globals, PATIENCE).await?;
+    let mut talk = Talk { client: &mut client, place: place.name() };
+    let contents = place.contents()?;
+    let met = talk.meet(&contents.files).await?;
+    let news: BTreeSet<&str> = met.unknown.iter().chain(&met.unread).map(String::as_str).collect();
+    let mut imported = Imported { dir: place.name(), manifest: contents.listing.broken.clone(), ..Imported::default() };
+    imported.skipped = not_there(&contents);
+    let mut projects = BTreeSet::new();
+    let wanted: Vec<&ChunkId> = in_order(&contents).into_iter().filter(|id| news.contains(id.as_str())).collect();
+    for (done, id) in wanted.iter().enumerate() {
+        out.progress(&render::progress(done, wanted.len(), imported.rows));
+        match checked(place, id) {
+            Ok((packed, checked)) => {
+                let taken = talk.give(id, (packed, &checked), Aim::Apply).await?;
+                imported.chunks += 1;
+                imported.rows += taken.rows;
+                imported.changed += taken.changed;
+                imported.queued += taken.queued;
+                imported.skipped.extend(taken.skipped.iter().map(|reason| Skipped::new(id, reason)));
+                projects.extend(taken.projects);
+            }
+            Err(reason) => imported.skipped.push(Skipped::new(id, reason)),
+        }
+    }
+    let complete = imported.skipped.is_empty();
+    let projects: Vec<String> = projects.into_iter().collect();
+    if !projects.is_empty() {
+        let request = ChunksRequest::Imported { projects, complete, held_since: met.held_through };
+        let ChunksReply::Imported(ChunksHeld { held, named }) = talk.ask(request).await? else {
+            return Err(CtlError::Unexpected("not how an import ended"));
+        };
+        (imported.held, imported.held_rows) = (held, named);
+    }
+    imported.outcome = match (imported.held > 0 || !complete, imported.chunks) {
+        (true, _) => "partial",
+        (false, 0) => "nothing",
+        (false, _) => "imported",
+    };
+    Ok(imported)
+}
+
+/// Reads a chunk into memory and checks it.
+pub(super) fn checked(place: &Place, id: &ChunkId) -> Result<(Vec<u8>, read::Checked), String> {
+    let packed = place.read(id).map_err(|fault| fault.to_string())?;
+    let checked = read::check(id, &packed).map_err(|damage| damage.to_string())?;
+    Ok((packed, checked))
+}
+
+/// Lists what the manifest names and is not there.
+pub(super) fn not_there(contents: &Contents) -> Vec<Skipped> {
+    let listing = &contents.listing;
+    let missing = listing.entries.keys().filter(|id| !contents.files.contains(id));
+    let missing = missing.map(|id| Skipped::new(id, "the manifest lists it, but its file is missing"));
+    let refused =
+        listing.refused.iter().map(|id| Skipped::new(id, "the manifest lists it, but it is no id of a chunk"));
+    missing.chain(refused).collect()
+}
+
+/// Lists the files there in the order in which the manifest says that they were made, then the others.
+fn in_order(contents: &Contents) -> Vec<&ChunkId> {
+    let listed = contents.listing.in_order().into_iter().filter(|id| contents.files.contains(id));
+    let others = contents.files.iter().filter(|id| !contents.listing.entries.contains_key(id));
+    listed.chain(others).collect()
+}

@@ -1,0 +1,89 @@
+//! `engramctl chunks status`: what lies there, what of it was not read, and what would be exported.
+
+use super::import::not_there;
+use super::{PATIENCE, Skipped};
+use crate::chunks::content::Talk;
+use crate::chunks::place::Place;
+use crate::cli::Globals;
+use crate::connect::Client;
+use crate::exit::CtlError;
+use crate::out::Out;
+use crate::project::{given_or_detected, working_directory};
+use crate::render::chunks as render;
+use clap::Args;
+use engram_proto::ipc::chunks::{ChunksReply, ChunksRequest};
+use engram_proto::reason::Exit;
+use serde::Serialize;
+use std::path::PathBuf;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  engramctl chunks status
+  engramctl chunks status --all --json | jq .to_export
+
+Exits 0, and 5 when the manifest does not list what lies there. What is inside
+of the chunks is checked by verify.";
+
+/// Show what is to be imported and exported
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Of this project [default: the working directory's]
+    #[arg(long, value_name = "P", conflicts_with = "all")]
+    project: Option<String>,
+
+    /// Of every project
+    #[arg(long)]
+    all: bool,
+
+    /// The directory with the chunks [default: the nearest .engram, here or above]
+    #[arg(long, value_name = "D")]
+    dir: Option<PathBuf>,
+}
+
+/// What lies there.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct State {
+    /// The directory.
+    pub(crate) dir: String,
+    /// Chunks whose files are there.
+    pub(crate) chunks: u64,
+    /// Those of them that were not imported.
+    pub(crate) to_import: u64,
+    /// Rows that are in no chunk.
+    pub(crate) to_export: u64,
+    /// Chunks that the manifest does not list.
+    pub(crate) unlisted: Vec<String>,
+    /// Chunks that the manifest lists and that are not there.
+    pub(crate) missing: Vec<Skipped>,
+    /// What is wrong with the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest: Option<String>,
+}
+
+/// Shows it.
+pub(crate) async fn run(globals: &Globals, args: StatusArgs, out: &mut Out) -> Result<Exit, CtlError> {
+    let working = working_directory()?;
+    let project = if args.all { None } else { Some(given_or_detected(args.project, &working)?) };
+    let place = Place::find(args.dir.as_deref(), &working)?;
+    let contents = place.contents()?;
+    let mut client = Client::connect_patient(globals, PATIENCE).await?;
+    let mut talk = Talk { client: &mut client, place: place.name() };
+    let met = talk.meet(&contents.files).await?;
+    let request = ChunksRequest::Export { place: place.name(), project, count_only: true };
+    let ChunksReply::End(end) = talk.ask(request).await? else {
+        return Err(CtlError::Unexpected("not what is to be exported"));
+    };
+    let unlisted = contents.files.iter().filter(|id| !contents.listing.entries.contains_key(id));
+    let state = State {
+        dir: place.name(),
+        chunks: contents.files.len() as u64,
+        to_import: (met.unknown.len() + met.unread.len()) as u64,
+        to_export: end.rows.iter().sum(),
+        unlisted: unlisted.map(ToString::to_string).collect(),
+        missing: not_there(&contents),
+        manifest: contents.listing.broken.clone(),
+    };
+    out.answer(&state, |view| render::state(&state, view))?;
+    let listed = state.unlisted.is_empty() && state.missing.is_empty() && state.manifest.is_none();
+    Ok(if listed { Exit::Done } else { Exit::Partial })
+}

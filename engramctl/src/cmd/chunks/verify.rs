@@ -1,0 +1,76 @@
+//! `engramctl chunks verify`: reads every file to its end. It asks no daemon, so that a repository's own checks can run
+//! it.
+
+use super::Skipped;
+use super::import::{checked, not_there};
+use crate::chunks::place::Place;
+use crate::exit::CtlError;
+use crate::out::Out;
+use crate::project::working_directory;
+use crate::render::chunks as render;
+use clap::Args;
+use engram_proto::reason::Exit;
+use serde::Serialize;
+use std::path::PathBuf;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  engramctl chunks verify
+  engramctl chunks verify --dir .engram --json | jq -r '.problems[].chunk'
+
+Unpacks every chunk and compares it with its id, and the manifest with the
+files. It needs no daemon. Exits 0 when all is well, 5 when a file is not as it
+should be; each is named.";
+
+/// Check every chunk and the manifest
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The directory with the chunks [default: the nearest .engram, here or above]
+    #[arg(long, value_name = "D")]
+    dir: Option<PathBuf>,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Verified {
+    /// `ok` or `partial`.
+    pub(crate) outcome: &'static str,
+    /// The directory.
+    pub(crate) dir: String,
+    /// Chunks that are as they should be.
+    pub(crate) chunks: u64,
+    /// Rows in them.
+    pub(crate) rows: u64,
+    /// What is not.
+    pub(crate) problems: Vec<Skipped>,
+}
+
+/// Checks.
+pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<Exit, CtlError> {
+    let place = Place::find(args.dir.as_deref(), &working_directory()?)?;
+    place.must_exist()?;
+    let contents = place.contents()?;
+    let mut verified = Verified { dir: place.name(), problems: not_there(&contents), ..Verified::default() };
+    if let Some(why) = &contents.listing.broken {
+        let reason = format!("{why}; the next export makes it again");
+        verified.problems.push(Skipped::new("manifest.json", reason));
+    }
+    for (done, id) in contents.files.iter().enumerate() {
+        out.progress(&render::progress(done, contents.files.len(), verified.rows));
+        match checked(&place, id) {
+            Ok((_, checked)) => {
+                verified.chunks += 1;
+                verified.rows += checked.rows.iter().sum::<u64>();
+                if !contents.listing.entries.contains_key(id) && contents.listing.broken.is_none() {
+                    let reason = "the manifest does not list it; the next export does";
+                    verified.problems.push(Skipped::new(id, reason));
+                }
+            }
+            Err(reason) => verified.problems.push(Skipped::new(id, reason)),
+        }
+    }
+    out.progress("");
+    verified.outcome = if verified.problems.is_empty() { "ok" } else { "partial" };
+    out.answer(&verified, |view| render::verified(&verified, view))?;
+    Ok(if verified.problems.is_empty() { Exit::Done } else { Exit::Partial })
+}

@@ -1,0 +1,61 @@
+//! What goes into a chunk: every version that no chunk at the place holds (chunks.md, "Export by absence").
+
+use super::form;
+use crate::store::StoreError;
+use crate::store::chunks::{Candidates, Mark, travelling};
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::chunks::ChunkRow;
+use engram_proto::time::RowTime;
+use rusqlite::Connection;
+
+/// Calls a closure with every row that is in no chunk at a place, and returns up to where the lists were read.
+///
+/// The connection should see one state of the store for as long as this takes.
+///
+/// # Errors
+/// Those of the closure, and what SQLite says.
+pub fn export(
+    conn: &Connection,
+    place: &str,
+    projects: &[ProjectName],
+    now: RowTime,
+    mut put: impl FnMut(ChunkRow) -> Result<(), StoreError>,
+) -> Result<Vec<Mark>, StoreError> {
+    let mut all = Vec::new();
+    for project in projects {
+        let (candidates, marks) = Candidates::gather(conn, place, project, now)?;
+        candidates.each(|entity, key| {
+            let Some(travelling) = travelling(conn, projects, project, (entity, key))? else { return Ok(()) };
+            if candidates.is_there(key, &travelling.version)? {
+                return Ok(());
+            }
+            form::rows(project, key, &travelling).into_iter().try_for_each(&mut put)
+        })?;
+        all.extend(marks);
+    }
+    Ok(all)
+}
+
+/// Lists every project that something is known of.
+///
+/// # Errors
+/// What SQLite says.
+pub fn projects_of(conn: &Connection) -> Result<Vec<ProjectName>, StoreError> {
+    let mut names = Vec::new();
+    // Each step is one look into an index, however many rows a project has.
+    for table in ["sync_mutations", "observations", "sessions", "user_prompts", "prompt_tombstones", "engramd_version"]
+    {
+        let sql = format!(
+            "WITH RECURSIVE p(name) AS (
+                 SELECT min(project) FROM {table} WHERE project > ''
+                 UNION ALL SELECT (SELECT min(project) FROM {table} WHERE project > p.name) FROM p WHERE name IS NOT NULL)
+             SELECT name FROM p WHERE name IS NOT NULL"
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        let found = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        names.extend(found.iter().filter_map(|name| ProjectName::parse(name).ok()));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}

@@ -1,0 +1,148 @@
+//! Chunk files: the client has them, the daemon says what they mean.
+
+use super::{ClientGone, Context, Responder, failed, on_store, optional_project, store_failed};
+use crate::chunks;
+use crate::clock;
+use crate::driver;
+use crate::driver::handle::Command;
+use crate::store::chunks::Mark;
+use crate::store::{Store, StoreError};
+use engram_proto::canonical::Hash;
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::chunks::{
+    ChunkName, ChunkPart, ChunkRow, ChunksMet, ChunksReply, ChunksRequest, ExportEnd, ExportMark,
+};
+use engram_proto::ipc::reply::{Failure, Reply};
+use tokio::sync::mpsc;
+
+/// A frame of rows holds about so many bytes.
+const FRAME_BYTES: usize = 1024 * 1024;
+/// Frames that may wait for the client, which writes a file meanwhile.
+const FRAMES_MAX: usize = 2;
+
+pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder) -> Result<(), ClientGone> {
+    let result = match request {
+        ChunksRequest::Meet { place, ids } => meet(cx, place, ids).await,
+        ChunksRequest::Found(name) => found(cx, name).await,
+        ChunksRequest::Rows(part) => {
+            counted(cx, move |store| chunks::take(store, &part, clock::row_time()).map(ChunksReply::Taken)).await
+        }
+        ChunksRequest::Imported { projects, complete, held_since } => {
+            let projects = names(&projects);
+            counted(cx, move |store| {
+                let held = chunks::finish(store, &projects, complete, held_since, clock::row_time())?;
+                Ok(ChunksReply::Imported(held))
+            })
+            .await
+        }
+        ChunksRequest::Exported { place, marks } => {
+            let marks: Vec<Mark> = marks.iter().filter_map(mark).collect();
+            let kept = on_store(cx, move |store| store.exported(&place, &marks, clock::row_time())).await;
+            return to.result(kept.map(|()| Reply::Done("The marks are kept.".to_owned()))).await;
+        }
+        ChunksRequest::Export { place, project, count_only } => match optional_project(project.as_deref()) {
+            Ok(project) => return export(cx, place, project, count_only, to).await,
+            Err(failure) => Err(failure),
+        },
+    };
+    to.result(result.map(Reply::Chunks)).await
+}
+
+async fn meet(cx: &Context, place: String, ids: Vec<String>) -> Result<ChunksReply, Failure> {
+    on_store(cx, move |store| {
+        let held_through = store.held_through()?;
+        let met = store.chunks_meet(&place, &ids)?;
+        Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, held_through }))
+    })
+    .await
+}
+
+async fn found(cx: &Context, name: ChunkName) -> Result<ChunksReply, Failure> {
+    let Some(hash) = Hash::from_hex(&name.hash) else {
+        return Err(failed("invalid_argument", &format!("{:?} is no hash of a chunk", name.hash), None));
+    };
+    on_store(cx, move |store| {
+        store.chunk_wanted((&name.place, &name.id), hash, name.apply, clock::row_time()).map(ChunksReply::Wanted)
+    })
+    .await
+}
+
+/// Runs a write and tells the loop at once what is pending now.
+async fn counted(
+    cx: &Context,
+    f: impl FnOnce(&mut Store) -> Result<ChunksReply, StoreError> + Send + 'static,
+) -> Result<ChunksReply, Failure> {
+    let (reply, counted) = on_store(cx, move |store| Ok((f(store)?, driver::count(store)))).await?;
+    if let Ok(counted) = counted {
+        cx.driver.tell(Command::Counted(counted)).await;
+    }
+    Ok(reply)
+}
+
+/// Streams the rows out of one state of the store, on a connection of their own: no save waits for an export.
+async fn export(
+    cx: &Context,
+    place: String,
+    project: Option<ProjectName>,
+    count_only: bool,
+    to: &Responder,
+) -> Result<(), ClientGone> {
+    let begun = on_store(cx, move |store| {
+        while store.take_up(driver::TAKE_UP_ROWS, clock::row_time())? {}
+        let projects = match project {
+            Some(project) => vec![project],
+            None => store.read(chunks::projects_of)?,
+        };
+        if !count_only {
+            store.export_begins(&projects)?;
+        }
+        Ok(projects)
+    });
+    let projects = match begun.await {
+        Ok(projects) => projects,
+        Err(failure) => return to.result(Err(failure)).await,
+    };
+    let (frames, mut ready) = mpsc::channel(FRAMES_MAX);
+    let store = cx.store.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let conn = store.snapshot()?;
+        let (mut frame, mut filled, mut end) = (Vec::new(), 0, ExportEnd::default());
+        let marks = chunks::export(&conn, &place, &projects, clock::row_time(), |row: ChunkRow| {
+            let at = ChunkPart::ALL.iter().position(|&part| part == row.part).unwrap_or_default();
+            end.rows[at] += 1;
+            if count_only {
+                return Ok(());
+            }
+            filled += row.json.len();
+            frame.push(row);
+            if filled > FRAME_BYTES {
+                filled = 0;
+                frames.blocking_send(std::mem::take(&mut frame)).map_err(|_| StoreError::Gone)?;
+            }
+            Ok(())
+        })?;
+        if !frame.is_empty() {
+            frames.blocking_send(frame).map_err(|_| StoreError::Gone)?;
+        }
+        end.marks = marks.into_iter().map(spoken).collect();
+        Ok::<_, StoreError>(end)
+    });
+    while let Some(rows) = ready.recv().await {
+        to.more(Reply::Chunks(ChunksReply::Rows(rows))).await?;
+    }
+    let end = reading.await.unwrap_or(Err(StoreError::Gone)).map_err(|error| store_failed(&error));
+    to.result(end.map(|end| Reply::Chunks(ChunksReply::End(end)))).await
+}
+
+fn names(projects: &[String]) -> Vec<ProjectName> {
+    projects.iter().filter_map(|name| ProjectName::parse(name).ok()).collect()
+}
+
+fn mark(mark: &ExportMark) -> Option<Mark> {
+    let project = ProjectName::parse(&mark.project).ok()?;
+    Some(Mark { project, list: mark.list.clone(), through: mark.through })
+}
+
+fn spoken(mark: Mark) -> ExportMark {
+    ExportMark { project: mark.project.to_string(), list: mark.list, through: mark.through }
+}

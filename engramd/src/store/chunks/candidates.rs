@@ -1,0 +1,190 @@
+//! What an export looks at: everything that got a new row in some list since the last export to the place (COST-1).
+//!
+//! Every write leaves a row in one of these lists: local ones, and those of Go processes, in the journal; what came in
+//! and is new, in its table and by its mark; a change of what was known before, in `engramd_due`. The first export looks
+//! at all of them, and at all that is known.
+
+use super::super::error::StoreError;
+use super::{learn, place};
+use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
+use engram_proto::mutation::Entity;
+use engram_proto::time::RowTime;
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Up to which row of a list a project was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Whose.
+    pub project: ProjectName,
+    /// Which list.
+    pub list: String,
+    /// A row number, or a time.
+    pub through: i64,
+}
+
+/// One list: its name, its last row now, and what of a project (1) stands behind a row (2).
+struct List {
+    name: &'static str,
+    last: &'static str,
+    behind: &'static str,
+}
+
+/// The list of what has no row elsewhere.
+pub(super) const DUE: &str = "due";
+/// The list that is read by time: a Go process judges a relation in place, and only enrolled projects journal it.
+const JUDGED: &str = "judged";
+/// A Go process judges by the clock of this machine, which may have been set back by as much.
+const CLOCK_BACK_MAX_S: i64 = 86_400;
+
+const LISTS: [List; 8] = [
+    List {
+        name: "sessions",
+        last: "SELECT coalesce(max(rowid), 0) FROM sessions",
+        behind: "SELECT 'session', id FROM sessions INDEXED BY engramd_backfill_sessions
+                 WHERE project = ?1 AND rowid > ?2",
+    },
+    List {
+        name: "observations",
+        last: "SELECT coalesce(max(id), 0) FROM observations",
+        behind: "SELECT 'observation', sync_id FROM observations INDEXED BY idx_obs_project
+                 WHERE project = ?1 AND id > ?2",
+    },
+    List {
+        name: "prompts",
+        last: "SELECT coalesce(max(id), 0) FROM user_prompts",
+        behind: "SELECT 'prompt', sync_id FROM user_prompts INDEXED BY idx_prompts_project
+                 WHERE project = ?1 AND id > ?2",
+    },
+    List {
+        name: "tombstones",
+        last: "SELECT coalesce(max(rowid), 0) FROM prompt_tombstones",
+        behind: "SELECT 'prompt', sync_id FROM prompt_tombstones INDEXED BY engramd_tombstones_project
+                 WHERE project = ?1 AND rowid > ?2",
+    },
+    List {
+        name: "relations",
+        last: "SELECT coalesce(max(id), 0) FROM memory_relations",
+        behind: "SELECT 'relation', r.sync_id FROM memory_relations AS r NOT INDEXED
+                     JOIN observations AS o ON o.sync_id = r.source_id
+                 WHERE o.project = ?1 AND r.id > ?2",
+    },
+    List {
+        name: "journal",
+        last: "SELECT coalesce(max(seq), 0) FROM sync_mutations",
+        behind: "SELECT entity, entity_key FROM sync_mutations INDEXED BY idx_sync_mutations_project
+                 WHERE project = ?1 AND seq > ?2",
+    },
+    // Only the first time; from then on what is news is in one of the others.
+    List {
+        name: "known",
+        last: "SELECT 1",
+        behind: "SELECT entity, entity_key FROM engramd_version WHERE project = ?1 AND ?2 = 0",
+    },
+    List {
+        name: DUE,
+        last: "SELECT coalesce(max(n), 0) FROM engramd_due",
+        behind: "SELECT entity, entity_key FROM engramd_due WHERE place = ?3 AND project = ?1 AND n > ?2",
+    },
+];
+
+const JUDGED_SINCE: &str = "SELECT 'relation', r.sync_id
+    FROM memory_relations AS r INDEXED BY engramd_relations_updated JOIN observations AS o ON o.sync_id = r.source_id
+    WHERE r.updated_at >= ?2 AND o.project = ?1";
+
+/// What an export of one project to one place looks at, on a connection that sees one state of the store.
+pub struct Candidates<'c> {
+    conn: &'c Connection,
+    place: Option<i64>,
+    project: &'c ProjectName,
+}
+
+impl<'c> Candidates<'c> {
+    /// Gathers them in a temporary table, each once; returns up to where every list was read.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn gather(
+        conn: &'c Connection,
+        path: &str,
+        project: &'c ProjectName,
+        now: RowTime,
+    ) -> Result<(Self, Vec<Mark>), StoreError> {
+        conn.execute_batch(
+            "CREATE TEMP TABLE IF NOT EXISTS engramd_candidates (
+                 entity TEXT, entity_key TEXT, PRIMARY KEY (entity, entity_key)) WITHOUT ROWID;
+             DELETE FROM temp.engramd_candidates",
+        )?;
+        let place = place::find(conn, path)?;
+        let mut marks = Vec::new();
+        for list in &LISTS {
+            let after = through(conn, place, project, list.name)?.unwrap_or(0);
+            keep(conn, list.behind, (project, after.into(), place))?;
+            let last = conn.prepare_cached(list.last)?.query_row([], |row| row.get(0))?;
+            marks.push(Mark { project: project.clone(), list: list.name.to_owned(), through: last });
+        }
+        if let Some(since) = through(conn, place, project, JUDGED)?.and_then(RowTime::from_unix_s) {
+            let since = since.plus_s(-CLOCK_BACK_MAX_S).to_string();
+            keep(conn, JUDGED_SINCE, (project, since.into(), place))?;
+        }
+        marks.push(Mark { project: project.clone(), list: JUDGED.to_owned(), through: now.unix_s() });
+        Ok((Self { conn, place, project }, marks))
+    }
+
+    /// Calls a closure for each, by entity and key, until it fails.
+    ///
+    /// # Errors
+    /// Those of the closure, and what SQLite says.
+    pub fn each(&self, mut f: impl FnMut(Entity, &str) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        for entity in Entity::ALL {
+            let mut statement = self.conn.prepare(
+                "SELECT entity_key FROM temp.engramd_candidates WHERE entity = ?1 AND entity_key <> '' ORDER BY entity_key",
+            )?;
+            let mut rows = statement.query([entity.as_str()])?;
+            while let Some(row) = rows.next()? {
+                f(entity, &row.get::<_, String>(0)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether a chunk at the place holds this version.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn is_there(&self, key: &str, version: &Version) -> Result<bool, StoreError> {
+        learn::is_at(self.conn, self.place, (self.project, key), version)
+    }
+}
+
+/// Keeps the entities that a query of a project (1), behind a row or a time (2), at a place (3) finds.
+fn keep(
+    conn: &Connection,
+    sql: &str,
+    (project, behind, place): (&ProjectName, SqlValue, Option<i64>),
+) -> Result<(), StoreError> {
+    let mut found = conn.prepare_cached(sql)?;
+    found.raw_bind_parameter(1, project.as_str())?;
+    found.raw_bind_parameter(2, behind)?;
+    if found.parameter_count() > 2 {
+        found.raw_bind_parameter(3, place)?;
+    }
+    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO temp.engramd_candidates VALUES (?1, ?2)")?;
+    let mut rows = found.raw_query();
+    while let Some(row) = rows.next()? {
+        insert.execute(params![row.get::<_, SqlValue>(0)?, row.get::<_, SqlValue>(1)?])?;
+    }
+    Ok(())
+}
+
+fn through(
+    conn: &Connection,
+    place: Option<i64>,
+    project: &ProjectName,
+    list: &str,
+) -> Result<Option<i64>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT through FROM engramd_place_mark WHERE place = ?1 AND project = ?2 AND list = ?3")?;
+    Ok(statement.query_row(params![place, project.as_str(), list], |row| row.get(0)).optional()?)
+}

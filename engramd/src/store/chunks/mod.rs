@@ -1,0 +1,31 @@
+//! What the store knows of chunk files: which version of what is in which of them, and which lie where.
+//!
+//! What a chunk holds is known by its content's hash, wherever it lies: an export to a place is what is in none of the
+//! chunks there (chunks.md, "Export by absence"), whatever was exported elsewhere or is older.
+
+mod candidates;
+pub(super) mod due;
+mod learn;
+mod place;
+mod travel;
+
+pub use candidates::{Candidates, Mark};
+pub(super) use learn::{is_in_a_chunk, is_in_any, learn};
+pub use place::Met;
+pub use travel::{Travelling, travelling};
+
+use super::error::StoreError;
+use engram_proto::canonical::Hash;
+use engram_proto::merge::Version;
+
+/// A chunk whose rows are known.
+const READ: i64 = 1;
+/// A chunk whose rows are in the tables too.
+const APPLIED: i64 = 2;
+
+/// Makes a number of a version, its joined fields included: of one entity no two have the same.
+fn number(version: &Version) -> Result<i64, StoreError> {
+    let head = serde_json::to_string(version).map_err(|error| StoreError::Invalid(error.to_string()))?;
+    let digits = Hash::of_bytes(head.as_bytes()).short(16);
+    u64::from_str_radix(&digits, 16).map(u64::cast_signed).map_err(|error| StoreError::Invalid(error.to_string()))
+}

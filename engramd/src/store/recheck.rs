@@ -1,0 +1,194 @@
+//! Hashing rows again, in slices, once a day: what was changed behind the journal is found and put right (merging.md,
+//! "Pull").
+//!
+//! A row whose known version is a delete goes. For one that is gone or has another text the project is read again from
+//! the start, which brings the version with its text; until it did, the row is kept in mind as different.
+
+use super::error::StoreError;
+use super::{Store, cursor, desired, lease, meta, versions};
+use engram_proto::id::ProjectName;
+use engram_proto::merge::{Kind, Version};
+use engram_proto::mutation::Entity;
+use engram_proto::time::{MS_PER_S, RowTime};
+use engramd_core::rows::{Fence, Rechecked};
+use rusqlite::{Connection, params};
+
+/// Where the time stands at which the last pass ended.
+const DONE_AT: &str = "rechecked_at";
+
+/// Where the pass is: project, entity and key behind which it goes on, as JSON.
+const PLACE: &str = "recheck_place";
+
+/// Project, entity and key.
+type Place = (String, String, String);
+
+impl Store {
+    /// Looks at the next rows where a pass is due, `every_ms` after the end of the last one; goes on where it was, after a
+    /// crash too.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], and what SQLite says.
+    pub fn recheck_slice(
+        &mut self,
+        fence: &Fence,
+        cloud: &str,
+        now: RowTime,
+        every_ms: u64,
+        rows_max: u32,
+    ) -> Result<Rechecked, StoreError> {
+        let again_in_ms = self.next_pass_in_ms(now, every_ms)?;
+        if again_in_ms > 0 {
+            return Ok(Rechecked { again_in_ms, ..Rechecked::default() });
+        }
+        let (rechecked, _) = self.applying(true, now, |applying| {
+            let conn = applying.conn();
+            lease::check(conn, fence)?;
+            let mut rechecked = Rechecked::default();
+            let place = meta::get(conn, PLACE)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            let rows = next(conn, &place, rows_max)?;
+            for (project, entity, key) in &rows {
+                let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) else {
+                    continue;
+                };
+                if !desired::is_enrolled(conn, &project)? {
+                    continue;
+                }
+                match look(conn, &project, entity, key)? {
+                    Look::Good => {}
+                    Look::Undead => applying.place_again(&project, entity, key)?,
+                    Look::Different => {
+                        keep_in_mind(conn, &project, entity, key)?;
+                        rechecked.different.insert(project, format!("{entity} {key}"));
+                    }
+                }
+            }
+            for project in rechecked.different.keys() {
+                cursor::forget(conn, cloud, Some(project))?;
+            }
+            let last = rows.last().filter(|_| rows.len() >= rows_max as usize);
+            meta::set(conn, PLACE, last.and_then(|last| serde_json::to_string(last).ok()).as_deref())?;
+            if last.is_none() {
+                meta::set(conn, DONE_AT, Some(&now.to_string()))?;
+                forget_mended(conn)?;
+                rechecked.again_in_ms = every_ms;
+            }
+            Ok(rechecked)
+        })?;
+        Ok(rechecked)
+    }
+
+    /// Tells how long it is until the next pass, in milliseconds. The first one of a store is due after one period.
+    fn next_pass_in_ms(&mut self, now: RowTime, every_ms: u64) -> Result<u64, StoreError> {
+        let Some(done_at) = self.meta(DONE_AT)?.and_then(|text| RowTime::parse(&text)) else {
+            self.set_meta(DONE_AT, Some(&now.to_string()))?;
+            return Ok(every_ms);
+        };
+        // A clock that went back must not put a pass off for long.
+        let since_ms = u64::try_from((now.unix_s() - done_at.unix_s()) * MS_PER_S).unwrap_or(every_ms);
+        Ok(every_ms.saturating_sub(since_ms))
+    }
+}
+
+/// What looking at a row found.
+enum Look {
+    Good,
+    /// It shows what is known to be deleted.
+    Undead,
+    /// It shows something else than what is known, or nothing.
+    Different,
+}
+
+fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Result<Vec<Place>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT project, entity, entity_key FROM engramd_version
+         WHERE (project, entity, entity_key) > (?1, ?2, ?3) ORDER BY project, entity, entity_key LIMIT ?4",
+    )?;
+    let rows = statement
+        .query_map(params![project, entity, key, rows_max], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Look, StoreError> {
+    // A session's version is its own text, and its one row may show another project's.
+    if entity == Entity::Session || has_its_own_say(conn, project, entity, key)? {
+        return Ok(Look::Good);
+    }
+    let Some(known) = versions::known(conn, project, entity, key)? else { return Ok(Look::Good) };
+    let row = versions::row_version(conn, project, entity, key)?;
+    Ok(match (&known, &row) {
+        (Version::Observation(known), Some(Version::Observation(row))) if known.key.kind != Kind::Upsert => {
+            let is_live = row.key.kind == Kind::Upsert;
+            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good }
+        }
+        (known, Some(_)) if known.is_delete() => Look::Undead,
+        (known, Some(row)) if known.hash() != row.hash() => Look::Different,
+        (known, None) if !known.is_delete() && !is_elsewhere(conn, project, known)? => Look::Different,
+        _ => Look::Good,
+    })
+}
+
+/// Tells whether the row speaks for something that is not known yet: it waits to be sent or applied, or was given up.
+fn has_its_own_say(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+                 WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3
+                     AND (m.acked_at IS NULL OR j.void = 'dropped'))
+             OR EXISTS (SELECT 1 FROM engramd_held WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
+    )?;
+    Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
+}
+
+/// Tells whether a version has no row for a reason: a prompt that went with its session, a relation that has no room.
+fn is_elsewhere(conn: &Connection, project: &ProjectName, version: &Version) -> Result<bool, StoreError> {
+    match version {
+        Version::Prompt(prompt) => {
+            let deleted_at = super::apply::sessions::deleted_at(conn, project, &prompt.session_id)?;
+            Ok(deleted_at.is_some() && prompt.key.time <= deleted_at)
+        }
+        Version::Relation(_) => Ok(true),
+        Version::Session(_) | Version::Observation(_) => Ok(false),
+    }
+}
+
+fn keep_in_mind(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT OR IGNORE INTO engramd_different (project, entity, entity_key) VALUES (?1, ?2, ?3)")?
+        .execute([project.as_str(), entity.as_str(), key])?;
+    Ok(())
+}
+
+/// Returns an entity whose row still shows something else than what is known.
+pub(super) fn first_different(
+    conn: &Connection,
+    project: &ProjectName,
+) -> Result<Option<(Entity, String)>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT entity, entity_key FROM engramd_different WHERE project = ?1")?;
+    let mut rows = statement.query([project.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let (entity, key): (String, String) = (row.get(0)?, row.get(1)?);
+        if let Some(entity) = Entity::parse(&entity)
+            && !matches!(look(conn, project, entity, &key)?, Look::Good)
+        {
+            return Ok(Some((entity, key)));
+        }
+    }
+    Ok(None)
+}
+
+/// Forgets those that were put right since they were found.
+fn forget_mended(conn: &Connection) -> Result<(), StoreError> {
+    let mut statement = conn.prepare_cached("SELECT project, entity, entity_key FROM engramd_different")?;
+    let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut forget =
+        conn.prepare_cached("DELETE FROM engramd_different WHERE project = ?1 AND entity = ?2 AND entity_key = ?3")?;
+    for (project, entity, key) in all.collect::<Result<Vec<Place>, _>>()? {
+        let names = ProjectName::parse(&project).ok().zip(Entity::parse(&entity));
+        let is_mended = match names {
+            Some((project, entity)) => matches!(look(conn, &project, entity, &key)?, Look::Good),
+            None => true,
+        };
+        if is_mended {
+            forget.execute([&project, &entity, &key])?;
+        }
+    }
+    Ok(())
+}

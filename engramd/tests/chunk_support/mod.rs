@@ -1,0 +1,95 @@
+//! Chunks without files: what lies at a place is a map, and a device exports to it and imports from it as a client would.
+#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test file uses a part")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::store_support::{at, project};
+use engram_proto::canonical::Hash;
+use engram_proto::id::ProjectName;
+use engram_proto::ipc::chunks::{ChunkName, ChunkRow, ChunkRows, ChunkTaken};
+use engramd::chunks;
+use engramd::store::Store;
+use std::collections::BTreeMap;
+
+/// A directory of chunks.
+#[derive(Clone, Default)]
+pub struct Shelf {
+    pub path: String,
+    pub chunks: BTreeMap<String, Vec<ChunkRow>>,
+}
+
+impl Shelf {
+    pub fn at(path: &str) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+
+    /// Exports one project; returns the rows that were in no chunk.
+    pub fn export(&mut self, store: &mut Store, name: &str) -> Vec<ChunkRow> {
+        self.export_all(store, &[project(name)])
+    }
+
+    pub fn export_all(&mut self, store: &mut Store, projects: &[ProjectName]) -> Vec<ChunkRow> {
+        let ids: Vec<String> = self.chunks.keys().cloned().collect();
+        for id in store.chunks_meet(&self.path, &ids).unwrap().unknown {
+            self.give(store, &id, false);
+        }
+        store.export_begins(projects).unwrap();
+        let mut rows = Vec::new();
+        let put = |row| {
+            rows.push(row);
+            Ok(())
+        };
+        let marks = store.read(|conn| chunks::export(conn, &self.path, projects, at(5_000), put)).unwrap();
+        if !rows.is_empty() {
+            let id = hash(&rows).to_string();
+            self.chunks.insert(id.clone(), rows.clone());
+            self.give(store, &id, true);
+        }
+        store.exported(&self.path, &marks, at(5_000)).unwrap();
+        rows
+    }
+
+    /// Imports what is news; returns what became of it.
+    pub fn import(&self, store: &mut Store) -> ChunkTaken {
+        let since = store.held_through().unwrap();
+        let ids: Vec<String> = self.chunks.keys().cloned().collect();
+        let met = store.chunks_meet(&self.path, &ids).unwrap();
+        let mut all = ChunkTaken::default();
+        for id in met.unknown.iter().chain(&met.unread) {
+            let taken = self.give(store, id, true);
+            all.rows += taken.rows;
+            all.changed += taken.changed;
+            all.queued += taken.queued;
+            all.projects.extend(taken.projects);
+            all.skipped.extend(taken.skipped);
+        }
+        let projects: Vec<ProjectName> = all.projects.iter().map(|name| project(name)).collect();
+        chunks::finish(store, &projects, true, since, at(5_001)).unwrap();
+        all
+    }
+
+    /// Gives one chunk, in parts of three rows.
+    pub fn give(&self, store: &mut Store, id: &str, apply: bool) -> ChunkTaken {
+        let rows = &self.chunks[id];
+        let of = ChunkName { place: self.path.clone(), id: id.to_owned(), hash: hash(rows).to_string(), apply };
+        let mut all = ChunkTaken::default();
+        if !store.chunk_wanted((&of.place, &of.id), hash(rows), apply, at(5_000)).unwrap() {
+            return all;
+        }
+        let parts: Vec<&[ChunkRow]> = rows.chunks(3).collect();
+        for (n, part) in parts.iter().enumerate() {
+            let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len() };
+            let taken = chunks::take(store, &part, at(5_000)).unwrap();
+            all.rows += taken.rows;
+            all.changed += taken.changed;
+            all.queued += taken.queued;
+            all.projects.extend(taken.projects);
+            all.skipped.extend(taken.skipped);
+        }
+        all
+    }
+}
+
+pub fn hash(rows: &[ChunkRow]) -> Hash {
+    let text: String = rows.iter().map(|row| format!("{}{}", row.part.as_str(), row.json)).collect();
+    Hash::of_bytes(text.as_bytes())
+}

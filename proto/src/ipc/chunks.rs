@@ -1,0 +1,179 @@
+//! Chunk files, as client and daemon speak of them: the client reads and writes the files, with its caller's
+//! permissions; the daemon says what is in them and what goes into one (chunks.md).
+
+use serde::{Deserialize, Serialize};
+
+/// Which list of a chunk a row stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ChunkPart {
+    /// `sessions`
+    Session,
+    /// `observations`
+    Observation,
+    /// `prompts`
+    Prompt,
+    /// `mutations`
+    Mutation,
+}
+
+impl ChunkPart {
+    /// All of them, parents before children; the order in which they stand in a chunk.
+    pub const ALL: [Self; 4] = [Self::Session, Self::Observation, Self::Prompt, Self::Mutation];
+
+    /// Returns the name of the list.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "sessions",
+            Self::Observation => "observations",
+            Self::Prompt => "prompts",
+            Self::Mutation => "mutations",
+        }
+    }
+}
+
+/// One row of a chunk, as its JSON text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRow {
+    /// Where it stands.
+    pub part: ChunkPart,
+    /// What stands there.
+    pub json: String,
+}
+
+/// What a client may ask about chunk files. A place is the absolute path of the directory with the manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ChunksRequest {
+    /// Compare the files that lie at a place with what is known.
+    Meet {
+        /// Where.
+        place: String,
+        /// The ids of all files there.
+        ids: Vec<String>,
+    },
+    /// Ask whether the rows of a chunk are wanted.
+    Found(ChunkName),
+    /// Take rows of a chunk, in as many parts as it needs.
+    Rows(ChunkRows),
+    /// End an import: what still misses its session is applied under a stand-in, if every chunk was read.
+    Imported {
+        /// Projects of which something was brought.
+        projects: Vec<String>,
+        /// Whether no chunk was missing, damaged or passed over.
+        complete: bool,
+        /// The `held_through` of the beginning.
+        held_since: i64,
+    },
+    /// Say what is in no chunk at a place.
+    Export {
+        /// Where.
+        place: String,
+        /// One project; all where there is none.
+        project: Option<String>,
+        /// Whether only to count.
+        count_only: bool,
+    },
+    /// Keep the marks of an export whose files are written.
+    Exported {
+        /// Where.
+        place: String,
+        /// What came at its end.
+        marks: Vec<ExportMark>,
+    },
+}
+
+/// A chunk that was found at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkName {
+    /// Where.
+    pub place: String,
+    /// Its file's id.
+    pub id: String,
+    /// The SHA-256 of its uncompressed bytes, 64 hex digits.
+    pub hash: String,
+    /// Whether its rows are to be applied, or only written down as being there.
+    pub apply: bool,
+}
+
+/// Rows of a chunk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChunkRows {
+    /// Which.
+    pub of: ChunkName,
+    /// Some of its rows.
+    pub rows: Vec<ChunkRow>,
+    /// Whether no more follow.
+    pub last: bool,
+}
+
+/// Up to where an export read a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportMark {
+    /// Of which project.
+    pub project: String,
+    /// Which list.
+    pub list: String,
+    /// Its last row.
+    pub through: i64,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ChunksReply {
+    /// Which files are news.
+    Met(ChunksMet),
+    /// Whether the rows are wanted.
+    Wanted(bool),
+    /// What became of rows.
+    Taken(ChunkTaken),
+    /// How an import ended.
+    Imported(ChunksHeld),
+    /// Rows for a chunk; an answer longer than a frame comes in several.
+    Rows(Vec<ChunkRow>),
+    /// The end of an export's rows.
+    End(ExportEnd),
+}
+
+/// Which files at a place are news.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunksMet {
+    /// Nothing is known of what is in them.
+    pub unknown: Vec<String>,
+    /// What is in them is known, but was not applied.
+    pub unread: Vec<String>,
+    /// The last held row there is, for the end of an import.
+    pub held_through: i64,
+}
+
+/// What became of some rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkTaken {
+    /// Rows read.
+    pub rows: u64,
+    /// Rows that changed what this device has.
+    pub changed: u64,
+    /// Rows queued for the cloud.
+    pub queued: u64,
+    /// The projects they belong to.
+    pub projects: Vec<String>,
+    /// Rows that say nothing that could be held, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// What an import left over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunksHeld {
+    /// How many rows are held since it began.
+    pub held: u64,
+    /// The first of them, in words.
+    pub named: Vec<String>,
+}
+
+/// What an export's rows were.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportEnd {
+    /// To give back when the files are written.
+    pub marks: Vec<ExportMark>,
+    /// How many rows there were, in the order of [`ChunkPart::ALL`].
+    pub rows: [u64; 4],
+}

@@ -1,0 +1,212 @@
+//! A gateway before a server: it passes everything on and writes it down, or answers as the test tells it to.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::runtime::Runtime;
+
+/// No body here is larger.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// What becomes of the next push, after the server behind has done it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The answer is lost.
+    LoseAnswer,
+    /// The answer ends in the middle.
+    Truncate,
+    /// A page in HTML is the answer.
+    Html,
+    /// An answer that names nothing.
+    NameNothing,
+    /// An answer that names every second row.
+    NameSome,
+}
+
+/// An answer that is given instead of the server's.
+#[derive(Clone, Debug)]
+pub struct Instead {
+    /// To requests of paths that begin so, and, where `holding` is not empty, whose body holds it.
+    pub path: &'static str,
+    /// A text that the body must hold.
+    pub holding: &'static str,
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+/// One request, as it passed by.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Method, path and query.
+    pub line: String,
+    /// All headers but the token.
+    pub headers: String,
+    /// The body, unpacked.
+    pub body: String,
+    /// How long the body was on the wire.
+    pub bytes: usize,
+    /// What was answered.
+    pub status: u16,
+}
+
+/// How it behaves, and what it saw.
+#[derive(Debug, Default)]
+pub struct Inside {
+    /// For the next pushes, in order.
+    pub faults: Vec<Fault>,
+    /// Answers that are given instead.
+    pub instead: Vec<Instead>,
+    /// Bodies longer than this, unpacked, are refused with 413.
+    pub body_bytes_max: Option<usize>,
+    /// Everything that passed by.
+    pub seen: Vec<Seen>,
+}
+
+/// A running gateway; it ends with its value.
+pub struct Gateway {
+    /// Where it listens.
+    pub url: String,
+    shared: Arc<Mutex<Inside>>,
+    _runtime: Runtime,
+}
+
+#[derive(Clone)]
+struct Behind {
+    url: String,
+    client: reqwest::Client,
+    shared: Arc<Mutex<Inside>>,
+}
+
+impl Gateway {
+    /// Starts one before a server.
+    ///
+    /// # Panics
+    /// Where it cannot listen.
+    #[must_use]
+    pub fn start(url: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = Runtime::new().expect("a runtime");
+        let client = reqwest::Client::builder().no_proxy().timeout(crate::processes::DEADLINE * 2).build();
+        let shared = Arc::<Mutex<Inside>>::default();
+        let behind = Behind { url: url.to_owned(), client: client.expect("a client"), shared: Arc::clone(&shared) };
+        let app = Router::new().fallback(pass).with_state(behind);
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        runtime.spawn(async move { axum::serve(listener, app).await.expect("it serves") });
+        Self { url, shared, _runtime: runtime }
+    }
+
+    /// Reaches how it behaves and what it saw.
+    ///
+    /// # Panics
+    /// Where a request panicked.
+    pub fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.shared.lock().expect("no request panicked")
+    }
+
+    /// Returns the pushes that passed by.
+    #[must_use]
+    pub fn pushes(&self) -> Vec<Seen> {
+        self.inside().seen.iter().filter(|seen| is_push(&seen.line)).cloned().collect()
+    }
+}
+
+fn is_push(line: &str) -> bool {
+    line.starts_with("POST /sync/mutations/push")
+}
+
+fn unpacked(headers: &HeaderMap, body: &[u8]) -> String {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    let packed = headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip");
+    let read = if packed { flate2::read::GzDecoder::new(body).read_to_end(&mut text) } else { Ok(0) };
+    if packed && read.is_ok() {
+        String::from_utf8_lossy(&text).into_owned()
+    } else {
+        String::from_utf8_lossy(body).into()
+    }
+}
+
+async fn pass(State(behind): State<Behind>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
+    let line = format!("{} {}", parts.method, parts.uri);
+    let text = unpacked(&parts.headers, &body);
+    let mut headers = parts.headers.clone();
+    headers.remove("authorization");
+    let told = told(&behind, parts.uri.path(), &text);
+    let answer = match told {
+        Some(instead) => instead,
+        None => ask(&behind, &line, parts.uri.to_string(), parts.method, parts.headers, body.clone()).await,
+    };
+    let (headers, status) = (format!("{headers:?}"), answer.status().as_u16());
+    let seen = Seen { line, headers, body: text, bytes: body.len(), status };
+    let mut inside = behind.shared.lock().expect("no request panicked");
+    inside.seen.push(seen);
+    drop(inside);
+    answer
+}
+
+/// What it was told to answer instead.
+fn told(behind: &Behind, path: &str, body: &str) -> Option<Response> {
+    let inside = behind.shared.lock().expect("no request panicked");
+    if inside.body_bytes_max.is_some_and(|max| body.len() > max) {
+        return Some((StatusCode::PAYLOAD_TOO_LARGE, "<html>413 Request Entity Too Large</html>").into_response());
+    }
+    let fits = |instead: &&Instead| path.starts_with(instead.path) && body.contains(instead.holding);
+    let instead = inside.instead.iter().find(fits)?;
+    let status = StatusCode::from_u16(instead.status).expect("a status");
+    Some((status, [("content-type", "application/json")], instead.body.clone()).into_response())
+}
+
+async fn ask(
+    behind: &Behind,
+    line: &str,
+    uri: String,
+    method: axum::http::Method,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    headers.remove("host");
+    let url = format!("{}{uri}", behind.url);
+    let sent = behind.client.request(method, url).headers(headers).body(body).send().await;
+    let Ok(answer) = sent else { return (StatusCode::BAD_GATEWAY, "nobody behind").into_response() };
+    let (status, mut headers) = (answer.status(), answer.headers().clone());
+    let Ok(body) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
+    let mut inside = behind.shared.lock().expect("no request panicked");
+    let fault = (is_push(line) && !inside.faults.is_empty()).then(|| inside.faults.remove(0));
+    drop(inside);
+    let body = match fault {
+        None => body,
+        Some(Fault::LoseAnswer) => return StatusCode::BAD_GATEWAY.into_response(),
+        Some(Fault::Html) => return "<html><body>Sign in to the network</body></html>".into_response(),
+        Some(Fault::Truncate) => body.slice(..body.len() / 2),
+        Some(fault) => {
+            let text = unpacked(&headers, &body);
+            headers.remove("content-encoding");
+            named(&text, fault)
+        }
+    };
+    headers.remove("content-length");
+    headers.remove("transfer-encoding");
+    let mut response = Response::new(Body::from(body));
+    (*response.status_mut(), *response.headers_mut()) = (status, headers);
+    response
+}
+
+/// An answer to a push that names less than it should.
+fn named(text: &str, fault: Fault) -> Bytes {
+    let mut answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    for field in ["accepted_seqs", "receipts"] {
+        if let Some(list) = answer[field].as_array_mut() {
+            let keep = |at: usize| fault == Fault::NameSome && at.is_multiple_of(2);
+            *list = list.drain(..).enumerate().filter(|(at, _)| keep(*at)).map(|(_, one)| one).collect();
+        }
+    }
+    Bytes::from(answer.to_string())
+}

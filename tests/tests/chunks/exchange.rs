@@ -1,0 +1,164 @@
+//! What the Go program wrote comes in whole; what goes out is read by others; deletions, ends and edits travel.
+
+use crate::harness::{Person, files, lay_fixture, read_by_others};
+use serde_json::Value;
+
+#[test]
+fn the_go_programs_chunks_come_in_with_what_it_drops_itself() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    lay_fixture(&ana.work);
+    let before = files(&ana.place());
+    let imported = ana.json(&["import"]);
+    assert_eq!((&imported["chunks"], &imported["rows"], &imported["held"]), (&3.into(), &56.into(), &0.into()));
+    let expected = include_str!("../../fixtures/chunks/two-people.expected.json");
+    let expected: Value = serde_json::from_str(expected).expect("an object");
+    for (list, sql) in [
+        ("sessions", "SELECT id, project, directory, started_at, ended_at, summary FROM sessions WHERE id = ?1"),
+        (
+            "observations",
+            "SELECT sync_id, session_id, project, type, title, content, tool_name, scope, topic_key,
+            revision_count, duplicate_count, last_seen_at, created_at, updated_at, deleted_at
+            FROM observations WHERE sync_id = ?1",
+        ),
+        ("prompts", "SELECT sync_id, session_id, project, content, created_at FROM user_prompts WHERE sync_id = ?1"),
+        (
+            "relations",
+            "SELECT sync_id, source_id, target_id, relation, reason, evidence, confidence, judgment_status,
+            marked_by_actor, marked_by_kind, marked_by_model, session_id FROM memory_relations WHERE sync_id = ?1",
+        ),
+    ] {
+        for row in expected[list].as_array().expect("a list") {
+            assert_eq!(&found(&ana, sql, row), row, "{list}");
+        }
+    }
+    // What the Go program drops: empty sessions, and that two memories were deleted.
+    let count = |sql: &str| ana.one::<i64>(sql);
+    assert_eq!(count("SELECT count(*) FROM sessions"), 3 + 2);
+    assert_eq!(count("SELECT count(*) FROM observations"), 36);
+    assert_eq!(count("SELECT count(*) FROM user_prompts"), 10);
+    assert_eq!(ana.dump("gamma").matches("\"deleted\":\"yes\"").count(), 2);
+    // Round trip: nothing is left to do, and no file was touched.
+    assert_eq!(ana.json(&["import"])["outcome"], "nothing");
+    assert_eq!(ana.json(&["export", "--project", "gamma"])["outcome"], "nothing");
+    assert_eq!(files(&ana.place()), before);
+}
+
+/// Reads the row of a fixture's key, with the names that the fixture has.
+fn found(person: &Person, sql: &str, wanted: &Value) -> Value {
+    let key = wanted["sync_id"].as_str().or(wanted["id"].as_str()).expect("a key");
+    let store = rusqlite::Connection::open(person.device.dir.join("engram.db")).expect("the store");
+    let mut statement = store.prepare(sql).expect("a statement");
+    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let row = statement.query_row([key], |row| {
+        let value = |(at, name): (usize, &String)| {
+            use rusqlite::types::Value as Sql;
+            let value = match row.get(at)? {
+                Sql::Null => Value::Null,
+                Sql::Integer(number) => number.into(),
+                Sql::Real(number) => number.into(),
+                Sql::Text(text) => text.into(),
+                Sql::Blob(_) => panic!("{name} is a blob"),
+            };
+            Ok((name.clone(), value))
+        };
+        names.iter().enumerate().map(value).collect::<Result<serde_json::Map<_, _>, _>>()
+    });
+    Value::Object(row.expect("a row"))
+}
+
+/// A day's work on one device: all that there is to travel.
+fn work(person: &Person) -> Vec<String> {
+    let ctl = |args: &[&str]| {
+        let answer = person.device.ctl(args);
+        assert_eq!(answer.code, 0, "{args:?}: {answer:?}");
+    };
+    ctl(&["session", "start", "--id", "s-1", "--project", "app", "--directory", "/src/app"]);
+    ctl(&["session", "start", "--id", "s-empty", "--project", "app", "--directory", "/src/app"]);
+    let mut ids: Vec<String> =
+        (0..6).map(|n| person.device.save("app", &format!("title {n}"), "<private>x</private> ü")).collect();
+    ctl(&["prompt", "--project", "app", "please look"]);
+    ctl(&["relate", &ids[0], "supersedes", &ids[1], "--reason", "newer"]);
+    ctl(&["relate", &ids[2], "refines", &ids[3]]);
+    ctl(&["update", &ids[0], "--title", "edited before"]);
+    ctl(&["delete", &ids[1]]);
+    ctl(&["delete", &ids[2], "--hard"]);
+    ctl(&["session", "end", "s-1", "--summary", "all done"]);
+    ids.push(person.device.save("other", "elsewhere", "not of this project"));
+    ids
+}
+
+#[test]
+fn what_one_writes_another_has_and_a_reader_of_the_format_accepts() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (ana, bob) = (Person::new(temp.path(), "ana"), Person::new(temp.path(), "bob"));
+    let ids = work(&ana);
+    let exported = ana.json(&["export", "--project", "app"]);
+    assert_eq!((&exported["outcome"], exported["chunks"].as_array().map(Vec::len)), (&"exported".into(), Some(1)));
+    let before = files(&ana.place());
+    assert_eq!(ana.json(&["export", "--project", "app"])["outcome"], "nothing");
+    assert_eq!(files(&ana.place()), before, "a second export writes nothing");
+
+    let state = read_by_others(&ana.place());
+    assert_eq!(state["observations"].as_object().expect("rows").len(), 5, "a memory that never left is not sent");
+    assert_eq!(state["observations"][&ids[1]]["deleted"], true);
+    assert_eq!(state["relations"].as_object().expect("rows").len(), 1, "no relation without both ends");
+    assert_eq!(state["sessions"]["s-1"]["summary"], "all done");
+    assert_eq!(state["dangling"], serde_json::json!([]));
+
+    let dir = ana.place();
+    let dir = dir.to_str().expect("a path");
+    assert_eq!(bob.json(&["import", "--dir", dir])["outcome"], "imported");
+    assert_eq!(bob.dump("app"), ana.dump("app"));
+    assert_eq!(bob.dump("other"), "", "an export takes the project it names");
+    assert_eq!(bob.json(&["export", "--project", "app", "--dir", dir])["outcome"], "nothing");
+
+    // Edits, deletions and ends after an export travel as well, and back.
+    let ctl = |args: &[&str]| assert_eq!(bob.device.ctl(args).code, 0, "{args:?}");
+    ctl(&["update", &ids[3], "--title", "edited after"]);
+    ctl(&["delete", &ids[4]]);
+    ctl(&["delete", &ids[5], "--hard"]);
+    ctl(&["session", "end", "s-empty", "--summary", "closed"]);
+    let again = bob.json(&["export", "--project", "app", "--dir", dir]);
+    assert_eq!(again["chunks"][0]["memories"], 1, "only what changed: {again}");
+    assert_eq!(ana.json(&["import"])["outcome"], "imported");
+    assert_eq!(bob.dump("app"), ana.dump("app"));
+    assert_eq!(read_by_others(&ana.place())["observations"][&ids[5]]["hard"], true);
+}
+
+#[test]
+fn an_older_memory_is_exported_after_a_colleagues_newer_chunk() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (ana, bob) = (Person::new(temp.path(), "ana"), Person::new(temp.path(), "bob"));
+    let dir = ana.place();
+    let dir = dir.to_str().expect("a path");
+    let _ = ana.device.save("app", "older", "written first");
+    let _ = bob.device.save("app", "newer", "exported first");
+    assert_eq!(bob.json(&["export", "--project", "app", "--dir", dir])["outcome"], "exported");
+    assert_eq!(ana.json(&["import"])["outcome"], "imported");
+    assert_eq!(ana.json(&["export", "--project", "app"])["chunks"][0]["memories"], 1);
+    // A chunk that somebody else wrote is learned by an export, and its memories are not exported once more.
+    let _ = bob.device.save("app", "third", "while ana's was not read");
+    assert_eq!(bob.json(&["export", "--project", "app", "--dir", dir])["chunks"][0]["memories"], 1);
+    assert_eq!(bob.json(&["status", "--project", "other", "--dir", dir])["to_import"], 1);
+}
+
+#[test]
+fn what_a_chunk_brings_is_queued_for_the_cloud() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let cloud = engram_tests::processes::Cloud::start(&temp.path().join("cloud"));
+    let ana = Person::new(temp.path(), "ana");
+    lay_fixture(&ana.work);
+    assert_eq!(ana.json(&["import"])["outcome"], "imported");
+    let bob = engram_tests::processes::Device::enrolled(&temp.path().join("bob"), &cloud, "gamma");
+    let login = ana
+        .device
+        .ctl_with(&["cloud", "login", "--server", &cloud.url, "--token-stdin"], engram_tests::processes::TOKEN);
+    assert_eq!(login.code, 0, "{login:?}");
+    assert_eq!(ana.device.ctl(&["enroll", "gamma"]).code, 0);
+    engram_tests::processes::until("the other device has it", || bob.titles("another machine").len() == 1);
+    engram_tests::processes::until("all of it", || {
+        bob.json(&["list", "--project", "gamma", "--limit", "1000"])["observations"].as_array().map(Vec::len)
+            == Some(36)
+    });
+}

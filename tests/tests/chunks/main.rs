@@ -1,0 +1,8 @@
+//! Chunk files between real programs: exchanged with the Go program's, merged by git, hostile, and cut short.
+
+mod crash;
+mod exchange;
+mod harness;
+mod histories;
+mod hostile;
+mod manifest;

@@ -1,0 +1,85 @@
+//! A manifest that a merge left broken is made again from the chunks, and `init` lets git merge by itself.
+
+use crate::harness::{Person, read_by_others};
+
+fn two_exports(temp: &std::path::Path) -> Person {
+    let ana = Person::new(temp, "ana");
+    for n in 0..3 {
+        let _ = ana.device.save("app", &format!("title {n}"), "text");
+        assert_eq!(ana.json(&["export", "--project", "app"])["outcome"], "exported");
+    }
+    ana
+}
+
+#[test]
+fn a_broken_manifest_is_made_again_from_the_chunks() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = two_exports(temp.path());
+    let path = ana.place().join("manifest.json");
+    let good = std::fs::read_to_string(&path).expect("a manifest");
+    let entries: serde_json::Value = serde_json::from_str(&good).expect("an object");
+    let id = entries["chunks"][1]["id"].as_str().expect("an id");
+    let doubled = good.replacen("\"chunks\": [", &format!("\"chunks\": [{},", entries["chunks"][1]), 1);
+    let marked = good.replacen("    {\n", "<<<<<<< HEAD\n    {\n=======\n    {\n>>>>>>> theirs\n", 1);
+    for (what, broken) in [
+        ("conflict markers", marked),
+        ("duplicates", doubled),
+        ("nothing", String::new()),
+        ("garbage", "\u{0}{{{[".to_owned()),
+        ("an entry that is none", good.replace(id, "../../etc/passwd")),
+    ] {
+        std::fs::write(&path, &broken).expect("written");
+        let import = ana.chunks(&["import"]);
+        assert!([0, 5].contains(&import.code), "{what}: {import:?}");
+        assert_eq!(std::fs::read_to_string(&path).expect("a manifest"), broken, "an import writes nothing");
+        let export = ana.chunks(&["export", "--project", "app"]);
+        assert!([0, 5].contains(&export.code), "{what}: {export:?}");
+        let state = read_by_others(&ana.place());
+        assert_eq!(state["observations"].as_object().expect("rows").len(), 3, "{what}");
+        assert_eq!(ana.json(&["verify"])["chunks"], 3, "{what}");
+        assert_eq!(ana.json(&["export", "--project", "app"])["manifest_written"], false, "{what}");
+        if what == "conflict markers" {
+            assert_eq!(std::fs::read_to_string(&path).expect("a manifest"), good, "who wrote what is kept");
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_is_missing_is_named_and_what_it_held_goes_out_again() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = two_exports(temp.path());
+    let (bob, first) = (Person::new(temp.path(), "bob"), ana.json(&["status", "--project", "app"]));
+    assert_eq!((&first["to_import"], &first["to_export"]), (&0.into(), &0.into()));
+    let manifest = std::fs::read_to_string(ana.place().join("manifest.json")).expect("a manifest");
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("an object");
+    let id = manifest["chunks"][0]["id"].as_str().expect("an id");
+    std::fs::remove_file(ana.place().join(format!("chunks/{id}.jsonl.gz"))).expect("removed");
+    let dir = ana.place();
+    let import = bob.chunks(&["import", "--dir", dir.to_str().expect("a path"), "--json"]);
+    assert_eq!((import.code, &import.json()["skipped"][0]["chunk"]), (5, &id.into()), "{import:?}");
+    assert_eq!(import.json()["chunks"], 2, "the rest comes in");
+    let verify = ana.chunks(&["verify"]);
+    assert!(verify.code == 5 && verify.out.contains(id), "{verify:?}");
+    let export = ana.chunks(&["export", "--project", "app", "--json"]);
+    assert_eq!((export.code, &export.json()["chunks"][0]["id"]), (0, &id.into()), "the same rows, the same chunk");
+    assert_eq!(ana.json(&["export", "--project", "app"])["outcome"], "nothing");
+    assert_eq!(read_by_others(&ana.place())["observations"].as_object().expect("rows").len(), 3);
+    assert_eq!(bob.json(&["import", "--dir", dir.to_str().expect("a path")])["outcome"], "imported");
+    assert_eq!(bob.dump("app"), ana.dump("app"));
+}
+
+#[test]
+fn init_prepares_a_repository_once() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let outside = ana.chunks(&["init"]);
+    assert!(outside.code == 2 && outside.err.contains("no git repository"), "{outside:?}");
+    ana.must(&["init", "-q"]);
+    std::fs::write(ana.work.join(".gitattributes"), "*.png binary").expect("written");
+    assert_eq!(ana.json(&["init"])["attributes_written"], true);
+    assert_eq!(ana.json(&["init"])["attributes_written"], false);
+    let said = ana.must(&["check-attr", "merge", ".engram/manifest.json", ".engram/chunks/0123abcd.jsonl.gz", "a.png"]);
+    assert_eq!(said.matches("merge: engram").count(), 2, "{said}");
+    assert!(said.contains("a.png: merge: unset"), "{said}");
+    assert!(ana.must(&["config", "merge.engram.driver"]).contains("merge-driver %O %A %B %P"));
+}

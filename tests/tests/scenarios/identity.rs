@@ -1,0 +1,77 @@
+//! 14. One instance, any crash, clean start. 22. Project identity is explicit and stable.
+
+use crate::queue::{self, Row};
+use engram_tests::processes::{Answer, Cloud, Device, Process, TOKEN, daemon, until};
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+
+/// OWN-1: of five that start at once exactly one lives; the others name it, and what a crash left is in nobody's way.
+#[test]
+fn scenario_14_own_1_of_five_starts_one_lives() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("a");
+    std::fs::create_dir(&dir).expect("a directory");
+    // What a crash leaves: a socket that nobody answers at, and a pid of nobody.
+    drop(UnixListener::bind(dir.join("engramd.sock")).expect("a socket"));
+    std::fs::write(dir.join("engramd.lock"), "999999\n").expect("a lock");
+    let start = || daemon(&dir).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut all: Vec<_> = (0..5).map(|_| Process::new(start())).collect();
+    until("four have ended", || {
+        all.retain_mut(|process| !process.has_ended());
+        all.len() == 1
+    });
+    let mut device = Device { daemon: all.remove(0), dir };
+    until("it answers", || device.ctl(&["status"]).code == 0);
+    assert_eq!(device.report()["daemon"]["pid"], device.daemon.pid());
+    let sixth = Answer::of(&daemon(&device.dir).output().expect("it ends"));
+    assert!(sixth.code == 1 && sixth.err.contains(&device.daemon.pid().to_string()), "{sixth:?}");
+    let _ = device.save("demo", "t", "before the kill");
+    for _ in 0..3 {
+        device.daemon.kill();
+        assert_eq!(device.ctl(&["status"]).code, 4);
+        device.boot();
+    }
+    assert_eq!(device.titles("before").len(), 1);
+}
+
+/// OWN-1: another program at the socket is told from a stale one, and is left alone.
+#[test]
+fn scenario_14_own_1_a_foreign_program_at_the_socket_is_named() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("a");
+    std::fs::create_dir(&dir).expect("a directory");
+    let _foreign = UnixListener::bind(dir.join("engramd.sock")).expect("a socket");
+    let refused = Answer::of(&daemon(&dir).arg("--log-level").arg("error").output().expect("it ends"));
+    assert_eq!((refused.code, refused.err.trim().lines().count()), (1, 1), "{refused:?}");
+    assert!(refused.err.contains("another program answers") && refused.err.contains("ENGRAMD_SOCKET"), "{refused:?}");
+    assert!(dir.join("engramd.sock").exists(), "it was not touched");
+}
+
+/// Names are folded by one rule everywhere; what differs after it stays apart, and nothing is merged by itself.
+#[test]
+fn scenario_22_a_projects_name_is_the_same_everywhere() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("cloud");
+    let cloud = Cloud::start(&dir);
+    let a = Device::start(&temp.path().join("a"));
+    assert_eq!(a.ctl_with(&["cloud", "login", "--server", &cloud.url, "--token-stdin"], TOKEN).code, 0);
+    let enrolled = a.ctl(&["enroll", " Foo ", "foo-bar", "foo_bar"]);
+    assert_eq!(enrolled.code, 0, "{enrolled:?}");
+    assert!(enrolled.out.contains("foo") && !enrolled.out.contains("Foo"), "the name it has is said: {enrolled:?}");
+    for (project, title) in [("Foo", "one"), ("foo", "two"), ("foo-bar", "three"), ("foo_bar", "four")] {
+        let _ = a.save(project, title, &format!("a text {title}"));
+    }
+    let here = a.json(&["projects"]);
+    let names: Vec<_> = here["projects"].as_array().expect("a list").iter().map(|one| one["project"].clone()).collect();
+    assert_eq!(names, ["foo", "foo-bar", "foo_bar"]);
+    let there = "SELECT DISTINCT project FROM cloud_mutations ORDER BY project";
+    until("all are at the server", || queue::cloud(&dir, there) == ["foo", "foo-bar", "foo_bar"]);
+    // A Go process may write the name as it was typed; it is the same project, here and there.
+    queue::add(&a, &[Row { project: "foo".to_owned(), ..Row::session("Foo", "s-typed") }]);
+    let typed = "SELECT payload FROM cloud_mutations WHERE entity_key = 's-typed'";
+    until("it is sent", || queue::cloud(&dir, typed).len() == 1);
+    assert!(!queue::cloud(&dir, typed)[0].contains("Foo"), "{:?}", queue::cloud(&dir, typed));
+    let refused = a.ctl(&["enroll", " "]);
+    assert!(refused.code != 0 && refused.err.trim().lines().count() == 1, "{refused:?}");
+    assert_eq!(a.json(&["projects"])["projects"].as_array().map(Vec::len), Some(3), "nothing else was enrolled");
+}

@@ -1,0 +1,14 @@
+//! The situations that users reported, as they must go (the numbers are those of the list in docs/testing.md): real
+//! processes, with their counts. Their times are goals, and measured elsewhere.
+
+mod acknowledgement;
+mod beside;
+mod big;
+mod deletion;
+mod errors;
+mod identity;
+mod leaving;
+mod poison;
+mod queue;
+mod recovery;
+mod undeliverable;
