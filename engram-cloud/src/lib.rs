@@ -11,7 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod journal;
 pub mod keep;
-mod router;
+pub mod router;
 mod server;
 mod timed;
 

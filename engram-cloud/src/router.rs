@@ -15,7 +15,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Builds the routes.
-pub(crate) fn router<J: Journal>(app: App<J>) -> Router {
+pub fn router<J: Journal>(app: App<J>) -> Router {
     let sync = Router::new()
         .route(path::PUSH, post(api::push::push::<J>))
         .route(path::PULL, get(api::peers::get::pull::<J>).post(api::pull::pull::<J>))

@@ -223,6 +223,10 @@ impl Machine {
         if page.mutations.is_empty() && page.unnumbered.is_empty() && page.notes.is_empty() && !moves {
             return self.page_done(end, generation, &BTreeMap::new());
         }
+        if self.clock_was_set() {
+            // The page is read again once the cloud's time is known, for what is pending may have to be stamped first.
+            return;
+        }
         let (Some(fence), Some(info)) = (self.lease.fence(), &self.server.info) else { return };
         let cloud_now = self.cloud_now();
         let (cloud_id, since) = (info.cloud_id.clone(), request.cursors);

@@ -2,7 +2,7 @@
 
 use crate::backoff::{Retry, Trouble};
 use crate::classify::{Failure, Fault};
-use crate::event::{Cloud, Effect};
+use crate::event::{Cloud, Effect, Now};
 use crate::machine::Machine;
 use engram_proto::http::health::{HealthReply, Limits, PEER_LIMITS, capability};
 use engram_proto::reason::ReasonCode;
@@ -10,6 +10,9 @@ use engram_proto::time::{MS_PER_S, RowTime};
 
 /// Clocks that differ by more are said, in seconds (reasons.md, `clock_skew`).
 const CLOCK_SKEW_MAX_S: i64 = 300;
+
+/// A clock whose distance from the monotonic one changed by more was set, or the machine slept, in milliseconds.
+const SET_MS: i64 = 10_000;
 
 /// The server as we know it.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) reachable: Option<bool>,
     /// How far this device's clock is ahead of its clock, in seconds, where it told its time.
     ahead_s: Option<i64>,
+    /// How far this device's clock was from the monotonic one when it told it, in milliseconds.
+    clock_gap_ms: i64,
     /// Its clock is another.
     pub(crate) skew: Option<Trouble>,
 }
@@ -69,6 +74,10 @@ impl Server {
 impl Machine {
     /// Asks who answers, unless that is known; tells whether the lanes may talk.
     pub(crate) fn advance_server(&mut self) -> bool {
+        if self.server.state == State::Known && self.clock_was_set() {
+            // What we know of its time is no longer true, and what is pending may be from a wrong one.
+            self.server.state = State::Unknown;
+        }
         if self.server.state == State::Unknown && self.server.retry.is_due(self.now) {
             self.server.state = State::Probing;
             self.out.push(Effect::Probe);
@@ -122,6 +131,11 @@ impl Machine {
         Ok(Info { cloud_id, version: reply.version, capabilities: reply.capabilities, limits })
     }
 
+    /// Tells whether this device's clock was set since the server told its time.
+    pub(crate) fn clock_was_set(&self) -> bool {
+        self.server.ahead_s.is_some() && (clock_gap_ms(self.now) - self.server.clock_gap_ms).abs() > SET_MS
+    }
+
     /// Returns the cloud's time for now, where it told its clock.
     pub(crate) fn cloud_now(&self) -> Option<RowTime> {
         RowTime::from_unix_ms(self.now.wall_ms - self.server.ahead_s? * MS_PER_S)
@@ -131,10 +145,15 @@ impl Machine {
         let theirs = reply.time.as_deref().and_then(RowTime::parse);
         let ahead_s = theirs.map_or(0, |theirs| self.now.wall_ms / MS_PER_S - theirs.unix_s());
         self.server.ahead_s = theirs.map(|_| ahead_s);
+        self.server.clock_gap_ms = clock_gap_ms(self.now);
         let way = if ahead_s > 0 { "ahead of" } else { "behind" };
         self.server.skew = (ahead_s.abs() > CLOCK_SKEW_MAX_S).then(|| {
             let message = format!("this machine's clock is {} s {way} the server's", ahead_s.abs());
             Trouble::renewed(self.server.skew.as_ref(), ReasonCode::ClockSkew, message, self.now)
         });
     }
+}
+
+fn clock_gap_ms(now: Now) -> i64 {
+    now.wall_ms.saturating_sub(i64::try_from(now.mono_ms).unwrap_or(i64::MAX))
 }

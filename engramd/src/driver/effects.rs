@@ -230,7 +230,11 @@ impl Driver {
     }
 }
 
-fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
+/// Reads which projects take part and what the user paused.
+///
+/// # Errors
+/// What the store says.
+pub fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
     let mut notes = store.paused()?;
     let words = |note: crate::store::PauseNote| {
         (note.reason, note.since.map_or(0, |since| since.unix_s() * engram_proto::time::MS_PER_S))

@@ -11,7 +11,7 @@ pub mod network;
 mod publish;
 pub mod watch;
 
-pub use effects::{TAKE_UP_ROWS, backfill, count};
+pub use effects::{TAKE_UP_ROWS, backfill, count, read_projects};
 pub use handle::DriverHandle;
 
 use crate::clock;

@@ -42,18 +42,16 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn open_in_memory(now: RowTime) -> Result<Self, StoreError> {
-        Self::set_up(Connection::open_in_memory()?, None, now)
+        Self::over(Connection::open_in_memory()?, now)
     }
 
-    /// Opens a store that lives as long as the value, under a device id of the caller's: a simulation draws none.
+    /// Opens the store that a connection of the caller's reaches, wherever it lives.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn open_in_memory_as(device_id: &str, now: RowTime) -> Result<Self, StoreError> {
-        let mut store = Self::open_in_memory(now)?;
-        store.set_meta(meta::DEVICE_ID, Some(device_id))?;
-        device_id.clone_into(&mut store.device_id);
-        Ok(store)
+    /// As of [`open`](Self::open).
+    pub fn over(conn: Connection, now: RowTime) -> Result<Self, StoreError> {
+        schema::check(&conn)?;
+        Self::set_up(conn, None, now)
     }
 
     fn set_up(mut conn: Connection, path: Option<&Path>, now: RowTime) -> Result<Self, StoreError> {

@@ -8,6 +8,7 @@ mod backfill;
 mod chunk;
 mod schema;
 pub mod server;
+pub mod user;
 mod write;
 
 use engram_proto::http::pull::PulledMutation;
@@ -15,6 +16,7 @@ use engram_proto::time::RowTime;
 use rusqlite::{Connection, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::future::Future;
 use std::path::{Path, PathBuf};
 
 /// How long its lease on a store lasts, in seconds.
@@ -23,7 +25,16 @@ const LEASE_S: i64 = 60;
 /// Rows of one push and of one page.
 const BATCH_ROWS: usize = 100;
 
-/// Where a client reaches its server.
+/// How a client reaches its server: what it sends, and the status and body that come back.
+pub trait Wire {
+    /// Sends a push.
+    fn push(&self, body: String) -> impl Future<Output = (u16, String)>;
+
+    /// Asks for a page of the `GET` form.
+    fn page(&self, since_seq: u64, limit: usize) -> impl Future<Output = (u16, String)>;
+}
+
+/// A server over HTTP.
 #[derive(Clone)]
 pub struct Remote {
     /// The server.
@@ -45,6 +56,20 @@ impl Remote {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { url: url.to_owned(), token: token.to_owned(), http }
+    }
+}
+
+impl Wire for Remote {
+    async fn push(&self, body: String) -> (u16, String) {
+        let request = self.http.post(format!("{}/sync/mutations/push", self.url)).bearer_auth(&self.token);
+        let answer = request.header("content-type", "application/json").body(body).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    async fn page(&self, since_seq: u64, limit: usize) -> (u16, String) {
+        let url = format!("{}/sync/mutations/pull?since_seq={since_seq}&limit={limit}", self.url);
+        let answer = self.http.get(url).bearer_auth(&self.token).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 }
 
@@ -106,12 +131,30 @@ impl GoClient {
     /// Where SQLite refuses.
     #[must_use]
     pub fn open(path: &Path, now: RowTime) -> Self {
+        let name = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Self::over(path, &name, now)
+    }
+
+    /// Opens a store in memory, for a client of this name.
+    ///
+    /// # Panics
+    /// Where SQLite refuses.
+    #[must_use]
+    pub fn in_memory(name: &str, now: RowTime) -> Self {
+        Self::over(Path::new(":memory:"), name, now)
+    }
+
+    fn over(path: &Path, name: &str, now: RowTime) -> Self {
         let db = Connection::open(path).expect("a store");
         db.execute_batch(schema::TABLES).expect("tables");
-        let name = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let client = Self { path: path.to_owned(), db, now, written: 0, name };
+        let client = Self { path: path.to_owned(), db, now, written: 0, name: name.to_owned() };
         client.backfill();
         client
+    }
+
+    /// Does to the store what opening it once more does, as every command of the program begins.
+    pub fn open_again(&self) {
+        self.backfill();
     }
 
     /// Closes the store and opens it again, as every command of the program does.
@@ -160,7 +203,7 @@ impl GoClient {
     ///
     /// # Panics
     /// Where the server cannot be reached or does not speak the contract.
-    pub async fn cycle(&mut self, remote: &Remote) -> Result<(), Halt> {
+    pub async fn cycle(&mut self, remote: &impl Wire) -> Result<(), Halt> {
         self.push(remote).await?;
         self.replay();
         self.pull(remote).await
@@ -173,7 +216,7 @@ impl GoClient {
     ///
     /// # Panics
     /// Where the server cannot be reached.
-    pub async fn push(&mut self, remote: &Remote) -> Result<(), Halt> {
+    pub async fn push(&mut self, remote: &impl Wire) -> Result<(), Halt> {
         let pending = self.pending();
         let mut projects: Vec<&str> = Vec::new();
         for row in &pending {
@@ -185,10 +228,7 @@ impl GoClient {
             let group: Vec<&Pending> = pending.iter().filter(|row| row.project == project).collect();
             let entries: Vec<&Value> = group.iter().map(|row| &row.entry).collect();
             let body = json!({"entries": entries, "created_by": "go"}).to_string();
-            let request = remote.http.post(format!("{}/sync/mutations/push", remote.url)).bearer_auth(&remote.token);
-            let answer = request.header("content-type", "application/json").body(body).send().await.expect("an answer");
-            let status = answer.status().as_u16();
-            let body = answer.text().await.expect("a body");
+            let (status, body) = remote.push(body).await;
             let read: Option<Pushed> = serde_json::from_str(&body).ok().filter(|_| status == 200);
             if read.is_none_or(|read| read.accepted_seqs.len() != group.len()) {
                 return Err(Halt::Push { status, body });
@@ -210,7 +250,7 @@ impl GoClient {
     ///
     /// # Panics
     /// Where the server cannot be reached or does not speak the contract.
-    pub async fn pull(&mut self, remote: &Remote) -> Result<(), Halt> {
+    pub async fn pull(&mut self, remote: &impl Wire) -> Result<(), Halt> {
         loop {
             let page = self.page(remote, BATCH_ROWS).await;
             let has_more = page.has_more;
@@ -231,16 +271,15 @@ impl GoClient {
     ///
     /// # Panics
     /// Where the server cannot be reached.
-    pub async fn pull_some(&mut self, remote: &Remote, rows: usize) -> Result<(), Halt> {
+    pub async fn pull_some(&mut self, remote: &impl Wire, rows: usize) -> Result<(), Halt> {
         let page = self.page(remote, BATCH_ROWS).await;
         page.mutations.into_iter().take(rows).try_for_each(|row| self.apply(row))
     }
 
-    async fn page(&self, remote: &Remote, limit: usize) -> Page {
-        let url = format!("{}/sync/mutations/pull?since_seq={}&limit={limit}", remote.url, self.cursor());
-        let answer = remote.http.get(url).bearer_auth(&remote.token).send().await.expect("an answer");
-        assert_eq!(answer.status(), 200);
-        serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("a page")
+    async fn page(&self, remote: &impl Wire, limit: usize) -> Page {
+        let (status, body) = remote.page(self.cursor(), limit).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).expect("a page")
     }
 
     /// Returns its one cursor.

@@ -1,46 +1,107 @@
-//! One device: a real store in memory, a real machine, and what of its effects is still under way.
+//! One device: a real store in memory and a real machine, and what a daemon does between them.
 
-use engram_proto::http::witness::Witness;
+use super::books::Books;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
-use engramd::driver::machine_settings;
+use engramd::driver::{self, Counted, machine_settings};
 use engramd::store::{Store, StoreError};
-use engramd_core::event::Projects;
-use engramd_core::rows::Clocks;
+use engramd_core::rows::{Clocks, Fence};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, StoreTrouble};
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-/// The one cloud of the simulation.
-pub const CLOUD_ID: &str = "the-cloud";
+const LEASE_TTL_MS: i64 = 120_000;
 
-/// An answer on its way to the machine.
-#[derive(Debug)]
-pub struct Coming {
-    /// Virtual milliseconds.
-    pub due_ms: u64,
-    /// What will be heard.
-    pub event: Event,
-    /// Whether it answers a pull, which can be given up.
-    pub of_pull: bool,
+/// Rows of history, or of a remirror, queued in one transaction; few, so that a device can die between two.
+const SLICE_ROWS: u32 = 3;
+
+thread_local! {
+    /// An empty store; to copy it is cheaper than to make one.
+    static EMPTY: Store = Store::open_in_memory(row_time(0, 0)).expect("a store in memory");
+}
+
+/// Commits that a store may still make before its process dies; [`NO_LIMIT`] while it is not to.
+#[derive(Clone)]
+pub(super) struct Fuse(Arc<AtomicI64>);
+
+const NO_LIMIT: i64 = i64::MAX;
+
+impl Fuse {
+    fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(NO_LIMIT)))
+    }
+
+    /// Lets so many commits through, and no other until [`mend`](Self::mend).
+    pub(super) fn burn(&self, commits: i64) {
+        self.0.store(commits, Ordering::Relaxed);
+    }
+
+    /// Lets every commit through.
+    pub(super) fn mend(&self) {
+        self.0.store(NO_LIMIT, Ordering::Relaxed);
+    }
+
+    /// Tells whether a commit was refused.
+    #[must_use]
+    pub(super) fn is_blown(&self) -> bool {
+        self.0.load(Ordering::Relaxed) < 0
+    }
+
+    fn refuses(&self) -> bool {
+        let left = self.0.load(Ordering::Relaxed);
+        if left != NO_LIMIT {
+            self.0.store(left - 1, Ordering::Relaxed);
+        }
+        left <= 0
+    }
+}
+
+/// What the machine hears of work on the store.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The counts, made in the same turn of the store's thread.
+    pub(super) counted: Option<Counted>,
+    /// The answer.
+    pub(super) event: Option<Event>,
+    /// Whether the history of a project goes on to be queued.
+    pub(super) more: bool,
+    /// Whether everything is to be read anew, for all of it is queued now.
+    pub(super) reload: bool,
+}
+
+/// Work for the store's thread.
+#[derive(Clone, Debug)]
+pub(super) enum Job {
+    /// What the machine wants.
+    Effect(Effect),
+    /// The next slice of a project's history.
+    Backfill(ProjectName),
 }
 
 /// One device.
-pub struct Device {
+pub(super) struct Device {
     /// Its name, for the tape.
-    pub name: String,
+    pub(super) name: String,
     /// What survives a crash.
-    pub store: Store,
-    /// What does not.
-    pub machine: Machine,
-    /// What does not either.
-    pub coming: Vec<Coming>,
-    /// A pull that waits at the cloud for rows: until when, and the request.
-    pub listening: Option<(u64, engram_proto::http::pull::PullRequest)>,
+    pub(super) store: Store,
+    /// Breaks the store's commits.
+    pub(super) fuse: Fuse,
+    /// What does not survive.
+    pub(super) machine: Machine,
     /// How far its clock is off, in milliseconds.
-    pub skew_ms: i64,
-    /// Its life's number, part of its name in the lease.
-    pub life: u32,
+    pub(super) skew_ms: i64,
+    /// Its life's number, part of its name in the lease; what was meant for an earlier one is not heard.
+    pub(super) life: u32,
     /// When the machine wants to be woken.
-    pub wake_ms: u64,
+    pub(super) wake_ms: u64,
+    /// When the store's thread has done what it was told.
+    pub(super) store_free_ms: u64,
+    /// What was found so far.
+    pub(super) books: Books,
+    counted_stamp: u64,
 }
 
 impl Device {
@@ -49,122 +110,225 @@ impl Device {
     /// # Panics
     /// Where SQLite cannot make a store in memory.
     #[must_use]
-    pub fn new(name: &str, skew_ms: i64, projects: &[ProjectName], now_ms: u64) -> Self {
-        let mut device = Self {
+    pub(super) fn new(name: &str, skew_ms: i64) -> Self {
+        let fuse = Fuse::new();
+        let mut conn = Connection::open_in_memory().expect("memory");
+        let copied = EMPTY.with(|empty| {
+            empty.read(|from| Ok(Backup::new(from, &mut conn)?.run_to_completion(i32::MAX, Duration::ZERO, None)?))
+        });
+        copied.expect("a copy");
+        conn.execute("UPDATE engramd_meta SET value = ?1 WHERE key = 'device_id'", [device_id(name)]).expect("named");
+        let breaks = fuse.clone();
+        conn.commit_hook(Some(move || breaks.refuses())).expect("a hook");
+        Self {
             name: name.to_owned(),
-            store: Store::open_in_memory_as(&device_id(name), row_time(now_ms, skew_ms)).expect("a store in memory"),
-            machine: Machine::new(machine_settings(25, 1024 * 1024)),
-            coming: Vec::new(),
-            listening: None,
+            store: Store::over(conn, row_time(0, skew_ms)).expect("a store in memory"),
+            fuse,
+            machine: machine(),
             skew_ms,
             life: 0,
             wake_ms: 0,
-        };
-        for project in projects {
-            device.store.enroll(project, row_time(now_ms, skew_ms)).expect("enrolled");
+            store_free_ms: 0,
+            books: Books::default(),
+            counted_stamp: 0,
         }
-        device
     }
 
     /// Reads its own clock.
     #[must_use]
-    pub fn now(&self, now_ms: u64) -> Now {
+    pub(super) fn now(&self, now_ms: u64) -> Now {
         Now { mono_ms: now_ms, wall_ms: wall_ms(now_ms, self.skew_ms) }
     }
 
     /// Reads its own clock in whole seconds.
     #[must_use]
-    pub fn row_time(&self, now_ms: u64) -> RowTime {
+    pub(super) fn row_time(&self, now_ms: u64) -> RowTime {
         row_time(now_ms, self.skew_ms)
     }
 
-    /// Returns what the cloud must still hold.
-    ///
-    /// # Panics
-    /// Where the store fails.
-    #[must_use]
-    pub fn witness(&self) -> Option<Witness> {
-        self.store.witness(CLOUD_ID).expect("meta")
-    }
-
     /// Kills the process: only the store is left.
-    pub fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         self.life += 1;
-        self.coming.clear();
-        self.listening = None;
-        self.machine = Machine::new(machine_settings(25, 1024 * 1024));
+        self.fuse.mend();
+        self.store.recount();
+        self.machine = machine();
     }
 
-    /// What a starting daemon tells its machine.
+    /// What a daemon that starts, or reads everything anew, tells its machine, and whose histories are being queued.
     ///
     /// # Panics
     /// Where the store fails, which a store in memory does not.
-    pub fn boot_events(&mut self) -> Vec<Event> {
-        let enrolled = self.store.enrolled().expect("enrolled");
-        vec![
-            Event::ProjectsChanged(Projects { enrolled, ..Projects::default() }),
-            Event::Counted(self.store.counts().expect("counts")),
+    pub(super) fn load(&mut self) -> (Vec<Event>, Vec<ProjectName>) {
+        let projects = driver::read_projects(&mut self.store).expect("projects");
+        let queueing = projects.queueing.clone();
+        let counts = driver::count(&mut self.store).expect("counts");
+        self.counted_stamp = counts.stamp;
+        let events = vec![
+            Event::ProjectsChanged(projects),
+            Event::Counted(counts.counts),
             Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned() }),
-        ]
+        ];
+        (events, queueing)
     }
 
-    /// Performs an effect on the store; what the machine hears of it, the counts first.
+    /// Counts after a write of its user; `None` where newer counts were heard already.
     ///
     /// # Panics
-    /// Where the store fails for another reason than a lost lease.
-    pub fn on_store(&mut self, effect: Effect, now_ms: u64) -> Vec<Event> {
+    /// Where the store fails.
+    pub(super) fn count(&mut self) -> Option<Event> {
+        let counted = driver::count(&mut self.store).expect("counts");
+        self.newer(counted)
+    }
+
+    /// Passes counts on, unless newer ones were heard already.
+    pub(super) fn newer(&mut self, counted: Counted) -> Option<Event> {
+        let is_newer = counted.stamp > self.counted_stamp;
+        self.counted_stamp = self.counted_stamp.max(counted.stamp);
+        is_newer.then_some(Event::Counted(counted.counts))
+    }
+
+    /// Does a job on the store; `None` where the process died in the middle of it.
+    ///
+    /// # Panics
+    /// Where the store fails for another reason than a lost lease, or OWN-2 is broken.
+    pub(super) fn work(&mut self, job: Job, now_ms: u64) -> Option<Heard> {
+        let heard = match job {
+            Job::Effect(effect) => {
+                let stolen = fence_of(&effect).is_some_and(|fence| self.is_stolen(fence));
+                let before = self.written();
+                let heard = self.perform(effect, now_ms);
+                // What was taken back was not written.
+                let (commits, changes) = self.written();
+                assert!(
+                    !stolen || before.0 == commits || before.1 == changes,
+                    "OWN-2: {} wrote without the lease",
+                    self.name
+                );
+                heard
+            }
+            Job::Backfill(project) => self.backfill(&project, now_ms),
+        };
+        if self.fuse.is_blown() { None } else { heard.map(|heard| self.with_counts(heard)) }
+    }
+
+    fn with_counts(&mut self, mut heard: Heard) -> Heard {
+        heard.counted = driver::count(&mut self.store).ok();
+        heard
+    }
+
+    fn backfill(&mut self, project: &ProjectName, now_ms: u64) -> Option<Heard> {
+        let now = self.row_time(now_ms);
+        let more = self.store.backfill_slice(project, now, SLICE_ROWS).ok()?;
+        Some(Heard { more, reload: !more, ..Heard::default() })
+    }
+
+    /// As `driver/effects.rs` does it.
+    fn perform(&mut self, effect: Effect, now_ms: u64) -> Option<Heard> {
         let now = self.row_time(now_ms);
         let wall_ms = self.now(now_ms).wall_ms;
         let owner = format!("engramd-{}-{}", self.store.device_id(), self.life);
-        let answer = match effect {
-            Effect::AcquireLease => Event::LeaseAnswered(told(self.store.acquire_lease(&owner, wall_ms, 120_000))),
-            Effect::RenewLease(fence) => Event::LeaseRenewed(told(self.store.renew_lease(&fence, wall_ms, 120_000))),
-            Effect::LoadBelonging { fence, cloud_id } => {
-                Event::Belonging(told(self.store.belonging(&fence, &cloud_id, now)))
+        let event = match effect {
+            Effect::AcquireLease => {
+                Event::LeaseAnswered(self.told(|store| store.acquire_lease(&owner, wall_ms, LEASE_TTL_MS))?)
             }
-            Effect::NoteRestored { fence, cloud_id } => {
-                Event::Belonging(told(self.store.cloud_restored(&fence, &cloud_id)))
-            }
-            Effect::Remirror { fence, cloud_id, project } => {
-                Event::Belonging(told(self.store.remirror_slice(&fence, &cloud_id, project.as_ref(), now, 3)))
+            Effect::RenewLease(fence) => {
+                Event::LeaseRenewed(self.told(|store| store.renew_lease(&fence, wall_ms, LEASE_TTL_MS))?)
             }
             Effect::LoadBatch { fence, project, limits, cloud_now } => {
                 let clocks = Clocks { own: now, cloud: cloud_now };
-                Event::BatchLoaded(told(self.store.pending_batch(&fence, &project, limits, clocks)))
+                Event::BatchLoaded(self.told(|store| store.pending_batch(&fence, &project, limits, clocks))?)
             }
             Effect::Settle { fence, project, settlements } => {
-                Event::Settled(told(self.store.settle(&fence, &project, &settlements, now)))
+                Event::Settled(self.told(|store| store.settle(&fence, &project, &settlements, now))?)
             }
             Effect::LoadCursors { cloud_id, projects } => {
-                Event::CursorsLoaded(told(self.store.cursors(&cloud_id, &projects)))
+                Event::CursorsLoaded(self.told(|store| store.cursors(&cloud_id, &projects))?)
             }
             Effect::Apply { fence, cloud_id, since, page, cloud_now } => {
                 let clocks = Clocks { own: now, cloud: cloud_now };
-                Event::Applied(told(self.store.apply_page(&fence, &cloud_id, &since, &page, clocks)))
+                Event::Applied(self.told(|store| store.apply_page(&fence, &cloud_id, &since, &page, clocks))?)
+            }
+            Effect::StandIns { fence, project } => {
+                Event::StoodIn(self.told(|store| store.stand_ins(&fence, &project, now))?)
+            }
+            Effect::LoadBelonging { fence, cloud_id } => {
+                Event::Belonging(self.told(|store| store.belonging(&fence, &cloud_id, now))?)
+            }
+            Effect::NoteRestored { fence, cloud_id } => {
+                Event::Belonging(self.told(|store| store.cloud_restored(&fence, &cloud_id))?)
+            }
+            Effect::Remirror { fence, cloud_id, project } => {
+                let project = project.as_ref();
+                let rows = SLICE_ROWS;
+                Event::Belonging(self.told(|store| store.remirror_slice(&fence, &cloud_id, project, now, rows))?)
             }
             Effect::ClearReread { fence, project, mark } => {
-                Event::RereadCleared(told(self.store.clear_reread(&fence, &project, mark)))
+                Event::RereadCleared(self.told(|store| store.clear_reread(&fence, &project, mark))?)
             }
-            Effect::Compare { cloud_id, asked } => Event::Compared(told(self.store.compare_digests(&cloud_id, &asked))),
+            Effect::Repair { fence, cloud_id, project, confirmed } => {
+                Event::Looked(self.told(|store| store.repair(&fence, (&cloud_id, &project), confirmed, now))?)
+            }
+            Effect::Compare { cloud_id, asked } => {
+                Event::Compared(self.told(|store| store.compare_digests(&cloud_id, &asked))?)
+            }
             Effect::Recheck { fence, cloud_id, every_ms } => {
-                Event::Rechecked(told(self.store.recheck_slice(&fence, &cloud_id, now, every_ms, 5)))
+                let rows = SLICE_ROWS;
+                Event::Rechecked(self.told(|store| store.recheck_slice(&fence, &cloud_id, now, every_ms, rows))?)
             }
-            Effect::StandIns { fence, project } => Event::StoodIn(told(self.store.stand_ins(&fence, &project, now))),
             Effect::ReleaseLease(fence) => {
-                self.store.release_lease(&fence).expect("released");
-                return Vec::new();
+                self.told(|store| store.release_lease(&fence))?.expect("released");
+                return Some(Heard::default());
             }
-            _ => return Vec::new(),
+            effect => unreachable!("{effect:?} is no work for the store"),
         };
-        vec![Event::Counted(self.store.counts().expect("counts")), answer]
+        Some(Heard { event: Some(event), ..Heard::default() })
+    }
+
+    /// Runs a job of the loop; `None` where the process died in it.
+    fn told<T>(&mut self, f: impl FnOnce(&mut Store) -> Result<T, StoreError>) -> Option<Result<T, StoreTrouble>> {
+        match f(&mut self.store) {
+            Ok(value) => Some(Ok(value)),
+            Err(StoreError::LeaseLost) => Some(Err(StoreTrouble::LeaseLost)),
+            Err(_) if self.fuse.is_blown() => None,
+            Err(error) => panic!("a store in memory failed: {error}"),
+        }
+    }
+
+    /// Counts transactions, and rows that were changed, be it in vain.
+    fn written(&self) -> (u64, u64) {
+        (self.store.commits(), self.store.read(|conn| Ok(conn.total_changes())).expect("a number"))
+    }
+
+    /// Tells whether another worker has the lease for which this fence was granted.
+    fn is_stolen(&self, fence: &Fence) -> bool {
+        let sql = "SELECT coalesce(lease_owner, '') FROM sync_state WHERE target_key = 'cloud'";
+        let owner: String =
+            self.store.read(|conn| Ok(conn.query_row(sql, [], |row| row.get(0))?)).expect("the row of the lease");
+        owner != fence.owner
     }
 }
 
-fn told<T>(result: Result<T, StoreError>) -> Result<T, StoreTrouble> {
-    result.map_err(|error| match error {
-        StoreError::LeaseLost => StoreTrouble::LeaseLost,
-        error => panic!("a store in memory failed: {error}"),
-    })
+/// Returns the fence that an effect presents.
+fn fence_of(effect: &Effect) -> Option<&Fence> {
+    match effect {
+        Effect::RenewLease(fence)
+        | Effect::ReleaseLease(fence)
+        | Effect::LoadBatch { fence, .. }
+        | Effect::Settle { fence, .. }
+        | Effect::Apply { fence, .. }
+        | Effect::StandIns { fence, .. }
+        | Effect::LoadBelonging { fence, .. }
+        | Effect::NoteRestored { fence, .. }
+        | Effect::Remirror { fence, .. }
+        | Effect::ClearReread { fence, .. }
+        | Effect::Recheck { fence, .. }
+        | Effect::Repair { fence, .. } => Some(fence),
+        _ => None,
+    }
+}
+
+fn machine() -> Machine {
+    Machine::new(machine_settings(25, 1024 * 1024))
 }
 
 /// A uuid that the name decides.
@@ -178,6 +342,6 @@ pub(super) fn wall_ms(now_ms: u64, skew_ms: i64) -> i64 {
     1_790_000_000_000 + i64::try_from(now_ms).unwrap_or(i64::MAX) + skew_ms
 }
 
-fn row_time(now_ms: u64, skew_ms: i64) -> RowTime {
+pub(super) fn row_time(now_ms: u64, skew_ms: i64) -> RowTime {
     RowTime::from_unix_ms(wall_ms(now_ms, skew_ms)).expect("a time")
 }

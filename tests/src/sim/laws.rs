@@ -1,135 +1,151 @@
-//! The invariants, by the names of laws.md; each panics with what it found.
+//! The invariants, by the names of laws.md, that need no memory of what was found before.
 
-use super::cloud::ModelCloud;
-use super::device::{CLOUD_ID, Device};
+use super::device::Device;
+use crate::model::Disk;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{Version, merge};
-use engram_proto::mutation::{Entity, Op, payload_text};
-use engramd::store::versions;
+use engram_proto::ipc::reply::HeldKind;
+use engram_proto::merge::{Kind, Version};
+use engram_proto::mutation::Entity;
+use engram_proto::reason::ReasonCode;
+use engram_proto::time::RowTime;
+use engramd::store::{Store, versions};
+use engramd_core::health::Who;
+use std::fmt;
 
-/// ACK-1: what is acknowledged is in the cloud's current version of its entity.
-///
-/// # Panics
-/// Where the law is broken.
-pub fn ack_1(device: &Device, cloud: &ModelCloud) {
-    for (seq, id, version) in acknowledged(device) {
-        let held = cloud.head(&id).is_some_and(|head| merge(head.clone(), version.clone()) == *head);
-        assert!(held, "ACK-1: {} acknowledged row {seq} of {id:?}, and the cloud does not hold it", device.name);
+/// A law that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Law {
+    /// Its name.
+    pub name: &'static str,
+    /// Where and how it is broken.
+    pub what: String,
+}
+
+impl Law {
+    /// Says that a law is broken.
+    #[must_use]
+    pub fn new(name: &'static str, what: impl Into<String>) -> Self {
+        Self { name, what: what.into() }
     }
 }
 
-type AckedRow = (i64, (ProjectName, Entity, String), Version);
+impl fmt::Display for Law {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.what)
+    }
+}
 
-fn acknowledged(device: &Device) -> Vec<AckedRow> {
-    let rows = device.store.read(|conn| {
-        let mut statement = conn.prepare(
-            "SELECT m.seq, m.project, m.entity, m.entity_key, m.op, m.payload FROM sync_mutations m
-             LEFT JOIN engramd_journal j ON j.seq = m.seq
-             WHERE m.acked_at IS NOT NULL AND j.void IS NULL",
-        )?;
-        let rows = statement.query_map([], |row| {
-            let text = |at| row.get::<_, String>(at);
-            Ok((row.get::<_, i64>(0)?, text(1)?, text(2)?, text(3)?, text(4)?, text(5)?))
-        })?;
-        Ok(rows.collect::<Result<Vec<_>, _>>()?)
+/// Memories with an edit that was not pushed yet, as their rows show them.
+const EDITED: &str = "SELECT DISTINCT m.project, m.entity_key, o.title, o.deleted_at IS NULL
+    FROM sync_mutations m LEFT JOIN observations o ON o.sync_id = m.entity_key AND o.project = m.project
+    WHERE m.acked_at IS NULL AND m.entity = 'observation'";
+
+/// CONV-4: what is shown of an entity with a pending edit is that edit, or a version that beats it.
+pub(super) fn conv_4(name: &str, store: &Store) -> Result<(), Law> {
+    let edited = store.read(|conn| {
+        let mut statement = conn.prepare_cached(EDITED)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        Ok(rows.collect::<Result<Vec<(String, String, Option<String>, Option<bool>)>, _>>()?)
     });
-    let rows = rows.expect("rows");
-    let read = |(seq, project, entity, key, op, payload): (i64, String, String, String, String, String)| {
-        let id = (ProjectName::parse(&project).ok()?, Entity::parse(&entity)?, key);
-        let version = Version::read(id.1, &id.2, Op::parse(&op)?, &payload_text(&payload).ok()?).ok()?;
-        Some((seq, id, version))
-    };
-    rows.into_iter().map(|row| read(row).expect("a row of ours reads")).collect()
-}
-
-/// No device takes itself for different while all is as it should be.
-///
-/// # Panics
-/// Where one does.
-pub fn nobody_diverges(device: &Device) {
-    let report = device.machine.report(&engramd_core::health::Who::default());
-    let diverged = report.findings.iter().find(|finding| finding.code == engram_proto::reason::ReasonCode::Diverged);
-    assert!(diverged.is_none(), "{} diverged: {diverged:?}", device.name);
-}
-
-/// What each device knows adds up to what the cloud's current versions do.
-///
-/// # Panics
-/// Where it does not.
-pub fn digests_agree(devices: &[Device], cloud: &ModelCloud, projects: &[ProjectName]) {
-    for (device, project) in devices.iter().flat_map(|device| projects.iter().map(move |project| (device, project))) {
-        let digest = device.store.digest(project).expect("a digest");
-        assert_eq!(digest, cloud.sum(project), "{} in {project}", device.name);
-    }
-}
-
-/// ACK-2: written = pending + acknowledged + held + void.
-///
-/// # Panics
-/// Where the law is broken.
-pub fn ack_2(device: &Device, projects: &[ProjectName]) {
-    for project in projects {
-        let sets = device.store.ack2(project).expect("counts");
-        assert_eq!(
-            sets.written,
-            sets.pending + sets.acked + sets.held + sets.void,
-            "ACK-2: {} {project}: {sets:?}",
-            device.name
-        );
-    }
-}
-
-/// CUR-1: everything up to the cursor is known here, or held with its evidence.
-///
-/// # Panics
-/// Where the law is broken.
-pub fn cur_1(device: &Device, cloud: &ModelCloud, projects: &[ProjectName]) {
-    let cursors = device.store.cursors(CLOUD_ID, projects).expect("cursors");
-    let held = device.store.held().expect("held rows");
-    for row in &cloud.journal {
-        if cursors.get(&row.id.0).is_none_or(|&cursor| row.seq > cursor) {
-            continue;
+    for (project, key, title, is_live) in edited.expect("rows") {
+        let project = ProjectName::parse(&project).expect("a name");
+        let local = store.read(|conn| versions::local(conn, &project, Entity::Observation, &key)).expect("a version");
+        let Some(Version::Observation(local)) = local else {
+            return Err(Law::new("CONV-4", format!("{name}: nothing is known of {key}, which was edited")));
+        };
+        let wanted = local.body.0.as_ref().filter(|_| local.key.kind == Kind::Upsert).map(|body| body.title.as_str());
+        let shown = title.as_deref().filter(|_| is_live == Some(true));
+        if shown != wanted && !is_parked(store, &project, &key) {
+            return Err(Law::new("CONV-4", format!("{name}: {key} shows {shown:?} instead of {wanted:?}")));
         }
-        let (project, entity, key) = &row.id;
-        let known = device.store.read(|conn| versions::known(conn, project, *entity, key)).expect("known");
-        let contains = known.is_some_and(|known| merge(known.clone(), row.version.clone()) == known);
-        let parked = held.iter().any(|held| held.entity_key == *key && held.project == project.as_str());
-        assert!(
-            contains || parked,
-            "CUR-1: {} passed row {} of {:?} without applying it",
-            device.name,
-            row.seq,
-            row.id
-        );
+    }
+    Ok(())
+}
+
+/// Tells whether something of an entity waits or is dead, with its evidence.
+pub(super) fn is_parked(store: &Store, project: &ProjectName, key: &str) -> bool {
+    let held = store.held().expect("held rows");
+    held.iter().any(|row| row.entity_key == key && row.project == project.as_str() && row.kind != HeldKind::Quarantined)
+}
+
+/// SCOPE-1: only what is enrolled is named to a server.
+pub(super) fn scope_1(device: &Device, named: &[&ProjectName]) -> Result<(), Law> {
+    let enrolled = device.store.enrolled().expect("enrolled");
+    match named.iter().find(|project| !enrolled.contains(project)) {
+        Some(project) => Err(Law::new("SCOPE-1", format!("{} names {project}, which is not enrolled", device.name))),
+        None => Ok(()),
     }
 }
 
-/// CONV-1: all hold the same canonical dump.
-///
-/// # Panics
-/// Where the law is broken.
-pub fn conv_1(devices: &[Device], projects: &[ProjectName]) {
+/// Nothing is pending, and every cursor is at the head.
+#[must_use]
+pub(super) fn is_drained(device: &Device, disk: &Disk, projects: &[ProjectName]) -> bool {
+    let cursors = device.store.cursors(&disk.cloud_id, projects).expect("cursors");
+    let at_head = |project: &ProjectName| cursors.get(project).copied().unwrap_or(0) >= disk.end_of(project);
+    let idle = |project: &ProjectName| device.store.ack2(project).expect("counts").pending == 0;
+    projects.iter().all(at_head) && projects.iter().all(idle)
+}
+
+/// CONV-1: all hold the same canonical dump, and know of every entity what the cloud holds.
+pub(super) fn conv_1(devices: &[Device], disk: &Disk, projects: &[ProjectName]) -> Result<(), Law> {
     for project in projects {
         let dumps: Vec<_> =
             devices.iter().map(|device| device.store.canonical_dump(project).expect("a dump")).collect();
-        for (device, dump) in devices.iter().zip(&dumps) {
-            let only = |a: &str, b: &str| {
-                a.lines()
-                    .filter(|line| !b.lines().any(|other| other == *line))
-                    .fold(String::new(), |all, line| all + "\n  " + line)
-            };
-            assert!(
-                dumps[0] == *dump,
-                "CONV-1: {} and {} differ in {project}\nonly {0}:{}\nonly {1}:{}\n{}{}",
-                devices[0].name,
-                device.name,
-                only(&dumps[0], dump),
-                only(dump, &dumps[0]),
-                books(&devices[0], &only(&dumps[0], dump)),
-                books(device, &only(&dumps[0], dump)),
-            );
+        if let Some((device, dump)) = devices.iter().zip(&dumps).find(|(_, dump)| **dump != dumps[0]) {
+            return Err(Law::new("CONV-1", difference((&devices[0], &dumps[0]), (device, dump), project)));
         }
     }
+    for row in disk.heads() {
+        let Some(version) = &row.version else { continue };
+        for device in devices {
+            let (project, key) = (&row.name.project, row.name.key.as_str());
+            let known = device.store.read(|conn| versions::known(conn, project, version.entity(), key)).expect("known");
+            if known.as_ref() != Some(version) && !is_parked(&device.store, project, key) {
+                let what =
+                    format!("{} knows {known:?} of {}, and the cloud has {version:?}", device.name, row.name.key);
+                return Err(Law::new("CONV-1", what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// CONV-1: what each device knows adds up to what the cloud's current versions do.
+pub(super) fn digests_agree(devices: &[Device], disk: &Disk, projects: &[ProjectName]) -> Result<(), Law> {
+    for (device, project) in devices.iter().flat_map(|device| projects.iter().map(move |project| (device, project))) {
+        if device.store.digest(project).expect("a digest") != disk.digest(project) {
+            return Err(Law::new("CONV-1", format!("{} adds up to another digest of {project}", device.name)));
+        }
+    }
+    Ok(())
+}
+
+/// LOUD-1: no device takes itself for different while all is as it should be.
+pub(super) fn nobody_diverges(devices: &[Device]) -> Result<(), Law> {
+    for device in devices {
+        let report = device.machine.report(&Who::default());
+        if let Some(found) = report.findings.iter().find(|finding| finding.code == ReasonCode::Diverged) {
+            return Err(Law::new("LOUD-1", format!("{} diverged: {}", device.name, found.message)));
+        }
+    }
+    Ok(())
+}
+
+fn difference(a: (&Device, &String), b: (&Device, &String), project: &ProjectName) -> String {
+    let only = |a: &str, b: &str| {
+        a.lines()
+            .filter(|line| !b.lines().any(|other| other == *line))
+            .fold(String::new(), |all, line| all + "\n  " + line)
+    };
+    let (first, second) = (only(a.1, b.1), only(b.1, a.1));
+    let about = if first.is_empty() { &second } else { &first };
+    format!(
+        "{} and {} differ in {project}\nonly {0}:{first}\nonly {1}:{second}\n{}{}",
+        a.0.name,
+        b.0.name,
+        books(a.0, about),
+        books(b.0, about)
+    )
 }
 
 /// Lists a device's journal of whatever a difference is about.
@@ -152,14 +168,38 @@ fn books(device: &Device, difference: &str) -> String {
     format!("the books of {} on {key}:{lines}\n", device.name)
 }
 
-/// Nothing is pending, and every cursor is at the head.
-///
-/// # Panics
-/// Where the store fails.
+/// Nothing that was written is lost: the cloud holds every entity that a journal row names and that was not taken back.
+pub(super) fn nothing_is_lost(device: &Device, disk: &Disk) -> Result<(), Law> {
+    let sql = "SELECT m.project, m.entity, m.entity_key FROM sync_mutations m
+               LEFT JOIN engramd_journal j ON j.seq = m.seq
+               WHERE j.void IS NOT 'mark' GROUP BY 1, 2, 3 HAVING sum(j.void IS NULL) > 0";
+    let written = device.store.read(|conn| {
+        let mut statement = conn.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<Vec<(String, String, String)>, _>>()?)
+    });
+    for (project, entity, key) in written.expect("rows") {
+        let project = ProjectName::parse(&project).expect("a name");
+        let name = engram_cloud::journal::admit::Name::known(&project, Entity::parse(&entity).expect("known"), &key);
+        if disk.head(&name).is_none() {
+            return Err(Law::new("ACK-2", format!("{entity} {key} of {} is lost", device.name)));
+        }
+    }
+    Ok(())
+}
+
+/// However far ahead a device's clock was, no version wins for longer than a day (merging.md, "Writing").
+pub(super) fn nothing_is_from_the_future(disk: &Disk, now: RowTime) -> Result<(), Law> {
+    let limit = now.plus_s(86_400 + 60);
+    match disk.heads().find(|row| row.time() > Some(limit)) {
+        Some(row) => Err(Law::new("CONV-3", format!("row {} of {:?} is stamped {:?}", row.seq, row.name, row.time()))),
+        None => Ok(()),
+    }
+}
+
+/// Tells whether the cloud told a device of a memory, or took it from it.
 #[must_use]
-pub fn is_drained(device: &Device, cloud: &ModelCloud, projects: &[ProjectName]) -> bool {
-    let cursors = device.store.cursors(CLOUD_ID, projects).expect("cursors");
-    let pending: u64 = projects.iter().map(|project| device.store.ack2(project).expect("counts").pending).sum();
-    pending == 0
-        && !cloud.has_news(&projects.iter().map(|p| (p.clone(), cursors.get(p).copied().unwrap_or(0))).collect())
+pub(super) fn knows(device: &Device, project: &ProjectName, sync_id: &str) -> bool {
+    let known = |conn: &rusqlite::Connection| versions::known(conn, project, Entity::Observation, sync_id);
+    device.store.read(known).expect("known").is_some()
 }

@@ -1,11 +1,45 @@
 //! The simulator: the real machine and the real store, a model of the cloud, one seed, virtual time.
 //!
-//! The tape of a run is decided by its seed alone. Faults happen while the world is young; then they stop, and all
-//! devices must agree within a budget of steps (liveness).
+//! A run is decided by its [`Plan`] alone. Everything goes wrong while the world is young; then nothing does any more,
+//! and all devices must agree within a budget of events (liveness), and a save must reach the others at once (no waking
+//! is dropped).
 
-pub mod cloud;
-pub mod device;
-pub mod laws;
-pub mod world;
+mod books;
+mod device;
+mod laws;
+mod peers;
+mod plan;
+mod server;
+mod settle;
+mod user;
+mod wire;
+mod world;
 
-pub use world::World;
+pub use laws::Law;
+pub use plan::{Plan, Step};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+/// How a run ended.
+pub struct Ended {
+    /// What happened, line by line; the same plan writes the same.
+    pub tape: Vec<String>,
+    /// The law that did not hold, or what panicked.
+    pub result: Result<(), String>,
+}
+
+/// Runs a plan to its end.
+#[must_use]
+pub fn run(plan: &Plan) -> Ended {
+    let mut world = World::new(plan);
+    let done = catch_unwind(AssertUnwindSafe(|| world.run(plan)));
+    let result = match done {
+        Ok(done) => done.map_err(|law| law.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("panicked: {}", text.unwrap_or_default()))
+        }
+    };
+    Ended { tape: world.tape, result }
+}

@@ -1,398 +1,406 @@
-//! The world of one run: devices, the cloud, the network between them, and everything that can go wrong.
+//! The world of one run: devices, the server, what is on its way between them, and time.
 
-use super::cloud::ModelCloud;
-use super::device::{CLOUD_ID, Coming, Device, wall_ms};
-use super::laws;
-use engram_proto::http::health::{HealthReply, Limits};
-use engram_proto::http::push::{PushEntry, PushReply};
+use super::device::{Device, Heard, Job};
+use super::laws::{self, Law};
+use super::peers::{Peer, Road};
+use super::plan::{Plan, Step};
+use super::server::{Mood, Server};
+use super::wire::{self, Luck, Request};
+use engram_proto::http::pull::PullRequest;
+use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
-use engram_proto::ipc::reply::HeldKind;
-use engram_proto::ipc::request::{ListRequest, PromptRequest, RelateRequest, SaveRequest, UpdateRequest};
-use engram_proto::reason::ReasonCode;
-use engram_proto::time::{RowTime, rfc3339_from_ms};
-use engramd::memory;
-use engramd_core::classify::{Failure, Fault, Refusal, classify};
 use engramd_core::{Effect, Event};
+use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 
-/// Events after which a world without faults must have come to rest.
-const LIVENESS_STEPS: usize = 20_000;
+/// The step whose generator makes the world, and the calm after the last one.
+const OUTSIDE: u32 = u32::MAX;
+
+/// How bad it is in this world.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Climate {
+    /// Requests that something happens to, in percent.
+    pub(super) trouble: u32,
+    /// Steps in which somebody writes, in per mille.
+    pub(super) writes: u32,
+    /// Steps in which something else is done to the world, in per mille.
+    pub(super) incidents: u32,
+    /// Work on a store in which its process dies, in per mille.
+    pub(super) deaths: u32,
+    /// The longest delay of a message, in milliseconds.
+    pub(super) delay_ms: u64,
+    /// Steps in which a Go client does something, in per mille, where there are any.
+    pub(super) peers: u32,
+}
+
+/// Something on its way.
+#[derive(Debug)]
+pub(super) struct Coming {
+    due_ms: u64,
+    order: u64,
+    at: usize,
+    life: u32,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A job for a store.
+    Work(Job),
+    /// The outcome of one.
+    Hear(Heard),
+    /// A request that reaches the server; a repetition has no one who waits for its answer.
+    Arrive { request: Request, luck: Luck, draw: usize, is_repetition: bool },
+    /// An answer from the server.
+    Answer(Event),
+    /// A pull that waits at the server until then.
+    Listen(PullRequest),
+    /// The process begins anew.
+    Boot,
+}
 
 /// One run.
-pub struct World {
-    rng: StdRng,
-    now_ms: u64,
-    faults: bool,
-    /// Whether the cloud lost rows since the faults began: what was acknowledged is told again until they stop.
-    restored: bool,
-    /// The model of the server.
-    pub cloud: ModelCloud,
-    /// All devices.
-    pub devices: Vec<Device>,
-    /// What they share.
-    pub projects: Vec<ProjectName>,
-    /// What happened, line by line; the same seed writes the same.
-    pub tape: Vec<String>,
+pub(super) struct World {
+    pub(super) rng: StdRng,
+    pub(super) now_ms: u64,
+    pub(super) calm: bool,
+    pub(super) climate: Climate,
+    pub(super) server: Server,
+    pub(super) devices: Vec<Device>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) road: Road,
+    pub(super) projects: Vec<ProjectName>,
+    pub(super) tape: Vec<String>,
+    pub(super) tickets: Vec<(usize, u64)>,
+    pub(super) coming: Vec<Coming>,
+    order: u64,
 }
 
 impl World {
-    /// Makes a world of three devices, with clocks that are off by up to three days.
-    ///
-    /// # Panics
-    /// Where a store cannot be made.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
+    /// Makes a world of two to four devices, with clocks that are off by up to three days.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut rng = plan.draws(OUTSIDE);
         let projects: Vec<_> = ["alpha", "beta"].iter().map(|name| ProjectName::parse(name).expect("a name")).collect();
-        let devices = ["a", "b", "c"].iter().map(|name| {
-            let skew_ms = rng.random_range(-260_000_000..260_000_000);
-            Device::new(name, skew_ms, &projects, 0)
+        let climate = Climate {
+            trouble: [0, 10, 30, 60][rng.random_range(0..4)],
+            writes: [100, 250, 400][rng.random_range(0..3)],
+            incidents: [0, 30, 100][rng.random_range(0..3)],
+            deaths: [0, 10, 60][rng.random_range(0..3)],
+            delay_ms: [20, 3_000, 40_000][rng.random_range(0..3)],
+            peers: [0, 0, 0, 300][rng.random_range(0..4)],
+        };
+        let devices = ["a", "b", "c", "d"].iter().take(rng.random_range(2..=4));
+        let devices = devices.map(|name| {
+            let mut device = Device::new(name, rng.random_range(-260_000_000..260_000_000));
+            for project in projects.iter().filter(|_| rng.random_bool(0.9)) {
+                device.store.enroll(project, device.row_time(0)).expect("enrolled");
+            }
+            device
         });
         let devices = devices.collect();
-        let mut world = Self {
+        let server = Server::new("the-cloud");
+        let road = Road::to(&server);
+        let names = ["go-a", "go-b"].iter().take(if climate.peers > 0 { rng.random_range(1..=2) } else { 0 });
+        let peers = names.map(|name| Peer::new(name, rng.random_range(-100_000..100_000), &projects)).collect();
+        Self {
             rng,
             now_ms: 0,
-            faults: true,
-            restored: false,
-            cloud: ModelCloud::default(),
+            calm: false,
+            climate,
+            server,
             devices,
+            peers,
+            road,
             projects,
             tape: Vec::new(),
-        };
-        for at in 0..world.devices.len() {
-            world.boot(at);
+            tickets: Vec::new(),
+            coming: Vec::new(),
+            order: 0,
         }
-        world
     }
 
-    /// Lets `steps` events happen, with every fault, checking the laws after each.
-    pub fn run(&mut self, steps: usize) {
-        for _ in 0..steps {
-            if self.rng.random_bool(0.3) {
-                self.somebody_writes();
-            } else if self.rng.random_bool(0.02) {
-                let at = self.rng.random_range(0..self.devices.len());
-                self.tape.push(format!("{} crash {}", self.now_ms, self.devices[at].name));
-                self.devices[at].crash();
-                self.boot(at);
+    /// Lets every step of the plan happen, then the calm.
+    pub(super) fn run(&mut self, plan: &Plan) -> Result<(), Law> {
+        self.tape.push(format!("{:?}", self.climate));
+        for at in 0..self.devices.len() {
+            self.boot(at)?;
+        }
+        for &Step { number, calm } in &plan.steps {
+            (self.rng, self.calm) = (plan.draws(number), calm);
+            let choice = self.rng.random_range(0..1_000);
+            let Climate { writes, incidents, peers, .. } = self.climate;
+            if !calm && choice < writes {
+                self.somebody_writes()?;
+            } else if !calm && choice < writes + incidents {
+                self.incident()?;
+            } else if !calm && choice < writes + incidents + peers && self.server.mood == Mood::Well {
+                self.a_peer_acts()?;
             } else {
-                self.step();
+                self.next()?;
             }
-            self.check();
+            self.check()?;
         }
+        (self.rng, self.calm) = (plan.draws(OUTSIDE), true);
+        self.settle()
     }
 
-    /// Puts an earlier past of the cloud in its place.
-    pub fn restore(&mut self, backup: ModelCloud) {
-        self.tape.push(format!("{} restore", self.now_ms));
-        self.cloud.restore(backup);
-        self.restored = true;
-    }
-
-    /// Lets the faults stop; all must agree within the budget.
-    ///
-    /// # Panics
-    /// Where they do not.
-    pub fn settle(&mut self) {
-        self.faults = false;
-        for _ in 0..LIVENESS_STEPS {
-            let all = self.devices.iter().all(|device| laws::is_drained(device, &self.cloud, &self.projects));
-            if all && self.retry_refused() {
-                continue;
-            }
-            if all && self.devices.iter().all(|device| device.listening.is_some()) {
-                laws::conv_1(&self.devices, &self.projects);
-                laws::digests_agree(&self.devices, &self.cloud, &self.projects);
-                self.devices.iter().for_each(|device| laws::ack_1(device, &self.cloud));
-                self.nothing_is_from_the_future();
-                return;
-            }
-            self.step();
+    /// Checks what has to hold after every event.
+    pub(super) fn check(&mut self) -> Result<(), Law> {
+        let disk = self.server.journal.disk();
+        for device in &mut self.devices {
+            let is_told_again = self.server.is_restored;
+            device.books.check(&device.name, &device.store, &disk, &self.projects, is_told_again)?;
         }
-        panic!("liveness: not drained after {LIVENESS_STEPS} steps without faults\n{}", self.state());
+        Ok(())
     }
 
-    /// However far ahead a device's clock was, no version wins for longer than a day (merging.md, "Writing").
-    fn nothing_is_from_the_future(&self) {
-        let limit_s = wall_ms(self.now_ms, 0) / 1_000 + 86_400 + 60;
-        for row in &self.cloud.journal {
-            let at_s = row.version.time().map_or(0, RowTime::unix_s);
-            assert!(at_s <= limit_s, "row {} of {:?} is stamped {:?}", row.seq, row.id, row.version.time());
+    /// Begins a device's process.
+    pub(super) fn boot(&mut self, at: usize) -> Result<(), Law> {
+        let (events, queueing) = self.devices[at].load();
+        for project in queueing {
+            self.work(at, Job::Backfill(project));
         }
+        events.into_iter().try_for_each(|event| self.feed(at, event))
     }
 
-    /// What a faulty server refused is held until somebody says: try again. Here somebody does.
-    fn retry_refused(&mut self) -> bool {
-        let mut any = false;
-        for at in 0..self.devices.len() {
-            let held = self.devices[at].store.held().expect("held rows");
-            if held.iter().any(|row| row.kind == HeldKind::Quarantined) {
-                let now = self.devices[at].row_time(self.now_ms);
-                self.devices[at].store.held_retry(None, now).expect("tried again");
-                let counts = self.devices[at].store.counts().expect("counts");
-                self.feed(at, Event::Counted(counts));
-                self.feed(at, Event::Woken);
-                any = true;
-            }
-        }
-        any
+    /// Lets a device's process read everything anew, after a command changed it.
+    pub(super) fn reload(&mut self, at: usize) -> Result<(), Law> {
+        let (events, _) = self.devices[at].load();
+        events.into_iter().try_for_each(|event| self.feed(at, event))
     }
 
-    fn check(&self) {
-        for device in &self.devices {
-            if !self.restored {
-                laws::ack_1(device, &self.cloud);
-            }
-            laws::ack_2(device, &self.projects);
-            laws::nobody_diverges(device);
-            laws::cur_1(device, &self.cloud, &self.projects);
-        }
+    /// Kills a device's process and begins it anew; what it sent is still on its way.
+    pub(super) fn crash(&mut self, at: usize) -> Result<(), Law> {
+        self.say(at, "dies");
+        self.devices[at].crash();
+        self.devices[at].store_free_ms = self.now_ms;
+        self.coming.retain(|coming| coming.at != at || matches!(coming.what, What::Arrive { .. }));
+        self.tickets.retain(|&(device, _)| device != at);
+        self.boot(at)
     }
 
-    fn state(&self) -> String {
-        let line = |device: &Device| {
-            let report = device.machine.report(&engramd_core::health::Who::default());
-            format!("{}: {:?} {:?} {:#?}\n", device.name, report.sync, report.totals, report.findings)
-        };
-        self.devices.iter().map(line).collect()
-    }
-
-    fn boot(&mut self, at: usize) {
-        for event in self.devices[at].boot_events() {
-            self.feed(at, event);
-        }
-    }
-
-    /// Delivers what is due next, whoever's it is; time jumps there.
-    fn step(&mut self) {
-        self.wake_listeners();
-        let coming = self.devices.iter().enumerate().flat_map(|(at, device)| {
-            device.coming.iter().enumerate().map(move |(place, coming)| (coming.due_ms, at, Some(place)))
-        });
-        let wakes = self.devices.iter().enumerate().map(|(at, device)| (device.wake_ms, at, None));
-        let Some((due_ms, at, place)) = coming.chain(wakes).min() else { return };
+    /// Lets happen what is due next, whoever's it is; time jumps there.
+    pub(super) fn next(&mut self) -> Result<(), Law> {
+        self.ring();
+        let due = self.coming.iter().enumerate().map(|(place, coming)| (coming.due_ms, coming.order, Some(place), 0));
+        let wakes = self.devices.iter().enumerate().map(|(at, device)| (device.wake_ms, u64::MAX, None, at));
+        let Some((due_ms, _, place, at)) = due.chain(wakes).min() else { return Ok(()) };
         self.now_ms = self.now_ms.max(due_ms);
-        match place {
-            Some(place) => {
-                let event = self.devices[at].coming.remove(place).event;
-                self.feed(at, event);
+        self.server.pass(self.now_ms);
+        let Some(place) = place else { return self.feed(at, Event::Tick) };
+        let Coming { at, life, what, .. } = self.coming.swap_remove(place);
+        match what {
+            What::Work(job) => self.do_work(at, job),
+            What::Hear(heard) => self.hear(at, heard),
+            What::Arrive { request, luck, draw, is_repetition } => {
+                self.arrive(at, life, &request, luck, draw, is_repetition);
+                Ok(())
             }
-            None => self.feed(at, Event::Tick),
+            What::Answer(event) => self.feed(at, event),
+            What::Listen(request) => {
+                self.answer(at, Event::Pulled(self.server.pull(at, &request)));
+                Ok(())
+            }
+            What::Boot => self.crash(at),
         }
     }
 
-    /// Answers pulls that wait at the cloud, when there is something or their time is over.
-    fn wake_listeners(&mut self) {
-        for at in 0..self.devices.len() {
-            let Some((until_ms, request)) = &self.devices[at].listening else { continue };
-            let (until_ms, news) = (*until_ms, self.cloud.has_news(&request.cursors));
-            if news || !self.cloud.holds(self.devices[at].witness().as_ref()) || until_ms <= self.now_ms {
-                let reply = self.answer(at, self.cloud.pull(request));
-                self.devices[at].listening = None;
-                self.later(at, Event::Pulled(reply), true);
+    /// Answers pulls that listen and for which there is news.
+    fn ring(&mut self) {
+        for coming in &mut self.coming {
+            if let What::Listen(request) = &coming.what
+                && self.server.has_news(coming.at, request)
+            {
+                coming.due_ms = self.now_ms;
             }
         }
     }
 
-    fn feed(&mut self, at: usize, event: Event) {
+    fn push(&mut self, due_ms: u64, at: usize, what: What) {
+        self.order += 1;
+        let life = self.devices[at].life;
+        self.coming.push(Coming { due_ms, order: self.order, at, life, what });
+    }
+
+    fn delay_ms(&mut self) -> u64 {
+        let longest_ms = if self.calm { 20 } else { self.climate.delay_ms };
+        self.rng.random_range(1..=longest_ms)
+    }
+
+    pub(super) fn work(&mut self, at: usize, job: Job) {
+        let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.rng.random_range(1..=5);
+        self.devices[at].store_free_ms = due_ms;
+        self.push(due_ms, at, What::Work(job));
+    }
+
+    fn do_work(&mut self, at: usize, job: Job) -> Result<(), Law> {
+        let dies = self.draws_death();
+        if dies {
+            let commits = self.rng.random_range(0..=1);
+            self.devices[at].fuse.burn(commits);
+        }
+        let heard = self.devices[at].work(job.clone(), self.now_ms);
+        // Blown: before a commit; else after the last one, and before anybody heard of it.
+        let Some(heard) = heard.filter(|_| !dies) else { return self.crash(at) };
+        if heard.more {
+            self.work(at, job);
+        }
+        let due_ms = self.now_ms + self.rng.random_range(0..=2);
+        self.push(due_ms, at, What::Hear(heard));
+        Ok(())
+    }
+
+    /// Tells whether a process dies in what it does now.
+    pub(super) fn draws_death(&mut self) -> bool {
+        !self.calm && self.rng.random_range(0..1_000) < self.climate.deaths
+    }
+
+    fn hear(&mut self, at: usize, heard: Heard) -> Result<(), Law> {
+        let counts = heard.counted.and_then(|counted| self.devices[at].newer(counted));
+        if heard.reload {
+            return self.reload(at);
+        }
+        counts.into_iter().chain(heard.event).try_for_each(|event| self.feed(at, event))
+    }
+
+    fn send(&mut self, at: usize, request: Request) {
+        let trouble = if self.calm { 0 } else { self.climate.trouble };
+        let luck = Luck::draw(&mut self.rng, &request, trouble);
+        let draw = self.rng.random_range(0..100);
+        if luck == Luck::Twice {
+            let due_ms = self.now_ms + self.delay_ms() * 4;
+            let repetition = What::Arrive { request: request.clone(), luck: Luck::Fine, draw, is_repetition: true };
+            self.push(due_ms, at, repetition);
+        }
+        let due_ms = self.now_ms + self.delay_ms();
+        self.push(due_ms, at, What::Arrive { request, luck, draw, is_repetition: false });
+    }
+
+    fn arrive(&mut self, at: usize, life: u32, request: &Request, luck: Luck, draw: usize, is_repetition: bool) {
+        let is_waited_for = !is_repetition && self.devices[at].life == life;
+        if let Request::Pull(asked) = request
+            && asked.wait_seconds > 0
+            && luck == Luck::Fine
+            && is_waited_for
+            && self.server.refusal(false).is_none()
+        {
+            let until_ms = self.now_ms + u64::from(asked.wait_seconds) * 1_000;
+            return self.push(until_ms, at, What::Listen(asked.clone()));
+        }
+        let event = wire::answer(&self.server, self.now_ms, at, request, luck, draw);
+        if luck != Luck::Fine {
+            self.say(at, &format!("{luck:?}"));
+        }
+        if is_waited_for {
+            self.answer(at, event);
+        }
+    }
+
+    fn answer(&mut self, at: usize, event: Event) {
+        let due_ms = self.now_ms + self.delay_ms();
+        self.push(due_ms, at, What::Answer(event));
+    }
+
+    /// Gives up the pull that is under way, unless its answer is here already.
+    fn cancel_pull(&mut self, at: usize) {
+        let is_here = |coming: &Coming| coming.at == at && matches!(coming.what, What::Answer(Event::Pulled(_)));
+        if self.coming.iter().any(is_here) {
+            return;
+        }
+        self.coming.retain(|coming| {
+            let is_pull = match &coming.what {
+                What::Arrive { request, .. } => matches!(request, Request::Pull(_)),
+                What::Listen(_) => true,
+                _ => false,
+            };
+            coming.at != at || !is_pull
+        });
+        self.push(self.now_ms, at, What::Answer(Event::PullCancelled));
+    }
+
+    /// Feeds one event to a machine and performs what it wants done.
+    pub(super) fn feed(&mut self, at: usize, event: Event) -> Result<(), Law> {
+        self.say(at, &word(&event));
         let now = self.devices[at].now(self.now_ms);
         let draw = self.rng.random_range(0.0..1.0);
-        self.tape.push(format!("{} {} {}", self.now_ms, self.devices[at].name, kind(&event)));
-        let effects = self.devices[at].machine.handle(event, now, draw);
-        for effect in effects {
-            self.perform(at, effect);
+        for effect in self.devices[at].machine.handle(event, now, draw) {
+            self.perform(at, effect)?;
         }
-        let device = &mut self.devices[at];
-        let listening = device.listening.as_ref().map_or(u64::MAX, |(until_ms, _)| *until_ms);
-        device.wake_ms = device.machine.next_deadline_ms().min(listening).max(self.now_ms + 1);
+        self.devices[at].wake_ms = self.devices[at].machine.next_deadline_ms().max(self.now_ms + 1);
+        Ok(())
     }
 
-    fn later(&mut self, at: usize, event: Event, of_pull: bool) {
-        let delay_ms = if self.faults { self.rng.random_range(0..3_000) } else { 1 };
-        let due_ms = self.now_ms + delay_ms;
-        self.devices[at].coming.push(Coming { due_ms, event, of_pull });
-    }
-
-    fn perform(&mut self, at: usize, effect: Effect) {
+    fn perform(&mut self, at: usize, effect: Effect) -> Result<(), Law> {
         match effect {
-            Effect::Probe => {
-                let answer = self.fault(false).map_or_else(|| Ok(introduction(self.now_ms)), Err);
-                self.later(at, Event::Probed(answer), false);
+            Effect::Probe => self.send(at, Request::Probe),
+            Effect::Send { project, rows } => {
+                laws::scope_1(&self.devices[at], &[&project])?;
+                let entries = wire::entries(&project, &rows);
+                let witness = self.witness(at);
+                self.send(at, Request::Push(project, entries, witness));
             }
-            Effect::Send { project, rows } => self.send(at, &project, &rows),
-            Effect::Pull(request) => match self.fault(false) {
-                Some(failure) => self.later(at, Event::Pulled(Err(failure)), true),
-                None if request.wait_seconds > 0 => {
-                    let until_ms = self.now_ms + u64::from(request.wait_seconds) * 1_000;
-                    self.devices[at].listening = Some((until_ms, request));
-                }
-                None => {
-                    let mut page = self.cloud.pull(&request);
-                    if self.faults && self.rng.random_bool(0.05) {
-                        // "More" without progress: a server's fault, which must not become a loop.
-                        (page.has_more, page.cursors) = (true, request.cursors.clone());
-                        page.mutations.clear();
-                    }
-                    let page = self.answer(at, page);
-                    self.later(at, Event::Pulled(page), true);
-                }
-            },
-            Effect::CancelPull => {
-                let device = &mut self.devices[at];
-                device.coming.retain(|coming| !coming.of_pull);
-                device.listening = None;
-                self.later(at, Event::PullCancelled, false);
+            Effect::Pull(request) => {
+                laws::scope_1(&self.devices[at], &request.cursors.keys().collect::<Vec<_>>())?;
+                let witness = self.witness(at);
+                self.send(at, Request::Pull(PullRequest { witness, ..request }));
             }
-            effect => {
-                for event in self.devices[at].on_store(effect, self.now_ms) {
-                    // The counts come with the answer, in the same turn of the store's thread.
-                    let due_ms = self.now_ms + u64::from(!matches!(event, Event::Counted(_)));
-                    self.devices[at].coming.push(Coming { due_ms, event, of_pull: false });
-                }
-            }
+            Effect::CancelPull => self.cancel_pull(at),
+            Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
+            Effect::SyncProgress(..) | Effect::Note { .. } => {}
+            Effect::Stopped => self.push(self.devices[at].store_free_ms.max(self.now_ms), at, What::Boot),
+            effect => self.work(at, Job::Effect(effect)),
         }
+        Ok(())
     }
 
-    fn send(&mut self, at: usize, project: &ProjectName, rows: &[std::sync::Arc<engramd_core::rows::PendingRow>]) {
-        let entries: Vec<_> = rows.iter().map(|row| entry(project, row)).collect();
-        let lost_before = self.fault(true);
-        if let Some(failure) = lost_before {
-            return self.later(at, Event::Sent(Err(failure)), false);
-        }
-        if let Err(replaced) = self.answer(at, ()) {
-            return self.later(at, Event::Sent(Err(replaced)), false);
-        }
-        let mut reply = self.cloud.push(project, &entries);
-        if self.faults && self.rng.random_bool(0.05) {
-            // Sent twice by the network: IDEM-1.
-            reply = self.cloud.push(project, &entries);
-        }
-        if self.faults && self.rng.random_bool(0.1) {
-            let keep = self.rng.random_range(0..=reply.receipts.len());
-            reply.receipts.truncate(keep);
-        }
-        let lost_after = if self.faults && self.rng.random_bool(0.1) { Some(unreachable()) } else { None };
-        let answer: Result<PushReply, Failure> = lost_after.map_or(Ok(reply), Err);
-        self.later(at, Event::Sent(answer), false);
+    /// Returns what the cloud must still hold (CUR-3), as `peers/remote.rs` reads it for every request.
+    fn witness(&self, at: usize) -> Option<Witness> {
+        let cloud_id = self.server.journal.disk().cloud_id.clone();
+        self.devices[at].store.witness(&cloud_id).expect("a witness")
     }
 
-    /// Answers only a device that was told nothing which the cloud does not hold (CUR-3).
-    fn answer<T>(&self, at: usize, reply: T) -> Result<T, Failure> {
-        if self.cloud.holds(self.devices[at].witness().as_ref()) {
-            return Ok(reply);
-        }
-        Err(Failure::Replaced { cloud_id: Some(CLOUD_ID.to_owned()), message: "rows are lost".to_owned() })
+    /// Tells whether a device only listens, and nothing of it is on its way.
+    pub(super) fn is_listening(&self, at: usize) -> bool {
+        let mut its = self.coming.iter().filter(|coming| coming.at == at);
+        its.clone().count() == 1 && its.all(|coming| matches!(coming.what, What::Listen(_)))
     }
 
-    /// Draws what the network or the server does instead of answering.
-    fn fault(&mut self, of_batch: bool) -> Option<Failure> {
-        if !self.faults || !self.rng.random_bool(0.2) {
-            return None;
-        }
-        let statuses = [400, 401, 404, 408, 413, 429, 500, 502, 503];
-        Some(match self.rng.random_range(0..=statuses.len()) {
-            at if at < statuses.len() => {
-                let refusal = Refusal { status: statuses[at], host: "cloud".to_owned(), ..Refusal::default() };
-                classify(&refusal, of_batch)
-            }
-            _ => unreachable(),
-        })
-    }
-
-    /// One of the write commands, by the real write rules, on a device's own clock.
-    fn somebody_writes(&mut self) {
-        let at = self.rng.random_range(0..self.devices.len());
-        let project = self.projects[self.rng.random_range(0..self.projects.len())].clone();
-        let now = memory::Now { at: self.devices[at].row_time(self.now_ms), random: self.rng.random() };
-        let (choice, text) = (self.rng.random_range(0..10), self.rng.random_range(0..1_000));
-        let existing = self.some_observations(at, &project);
-        let store = &mut self.devices[at].store;
-        let done = match (choice, existing.as_slice()) {
-            (0..=3, _) | (4..=7, []) | (8, [] | [_]) => {
-                let topic = (choice == 3).then(|| "shared topic".to_owned());
-                let request = SaveRequest {
-                    title: format!("t{text}"),
-                    project: project.to_string(),
-                    content: format!("c{text}"),
-                    directory: "/d".to_owned(),
-                    topic,
-                    ..SaveRequest::default()
-                };
-                memory::save(store, &request, &now).map(|saved| format!("save {}", saved.sync_id))
-            }
-            (4 | 5, [id, ..]) => {
-                let request = UpdateRequest { id: id.clone(), title: Some(format!("u{text}")), ..Default::default() };
-                memory::update(store, &request, &now).map(|_| format!("update {id}"))
-            }
-            (6 | 7, [id, ..]) => memory::delete(store, id, choice == 7, &now).map(|_| format!("delete {id}")),
-            (8, [a, b, ..]) => {
-                let (source, target) = (a.clone(), b.clone());
-                let request = RelateRequest { source, target, verb: "relates".to_owned(), ..Default::default() };
-                memory::relate(store, &request, &now).map(|_| format!("relate {a} {b}"))
-            }
-            _ => {
-                let request = PromptRequest {
-                    project: project.to_string(),
-                    content: format!("p{text}"),
-                    directory: "/d".to_owned(),
-                    session: None,
-                };
-                memory::prompt(store, &request, &now).map(|saved| format!("prompt {}", saved.sync_id))
-            }
-        };
-        let what = done.unwrap_or_else(|error| format!("refused: {error}"));
+    /// Writes a line of the tape.
+    pub(super) fn say(&mut self, at: usize, what: &str) {
         self.tape.push(format!("{} {} {what}", self.now_ms, self.devices[at].name));
-        let counts = self.devices[at].store.counts().expect("counts");
-        self.feed(at, Event::Counted(counts));
-    }
-
-    fn some_observations(&mut self, at: usize, project: &ProjectName) -> Vec<String> {
-        let request = ListRequest { project: Some(project.to_string()), limit: 50, ..ListRequest::default() };
-        let listed = self.devices[at].store.read(|conn| Ok(memory::list(conn, &request).expect("a list")));
-        let mut ids: Vec<_> = listed.expect("a list").into_iter().map(|one| one.sync_id).collect();
-        for place in (1..ids.len()).rev() {
-            ids.swap(place, self.rng.random_range(0..=place));
-        }
-        ids
     }
 }
 
-fn entry(project: &ProjectName, row: &engramd_core::rows::PendingRow) -> PushEntry {
-    PushEntry {
-        project: project.to_string(),
-        entity: row.entity.clone(),
-        entity_key: row.entity_key.clone(),
-        op: row.op.to_string(),
-        payload: row.payload.clone().into(),
-        mutation_id: Some(row.mutation_id.clone()),
-        base: row.base.clone(),
+/// Names an event, and whether it brought what was asked for.
+fn word(event: &Event) -> String {
+    fn how<T, E>(result: &Result<T, E>) -> &'static str {
+        if result.is_ok() { "" } else { " failed" }
     }
-}
-
-fn introduction(now_ms: u64) -> HealthReply {
-    HealthReply {
-        status: "ok".to_owned(),
-        service: "engram-cloud".to_owned(),
-        version: Some("0.1.0".to_owned()),
-        cloud_id: Some(CLOUD_ID.to_owned()),
-        capabilities: ["mutation_ids", "project_pull", "long_poll", "large_batch"].map(str::to_owned).to_vec(),
-        limits: Some(Limits { push_bytes: 100_000, push_entries: 7, pull_entries: 5 }),
-        time: Some(rfc3339_from_ms(wall_ms(now_ms, 0))),
-    }
-}
-
-fn unreachable() -> Failure {
-    Failure::Transport {
-        code: ReasonCode::TransportFailed,
-        message: "no route".to_owned(),
-        fault: Fault::Unreachable,
-        wait_ms: None,
-    }
-}
-
-fn kind(event: &Event) -> String {
-    let text = format!("{event:?}");
-    text.chars().take_while(|c| c.is_alphanumeric()).collect::<String>()
-        + if text.contains("Err(") { " failed" } else { "" }
+    let (what, how) = match event {
+        Event::CloudChanged(_) => ("cloud changed", ""),
+        Event::ProjectsChanged(_) => ("projects changed", ""),
+        Event::Counted(_) => ("counted", ""),
+        Event::Tick => ("tick", ""),
+        Event::Woken => ("woken", ""),
+        Event::SyncRequested { .. } => ("sync requested", ""),
+        Event::LeaseAnswered(answer) => ("lease answered", how(answer)),
+        Event::LeaseRenewed(answer) => ("lease renewed", how(answer)),
+        Event::Probed(answer) => ("probed", how(answer)),
+        Event::BatchLoaded(answer) => ("batch loaded", how(answer)),
+        Event::Sent(answer) => ("sent", how(answer)),
+        Event::Settled(answer) => ("settled", how(answer)),
+        Event::CursorsLoaded(answer) => ("cursors loaded", how(answer)),
+        Event::Pulled(answer) => ("pulled", how(answer)),
+        Event::Applied(answer) => ("applied", how(answer)),
+        Event::StoodIn(answer) => ("stood in", how(answer)),
+        Event::Belonging(answer) => ("belonging", how(answer)),
+        Event::RereadCleared(answer) => ("reread cleared", how(answer)),
+        Event::Compared(answer) => ("compared", how(answer)),
+        Event::Rechecked(answer) => ("rechecked", how(answer)),
+        Event::Looked(answer) => ("looked", how(answer)),
+        Event::PullCancelled => ("pull cancelled", ""),
+        Event::Stopping => ("stopping", ""),
+        _ => ("something", ""),
+    };
+    format!("{what}{how}")
 }

@@ -2,22 +2,13 @@
 
 use crate::server::*;
 use engram_tests::go::GoClient;
+pub(crate) use engram_tests::go::user::{Memories, PROJECTS, memories_of};
+use engram_tests::go::user::{SESSIONS, act};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) const PROJECTS: [&str; 2] = ["alpha", "beta"];
-const SESSIONS: [&str; 3] = ["s", "t", "manual-save"];
 pub(crate) const STEPS: usize = 60;
-
-pub(crate) type Memories = BTreeMap<(String, String), String>;
-
-pub(crate) fn memories_of(client: &GoClient) -> Memories {
-    let sql = "SELECT project, sync_id, title FROM observations WHERE deleted_at IS NULL";
-    let mut statement = client.db.prepare(sql).expect("a statement");
-    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))).expect("rows");
-    rows.collect::<Result<_, _>>().expect("rows")
-}
 
 /// What a device of ours ends with: the last version of each memory; and what a Go client cannot know, because its one
 /// cursor passed it while the project was not granted.
@@ -33,39 +24,15 @@ pub(crate) async fn memories_of_journal(server: &Server, passed: u64) -> (Memori
     (live, missed)
 }
 
-fn pick<'a, T>(rng: &mut StdRng, all: &'a [T]) -> Option<&'a T> {
-    (!all.is_empty()).then(|| &all[rng.random_range(0..all.len())])
-}
-
-/// Does something a user does. Sessions of one id are begun in both projects, some without a directory.
+/// Does something a user does, some time later.
 pub(crate) fn write(client: &mut GoClient, rng: &mut StdRng, step: usize) {
-    let project = PROJECTS[rng.random_range(0..2)];
-    let known: Vec<(String, String)> = memories_of(client).into_keys().map(|(project, id)| (id, project)).collect();
-    let sessions: Vec<String> = {
-        let mut statement = client.db.prepare("SELECT id FROM sessions ORDER BY id").expect("a statement");
-        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
-        rows.collect::<Result<_, _>>().expect("rows")
-    };
     client.pass_s(rng.random_range(0..90));
-    match rng.random_range(0..10) {
-        0 => client.start_session(SESSIONS[rng.random_range(0..3)], project, "/src"),
-        1 => sessions.first().into_iter().for_each(|id| client.end_session(id, &format!("summary {step}"))),
-        2..=5 => {
-            if let Some(session) = pick(rng, &sessions) {
-                let _ = client.save(project, session, &format!("title {step}"), &format!("content {step}"), None);
-            }
-        }
-        6 | 7 => {
-            pick(rng, &known).into_iter().for_each(|(id, _)| client.edit(id, &format!("edited {step}"), "content"));
-        }
-        8 => pick(rng, &known).into_iter().for_each(|(id, _)| client.delete(id, step.is_multiple_of(2))),
-        _ => pick(rng, &known).into_iter().for_each(|(id, _)| client.mark_reviewed(id)),
-    }
+    act(client, rng, step);
 }
 
 /// Does something a device of ours does.
 pub(crate) async fn write_ours(server: &Server, rng: &mut StdRng, step: usize) {
-    let (project, session_id) = (PROJECTS[rng.random_range(0..2)], SESSIONS[rng.random_range(0..3)]);
+    let (project, session_id) = (PROJECTS[rng.random_range(0..2)], SESSIONS[rng.random_range(0..SESSIONS.len())]);
     let at = i64::try_from(step).expect("small");
     let entry = match rng.random_range(0..4) {
         0 => session(project, session_id, if step.is_multiple_of(3) { "(recovered-missing-session)" } else { "/ours" }),

@@ -10,6 +10,7 @@ use engram_cloud::keep::DataDir;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::push::PushEntry;
 use engram_proto::id::ProjectName;
+use engram_tests::model::{Disk, ModelJournal, SharedDisk};
 use engram_tests::postgres::Database;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,22 @@ impl Bench for PostgresBench {
     async fn open(&self, clock: Clock) -> Postgres {
         let url = DatabaseUrl::parse(&self.0.url()).expect("an address");
         Postgres::open(url.options(), clock).await.expect("the store opens")
+    }
+}
+
+pub(crate) struct ModelBench(SharedDisk);
+
+impl ModelBench {
+    pub(crate) fn new() -> Self {
+        Self(SharedDisk::new(Disk::new("the model").into()))
+    }
+}
+
+impl Bench for ModelBench {
+    type Journal = ModelJournal;
+
+    async fn open(&self, clock: Clock) -> ModelJournal {
+        ModelJournal::open(SharedDisk::clone(&self.0), clock)
     }
 }
 

@@ -87,6 +87,7 @@ macro_rules! every_case {
     };
 }
 
+every_case!(model, Some(crate::bench::ModelBench::new()));
 every_case!(embedded, Some(crate::bench::EmbeddedBench::new()));
 every_case!(postgres, crate::bench::PostgresBench::new());
 

@@ -1,0 +1,189 @@
+//! Go clients in the world: they reach the real routes of the server, over the model's journal and without a socket.
+
+use super::device::row_time;
+use super::laws::Law;
+use super::server::Server;
+use super::world::World;
+use crate::go::user::{Memories, act, memories_of};
+use crate::go::{GoClient, Halt, Wire};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use engram_cloud::app::{App, Parts, limits};
+use engram_cloud::auth::{Gate, Grant};
+use engram_cloud::config::Timeouts;
+use engram_cloud::router::router;
+use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
+use rand::RngExt as _;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tower::Service as _;
+
+/// Bytes of a push.
+const PUSH_BYTES: u64 = 8 << 20;
+
+/// Cycles of every client in the calm after which nothing may be left to send. What one appends the others read in the
+/// next, and no append begets another.
+const ROUNDS_MAX: usize = 6;
+
+/// A Go client.
+pub(super) struct Peer {
+    client: GoClient,
+    name: String,
+    skew_ms: i64,
+}
+
+/// The way between Go clients and the server.
+pub(super) struct Road {
+    router: Router,
+    runtime: Arc<Runtime>,
+    _draining: watch::Sender<bool>,
+}
+
+/// What becomes of the pushes of a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Luck {
+    Fine,
+    RequestLost,
+    AnswerLost,
+    Twice,
+}
+
+/// One cycle's way to the server.
+struct Way {
+    router: Router,
+    luck: Luck,
+}
+
+impl Road {
+    /// Builds the routes over the server's journal.
+    pub(super) fn to(server: &Server) -> Self {
+        let (draining, drained) = watch::channel(false);
+        let app = App::new(Parts {
+            journal: server.journal.clone(),
+            gate: Gate::open(Grant::Every),
+            clock: server.clock(),
+            limits: limits(PUSH_BYTES),
+            timeouts: Timeouts::default(),
+            draining: drained,
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        Self { router: router(app), runtime: Arc::new(runtime), _draining: draining }
+    }
+}
+
+impl Way {
+    async fn ask(&self, request: Request<Body>) -> (u16, String) {
+        // A router is always ready, and fails never.
+        let answer = self.router.clone().call(request).await.unwrap_or_else(|never| match never {});
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn push_once(&self, body: String) -> (u16, String) {
+        let request = Request::post("/sync/mutations/push").header("content-type", "application/json");
+        self.ask(request.body(Body::from(body)).expect("a request")).await
+    }
+}
+
+impl Wire for Way {
+    async fn push(&self, body: String) -> (u16, String) {
+        match self.luck {
+            Luck::RequestLost => return (503, String::new()),
+            Luck::Twice => drop(self.push_once(body.clone()).await),
+            Luck::Fine | Luck::AnswerLost => {}
+        }
+        let answer = self.push_once(body).await;
+        if self.luck == Luck::AnswerLost { (502, String::new()) } else { answer }
+    }
+
+    async fn page(&self, since_seq: u64, limit: usize) -> (u16, String) {
+        let uri = format!("/sync/mutations/pull?since_seq={since_seq}&limit={limit}");
+        self.ask(Request::get(uri).body(Body::empty()).expect("a request")).await
+    }
+}
+
+impl Peer {
+    /// Makes a client with an empty store that takes part in every project.
+    pub(super) fn new(name: &str, skew_ms: i64, projects: &[ProjectName]) -> Self {
+        let client = GoClient::in_memory(name, row_time(0, skew_ms));
+        projects.iter().for_each(|project| client.enroll(project.as_str()));
+        Self { client, name: name.to_owned(), skew_ms }
+    }
+}
+
+impl World {
+    /// Something that a Go client, or its user, does.
+    pub(super) fn a_peer_acts(&mut self) -> Result<(), Law> {
+        let at = self.rng.random_range(0..self.peers.len());
+        let step = self.rng.random_range(0..10_000);
+        let now = row_time(self.now_ms, self.peers[at].skew_ms);
+        self.peers[at].client.now = now;
+        match self.rng.random_range(0..8) {
+            0 => self.peers[at].client.open_again(),
+            1 | 2 => {
+                let lucky = self.rng.random_range(0..100) >= self.climate.trouble;
+                let bad = [Luck::RequestLost, Luck::AnswerLost, Luck::Twice][self.rng.random_range(0..3)];
+                self.peer_cycles(at, if lucky { Luck::Fine } else { bad })?;
+            }
+            _ => act(&mut self.peers[at].client, &mut self.rng, step),
+        }
+        let line =
+            format!("{} {} has {} to send", self.now_ms, self.peers[at].name, self.peers[at].client.pending_count());
+        self.tape.push(line);
+        Ok(())
+    }
+
+    fn peer_cycles(&mut self, at: usize, luck: Luck) -> Result<(), Law> {
+        let way = Way { router: self.road.router.clone(), luck };
+        let runtime = Arc::clone(&self.road.runtime);
+        match runtime.block_on(self.peers[at].client.cycle(&way)) {
+            // A push that was lost on the way ends the cycle; the next one begins with it.
+            Ok(()) | Err(Halt::Push { status: 502 | 503 | 409, .. }) => Ok(()),
+            Err(halt) => Err(Law::new("peers", format!("{} halts: {halt:?}", self.peers[at].name))),
+        }
+    }
+
+    /// Lets every Go client send and read until nothing is left, and our devices beside them.
+    pub(super) fn peers_come_to_rest(&mut self) -> Result<(), Law> {
+        for _ in 0..ROUNDS_MAX {
+            let before = self.server.journal.disk().rows.len();
+            for at in 0..self.peers.len() {
+                self.peers[at].client.now = row_time(self.now_ms, self.peers[at].skew_ms);
+                self.peer_cycles(at, Luck::Fine)?;
+            }
+            self.rest()?;
+            let is_still = self.server.journal.disk().rows.len() == before;
+            if is_still && self.peers.iter().all(|peer| peer.client.pending_count() == 0) {
+                return self.peers_agree();
+            }
+        }
+        Err(Law::new("peers", format!("rows are still appended after {ROUNDS_MAX} cycles of every client")))
+    }
+
+    /// CONV-1 for Go clients: the same live memories, by their titles.
+    fn peers_agree(&self) -> Result<(), Law> {
+        let disk = self.server.journal.disk();
+        let live = disk.heads().filter_map(|row| match &row.version {
+            Some(Version::Observation(version)) => {
+                let title = version.body.0.as_ref()?.title.clone();
+                Some(((row.name.project.to_string(), row.name.key.clone()), title))
+            }
+            _ => None,
+        });
+        let ours: Memories = live.collect();
+        for peer in &self.peers {
+            let theirs = memories_of(&peer.client);
+            let one = ours.iter().find(|(key, title)| theirs.get(*key) != Some(*title));
+            let other = theirs.iter().find(|(key, _)| !ours.contains_key(*key));
+            if one.is_some() || other.is_some() {
+                let what = format!("{} differs: the cloud has {one:?}, it has {other:?} beside", peer.name);
+                return Err(Law::new("CONV-1", what));
+            }
+        }
+        Ok(())
+    }
+}
