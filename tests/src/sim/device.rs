@@ -76,7 +76,7 @@ pub(super) struct Heard {
 #[derive(Clone, Debug)]
 pub(super) enum Job {
     /// What the machine wants.
-    Effect(Effect),
+    Effect(Box<Effect>),
     /// The next slice of a project's history.
     Backfill(ProjectName),
 }
@@ -196,7 +196,7 @@ impl Device {
             Job::Effect(effect) => {
                 let stolen = fence_of(&effect).is_some_and(|fence| self.is_stolen(fence));
                 let before = self.written();
-                let heard = self.perform(effect, now_ms);
+                let heard = self.perform(*effect, now_ms);
                 // What was taken back was not written.
                 let (commits, changes) = self.written();
                 assert!(

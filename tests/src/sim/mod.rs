@@ -11,6 +11,7 @@ mod peers;
 mod plan;
 mod server;
 mod settle;
+mod tape;
 mod user;
 mod wire;
 mod world;

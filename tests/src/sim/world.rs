@@ -5,6 +5,7 @@ use super::laws::{self, Law};
 use super::peers::{Peer, Road};
 use super::plan::{Plan, Step};
 use super::server::{Mood, Server};
+use super::tape;
 use super::wire::{self, Luck, Request};
 use engram_proto::http::pull::PullRequest;
 use engram_proto::http::witness::Witness;
@@ -320,7 +321,7 @@ impl World {
 
     /// Feeds one event to a machine and performs what it wants done.
     pub(super) fn feed(&mut self, at: usize, event: Event) -> Result<(), Law> {
-        self.say(at, &word(&event));
+        self.say(at, &tape::word(&event));
         let now = self.devices[at].now(self.now_ms);
         let draw = self.rng.random_range(0.0..1.0);
         for effect in self.devices[at].machine.handle(event, now, draw) {
@@ -348,7 +349,7 @@ impl World {
             Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
             Effect::SyncProgress(..) | Effect::Note { .. } => {}
             Effect::Stopped => self.push(self.devices[at].store_free_ms.max(self.now_ms), at, What::Boot),
-            effect => self.work(at, Job::Effect(effect)),
+            effect => self.work(at, Job::Effect(effect.into())),
         }
         Ok(())
     }
@@ -369,38 +370,4 @@ impl World {
     pub(super) fn say(&mut self, at: usize, what: &str) {
         self.tape.push(format!("{} {} {what}", self.now_ms, self.devices[at].name));
     }
-}
-
-/// Names an event, and whether it brought what was asked for.
-fn word(event: &Event) -> String {
-    fn how<T, E>(result: &Result<T, E>) -> &'static str {
-        if result.is_ok() { "" } else { " failed" }
-    }
-    let (what, how) = match event {
-        Event::CloudChanged(_) => ("cloud changed", ""),
-        Event::ProjectsChanged(_) => ("projects changed", ""),
-        Event::Counted(_) => ("counted", ""),
-        Event::Tick => ("tick", ""),
-        Event::Woken => ("woken", ""),
-        Event::SyncRequested { .. } => ("sync requested", ""),
-        Event::LeaseAnswered(answer) => ("lease answered", how(answer)),
-        Event::LeaseRenewed(answer) => ("lease renewed", how(answer)),
-        Event::Probed(answer) => ("probed", how(answer)),
-        Event::BatchLoaded(answer) => ("batch loaded", how(answer)),
-        Event::Sent(answer) => ("sent", how(answer)),
-        Event::Settled(answer) => ("settled", how(answer)),
-        Event::CursorsLoaded(answer) => ("cursors loaded", how(answer)),
-        Event::Pulled(answer) => ("pulled", how(answer)),
-        Event::Applied(answer) => ("applied", how(answer)),
-        Event::StoodIn(answer) => ("stood in", how(answer)),
-        Event::Belonging(answer) => ("belonging", how(answer)),
-        Event::RereadCleared(answer) => ("reread cleared", how(answer)),
-        Event::Compared(answer) => ("compared", how(answer)),
-        Event::Rechecked(answer) => ("rechecked", how(answer)),
-        Event::Looked(answer) => ("looked", how(answer)),
-        Event::PullCancelled => ("pull cancelled", ""),
-        Event::Stopping => ("stopping", ""),
-        _ => ("something", ""),
-    };
-    format!("{what}{how}")
 }
