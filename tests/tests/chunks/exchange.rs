@@ -49,7 +49,7 @@ fn found(person: &Person, sql: &str, wanted: &Value) -> Value {
     let key = wanted["sync_id"].as_str().or(wanted["id"].as_str()).expect("a key");
     let store = rusqlite::Connection::open(person.device.dir.join("engram.db")).expect("the store");
     let mut statement = store.prepare(sql).expect("a statement");
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let row = statement.query_row([key], |row| {
         let value = |(at, name): (usize, &String)| {
             use rusqlite::types::Value as Sql;
