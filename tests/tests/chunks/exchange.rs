@@ -38,6 +38,10 @@ fn the_go_programs_chunks_come_in_with_what_it_drops_itself() {
     assert_eq!(count("SELECT count(*) FROM observations"), 36);
     assert_eq!(count("SELECT count(*) FROM user_prompts"), 10);
     assert_eq!(ana.dump("gamma").matches("\"deleted\":\"yes\"").count(), 2);
+    // A reader of the format alone finds as much in it.
+    let state = read_by_others(&ana.place());
+    let listed = |list: &str| state[list].as_object().map_or(0, serde_json::Map::len);
+    assert_eq!((listed("sessions"), listed("observations"), listed("prompts")), (5, 36 + 2, 10));
     // Round trip: nothing is left to do, and no file was touched.
     assert_eq!(ana.json(&["import"])["outcome"], "nothing");
     assert_eq!(ana.json(&["export", "--project", "gamma"])["outcome"], "nothing");
