@@ -1,8 +1,7 @@
 //! C1 to C3: what an import and an export cost, by how many chunks a directory has (chunks.md, "Cost").
 
-use crate::order::per_second;
 use crate::report::{Line, Report};
-use crate::stopwatch::{Stopwatch, percentile};
+use crate::stopwatch::{Stopwatch, per_second, percentile};
 use engram_proto::canonical::Object;
 use engram_proto::chunk::{Chunk, Manifest, ManifestEntry};
 use engram_tests::processes::Device;

@@ -9,6 +9,7 @@ mod memory;
 mod order;
 mod report;
 mod stopwatch;
+mod tally;
 mod unsafe_writer;
 
 use clap::{Parser, ValueEnum};
