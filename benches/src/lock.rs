@@ -1,7 +1,7 @@
 //! OWN-3: how long another process waits for the store while a history is applied.
 
 use crate::report::{Line, Report};
-use crate::stopwatch::{Stopwatch, percentile};
+use crate::stopwatch::{Stopwatch, per_second, percentile};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
@@ -43,7 +43,7 @@ pub(crate) fn bench(report: &mut Report) {
     });
     let (p50, p99) = (percentile(&mut waits, 0.5), percentile(&mut waits, 0.99));
     let longest = waits.last().copied().unwrap_or_default();
-    let rate = crate::order::per_second(PAGES * PAGE_ROWS, took);
+    let rate = per_second(PAGES * PAGE_ROWS, took);
     let measured =
         format!("p50 {p50:.1?}, p99 {p99:.1?}, longest {longest:.1?} of {} saves; {rate:.0} rows/s", waits.len());
     report.add(Line::new("OWN-3", "another process's wait while pages are applied", measured, "p99 50 ms"));

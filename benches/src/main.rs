@@ -3,11 +3,13 @@
 //! Machines differ, so a figure is set against another of the same run; what must be zero is counted and adds up over
 //! runs in the ledger.
 
+mod chunks;
 mod lock;
 mod memory;
 mod order;
 mod report;
 mod stopwatch;
+mod tally;
 mod unsafe_writer;
 
 use clap::{Parser, ValueEnum};
@@ -33,6 +35,9 @@ struct Arguments {
     /// Rows of the memory bench, pending and deferred each.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: u64,
+    /// Chunks of each directory of the chunk bench.
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1_000, 10_000])]
+    chunks: Vec<usize>,
     /// Prints only; keeps nothing.
     #[arg(long)]
     dry_run: bool,
@@ -50,6 +55,8 @@ enum Bench {
     Own3,
     /// The daemon's memory with a backlog.
     Memory,
+    /// What imports and exports of chunks cost, by how many there are.
+    Chunks,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 4)]
@@ -65,6 +72,9 @@ async fn main() -> ExitCode {
     }
     if wanted(Bench::Memory) {
         memory::bench(&mut report, arguments.backlog).await;
+    }
+    if wanted(Bench::Chunks) {
+        chunks::bench(&mut report, &arguments.chunks);
     }
     report.add(Line::new("machine", "what it was measured on", stopwatch::machine(), ""));
     report.print();

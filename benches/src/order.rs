@@ -1,7 +1,8 @@
 //! R1: rows lost, many pushers against tailing readers (CUR-2), on both stores, and on a writer without our lock.
 
 use crate::report::{Counted, Line, Report};
-use crate::stopwatch::{Stopwatch, percentile};
+use crate::stopwatch::{Stopwatch, per_second, percentile};
+use crate::tally::{BATCH_ROWS, SILENCE, Tally};
 use crate::unsafe_writer;
 use engram_cloud::clock::Clock;
 use engram_cloud::config::DatabaseUrl;
@@ -16,33 +17,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Rows of one push.
-pub(crate) const BATCH_ROWS: u64 = 100;
-/// A reader that hears nothing for so long has lost what is missing.
-pub(crate) const SILENCE: Duration = Duration::from_secs(20);
-
 const PROJECTS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
-
-/// Rows as one side saw them: the same count and sum of numbers on both sides means the same rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) rows: u64,
-    pub(crate) sum: u64,
-}
-
-impl Tally {
-    /// Takes one number in.
-    pub(crate) fn add(&mut self, seq: u64) {
-        self.rows += 1;
-        self.sum = self.sum.wrapping_add(seq);
-    }
-
-    /// Adds another side's.
-    pub(crate) fn join(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.sum = self.sum.wrapping_add(other.sum);
-    }
-}
 
 /// What a run of one store brought.
 struct Run {
@@ -56,12 +31,6 @@ impl Run {
     fn rows_per_s(&self) -> f64 {
         per_second(self.told.rows, self.took)
     }
-}
-
-/// Returns how many things came in a second.
-#[expect(clippy::cast_precision_loss, reason = "a rate")]
-pub(crate) fn per_second(count: u64, took: Duration) -> f64 {
-    count as f64 / took.as_secs_f64()
 }
 
 /// Runs `rows` rows, half of them on each store.

@@ -28,6 +28,12 @@ pub(crate) fn percentile(values: &mut [Duration], share: f64) -> Duration {
     values.get(rank.min(values.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
+/// Returns how many things came in a second.
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+pub(crate) fn per_second(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
 /// Returns today's date, UTC.
 pub(crate) fn today() -> String {
     let now_us = engram_cloud::clock::Clock::system().now_us();

@@ -1,8 +1,8 @@
 //! What a writer does that draws its numbers before it commits: the other side of R1's ratio, and the proof that its
 //! readers can notice a loss.
 
-use crate::order::{BATCH_ROWS, SILENCE, Tally, per_second};
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{Stopwatch, per_second};
+use crate::tally::{BATCH_ROWS, SILENCE, Tally};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::time::Duration;
 

@@ -57,7 +57,7 @@ impl Person {
             0..=2 => {
                 let n = dice.roll(1_000);
                 let mut save = a_save(&format!("title {n}"), &format!("content {n}"));
-                save.topic = (n % 3 == 0).then(|| format!("topic {}", n % 2));
+                save.topic = n.is_multiple_of(3).then(|| format!("topic {}", n % 2));
                 self.ids.push(self.desk.save(&save).sync_id);
             }
             3 | 4 => {

@@ -92,7 +92,7 @@ fn ack_2_what_go_processes_save_while_we_pull_and_push_is_all_there_once() {
     let books = lab.store.ack2(&lab.alpha).unwrap();
     assert_eq!((books.written, books.held + books.void), ((WRITERS * SAVES) as u64, 0));
     let saved = "SELECT count(*) FROM observations WHERE sync_id LIKE 'w%'";
-    assert_eq!(lab.one::<i64>(saved), (WRITERS * SAVES) as i64);
+    assert_eq!(lab.one::<i64>(saved), i64::try_from(WRITERS * SAVES).unwrap());
     lab.check_books();
     lab.check_index();
 }

@@ -218,7 +218,7 @@ impl Machine {
             return self.conversation_failed(failure, None, false);
         }
         self.pull_succeeded();
-        let end = self.take_denials(&request, &page);
+        let end = self.take_denials(&request, &page, generation);
         let moves = end.cursors.iter().any(|(name, cursor)| request.cursors.get(name) != Some(cursor));
         if page.mutations.is_empty() && page.unnumbered.is_empty() && page.notes.is_empty() && !moves {
             return self.page_done(end, generation, &BTreeMap::new());
@@ -242,14 +242,19 @@ impl Machine {
         self.pull.last_pull_ms = Some(self.now.wall_ms);
     }
 
-    fn take_denials(&mut self, request: &PullRequest, page: &PullReply) -> PageEnd {
+    fn take_denials(&mut self, request: &PullRequest, page: &PullReply, generation: u64) -> PageEnd {
         let (now, wait_ms) = (self.now, self.settings.block_probe_ms);
+        // Whoever asked since is answered by a pull that began later: the grant may have come meanwhile (REC-1).
+        let is_stale = generation < self.generation;
         for name in request.cursors.keys() {
             let Some(project) = self.projects.get_mut(name) else { continue };
             match page.denied.get(name) {
                 Some(denial) => {
                     let message = format!("project {name}: {}", denial.message);
                     project.access.fail(ReasonCode::PolicyForbidden, message, wait_ms, now);
+                    if is_stale {
+                        project.access.wake();
+                    }
                 }
                 None => project.access.succeed(),
             }

@@ -38,6 +38,10 @@ fn the_go_programs_chunks_come_in_with_what_it_drops_itself() {
     assert_eq!(count("SELECT count(*) FROM observations"), 36);
     assert_eq!(count("SELECT count(*) FROM user_prompts"), 10);
     assert_eq!(ana.dump("gamma").matches("\"deleted\":\"yes\"").count(), 2);
+    // A reader of the format alone finds as much in it.
+    let state = read_by_others(&ana.place());
+    let listed = |list: &str| state[list].as_object().map_or(0, serde_json::Map::len);
+    assert_eq!((listed("sessions"), listed("observations"), listed("prompts")), (5, 36 + 2, 10));
     // Round trip: nothing is left to do, and no file was touched.
     assert_eq!(ana.json(&["import"])["outcome"], "nothing");
     assert_eq!(ana.json(&["export", "--project", "gamma"])["outcome"], "nothing");
@@ -49,7 +53,7 @@ fn found(person: &Person, sql: &str, wanted: &Value) -> Value {
     let key = wanted["sync_id"].as_str().or(wanted["id"].as_str()).expect("a key");
     let store = rusqlite::Connection::open(person.device.dir.join("engram.db")).expect("the store");
     let mut statement = store.prepare(sql).expect("a statement");
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let row = statement.query_row([key], |row| {
         let value = |(at, name): (usize, &String)| {
             use rusqlite::types::Value as Sql;

@@ -80,7 +80,7 @@ async fn health_and_readiness_need_no_token_and_other_paths_are_json_too() {
     assert_eq!(answer(server.client.get(server.url("/nothing"))).await.status, 404);
     assert_eq!(answer(server.client.delete(server.url("/health"))).await.status, 405);
     assert_eq!(answer(server.request(Method::DELETE, PUSH)).await.status, 405);
-    assert_eq!(answer(server.request(Method::GET, "/sync/pull?project=alpha")).await.status, 404);
+    assert_eq!(answer(server.request(Method::GET, "/sync/elsewhere")).await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

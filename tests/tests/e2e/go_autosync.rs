@@ -80,7 +80,7 @@ fn ack_2_nothing_is_lost_or_doubled_where_autosync_ran_while_the_daemon_was_stop
     let at = |kind: &str| events.find(kind).unwrap_or_else(|| panic!("no {kind}: {events}"));
     assert!(at("read_again") < at("pulled"), "{events}");
     // Its echo may acknowledge the last edit before the reply does.
-    assert!(events.find("pushed").is_none_or(|pushed| at("pulled") < pushed), "{events}");
+    assert!(events.find("  pushed ").is_none_or(|pushed| at("pulled") < pushed), "{events}");
     let store = Connection::open(&store).expect("the store");
     let one = |sql: &str| store.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a number");
     assert_eq!(one("SELECT count(*) FROM observations"), 4, "no row twice");

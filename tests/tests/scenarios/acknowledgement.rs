@@ -1,4 +1,4 @@
-//! 2. Acknowledge only what the server proved it stored. 3. A pull does not wait for a push.
+//! Situation 2: Acknowledge only what the server proved it stored. 3. A pull does not wait for a push.
 
 use crate::queue::{self, Row};
 use engram_tests::gateway::{Fault, Gateway, Instead};

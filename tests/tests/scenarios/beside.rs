@@ -1,4 +1,4 @@
-//! 8. It lives peacefully beside the Go processes. 9. Unenrolled means inert.
+//! Situation 8: It lives peacefully beside the Go processes. 9. Unenrolled means inert.
 
 use crate::queue::{self, Row, memory, session};
 use engram_tests::gateway::Gateway;

@@ -1,4 +1,4 @@
-//! 11. The first sync of a big history just works.
+//! Situation 11: The first sync of a big history just works.
 
 use crate::queue::{self, Row, held};
 use engram_tests::gateway::Gateway;

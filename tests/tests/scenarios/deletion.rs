@@ -1,4 +1,4 @@
-//! 5. Deleted stays deleted, everywhere, once.
+//! Situation 5: Deleted stays deleted, everywhere, once.
 
 use crate::queue;
 use engram_tests::processes::{Cloud, Device, until};

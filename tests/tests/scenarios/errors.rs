@@ -1,4 +1,4 @@
-//! 7. Status tells the truth. 13. Errors name the thing, the reason and the fix: one root cause in each state, with one
+//! Situation 7: Status tells the truth. 13. Errors name the thing, the reason and the fix: one root cause in each state, with one
 //! command that works in that very state, which is run here.
 
 use crate::queue::{self, Row};

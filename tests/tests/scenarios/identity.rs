@@ -1,4 +1,4 @@
-//! 14. One instance, any crash, clean start. 22. Project identity is explicit and stable.
+//! Situation 14: One instance, any crash, clean start. 22. Project identity is explicit and stable.
 
 use crate::queue::{self, Row};
 use engram_tests::processes::{Answer, Cloud, Device, Process, TOKEN, daemon, until};

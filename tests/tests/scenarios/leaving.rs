@@ -1,4 +1,4 @@
-//! 25. Nothing leaves that should not.
+//! Situation 25: Nothing leaves that should not.
 
 use crate::queue::{self, Row};
 use engram_tests::gateway::Gateway;

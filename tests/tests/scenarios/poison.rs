@@ -1,4 +1,4 @@
-//! 1. A poison row never stops a healthy one.
+//! Situation 1: A poison row never stops a healthy one.
 
 use crate::queue::{self, Row, held};
 use engram_tests::gateway::Gateway;

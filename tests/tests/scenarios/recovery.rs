@@ -1,4 +1,4 @@
-//! 6. The daemon recovers by itself; what it says while it does.
+//! Situation 6: The daemon recovers by itself; what it says while it does.
 
 use crate::queue::{self, Row, held};
 use engram_tests::gateway::{Gateway, Instead};

@@ -1,4 +1,4 @@
-//! 4. A row that can never apply wedges no pull. 19. What we do not know survives, or waits and is counted.
+//! Situation 4: A row that can never apply wedges no pull. 19. What we do not know survives, or waits and is counted.
 
 use crate::queue::{self, Row, held, memory, session};
 use engram_tests::go::server::GoServer;

@@ -209,8 +209,7 @@ impl Export {
         }
         let [sessions, memories, prompts, mutations] = built.rows;
         let created_at = self.listing.after(clock::now().unix_s);
-        let entry =
-            ManifestEntry { id: id.to_string(), created_by: author(), created_at, sessions, memories, prompts };
+        let entry = ManifestEntry { id: id.to_string(), created_by: author(), created_at, sessions, memories, prompts };
         self.listing.entries.entry(id.clone()).or_insert(entry);
         self.report.chunks.push(Written { id: id.to_string(), sessions, memories, prompts, mutations });
         Ok(())
