@@ -36,7 +36,7 @@ impl Store {
         every_ms: u64,
         rows_max: u32,
     ) -> Result<Rechecked, StoreError> {
-        let again_in_ms = self.next_pass_in_ms(now, every_ms)?;
+        let again_in_ms = self.next_pass_in_ms(fence, now, every_ms)?;
         if again_in_ms > 0 {
             return Ok(Rechecked { again_in_ms, ..Rechecked::default() });
         }
@@ -78,10 +78,13 @@ impl Store {
     }
 
     /// Tells how long it is until the next pass, in milliseconds. The first one of a store is due after one period.
-    fn next_pass_in_ms(&mut self, now: RowTime, every_ms: u64) -> Result<u64, StoreError> {
+    fn next_pass_in_ms(&mut self, fence: &Fence, now: RowTime, every_ms: u64) -> Result<u64, StoreError> {
         let Some(done_at) = self.meta(DONE_AT)?.and_then(|text| RowTime::parse(&text)) else {
-            self.set_meta(DONE_AT, Some(&now.to_string()))?;
-            return Ok(every_ms);
+            return self.write(|tx| {
+                lease::check(tx, fence)?;
+                meta::set(tx, DONE_AT, Some(&now.to_string()))?;
+                Ok(every_ms)
+            });
         };
         // A clock that went back must not put a pass off for long.
         let since_ms = u64::try_from((now.unix_s() - done_at.unix_s()) * MS_PER_S).unwrap_or(every_ms);

@@ -193,19 +193,7 @@ impl Device {
     /// Where the store fails for another reason than a lost lease, or OWN-2 is broken.
     pub(super) fn work(&mut self, job: Job, now_ms: u64) -> Option<Heard> {
         let heard = match job {
-            Job::Effect(effect) => {
-                let stolen = fence_of(&effect).is_some_and(|fence| self.is_stolen(fence));
-                let before = self.written();
-                let heard = self.perform(*effect, now_ms);
-                // What was taken back was not written.
-                let (commits, changes) = self.written();
-                assert!(
-                    !stolen || before.0 == commits || before.1 == changes,
-                    "OWN-2: {} wrote without the lease",
-                    self.name
-                );
-                heard
-            }
+            Job::Effect(effect) => self.watched(*effect, now_ms),
             Job::Backfill(project) => self.backfill(&project, now_ms),
         };
         if self.fuse.is_blown() { None } else { heard.map(|heard| self.with_counts(heard)) }
@@ -220,6 +208,23 @@ impl Device {
         let now = self.row_time(now_ms);
         let more = self.store.backfill_slice(project, now, SLICE_ROWS).ok()?;
         Some(Heard { more, reload: !more, ..Heard::default() })
+    }
+
+    /// OWN-2: where another worker has the lease, an effect that presents a fence writes nothing and leaves it to him.
+    fn watched(&mut self, effect: Effect, now_ms: u64) -> Option<Heard> {
+        let Some(fence) = fence_of(&effect).filter(|fence| self.is_stolen(fence)).cloned() else {
+            return self.perform(effect, now_ms);
+        };
+        // What is noted of other processes on the way needs no fence.
+        let only_asks = matches!(effect, Effect::RenewLease(_) | Effect::ReleaseLease(_));
+        let (before, what) = (self.written(), format!("{effect:?}"));
+        let heard = self.perform(effect, now_ms);
+        let after = self.written();
+        // What was taken back was not written.
+        let wrote = before.0 < after.0 && before.1 < after.1 && !only_asks;
+        assert!(!wrote, "OWN-2: {} wrote without the lease: {what}", self.name);
+        assert!(self.is_stolen(&fence), "OWN-2: {} took the lease back: {what}", self.name);
+        heard
     }
 
     /// As `driver/effects.rs` does it.
