@@ -2,7 +2,7 @@
 
 use super::server::{Server, lost, refused, unreachable};
 use engram_proto::http::pull::PullRequest;
-use engram_proto::http::push::PushEntry;
+use engram_proto::http::push::{PushEntry, PushReply};
 use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engramd_core::Event;
@@ -35,6 +35,8 @@ pub(super) enum Luck {
     Garbled,
     /// The answer is cut short.
     Cut,
+    /// The request is lost, and an answer comes that names nothing: a captive portal's.
+    Hollow,
     /// The request arrives now, and once more later.
     Twice,
     /// Something on the way, or the server, answers this.
@@ -63,6 +65,7 @@ impl Luck {
             (Request::Push(..) | Request::Pull(_), 4) => Self::Cut,
             (Request::Push(..), 5) => Self::Twice,
             (Request::Push(..), 6) => Self::Blamed,
+            (Request::Push(..), 7) => Self::Hollow,
             (Request::Pull(_), 5) => Self::Backwards,
             (Request::Pull(_), 6) => Self::Endless,
             _ => status,
@@ -103,6 +106,7 @@ pub(super) fn answer(server: &Server, now_ms: u64, device: usize, request: &Requ
             let fault = RowFault { too_large: false, named, evidence: "blamed".to_owned() };
             told(request, Failure::Rows(fault))
         }
+        Request::Push(..) if luck == Luck::Hollow => Event::Sent(Ok(PushReply::default())),
         Request::Push(project, entries, witness) => {
             let answer = server.push(device, project, entries, witness.as_ref());
             match (answer, luck) {
