@@ -226,6 +226,26 @@ fn conv_6_the_loser_of_a_real_conflict_is_kept_once() {
     assert!(lab.one::<String>("SELECT payload FROM engramd_conflict").contains("mine"));
 }
 
+/// The server answers `superseded` with the number of the version that won, which the device has not read yet.
+#[test]
+fn conv_6_what_lost_on_arrival_is_kept_when_the_winner_comes() {
+    let mut lab = Lab::new();
+    lab.apply(vec![
+        up(1, "session", session("s1", "/a", 0)),
+        up(2, "observation", observation("o1", "s1", "common", 1)),
+    ]);
+    let losers = "SELECT count(*) FROM engramd_conflict";
+    let common = lab.version(Entity::Observation, "o1").unwrap().hash();
+    let seq = lab.write_on(Entity::Observation, Op::Upsert, observation("o1", "s1", "mine", 10), Some(common));
+    lab.ack(seq, 4);
+    lab.apply(vec![up(4, "observation", observation("o1", "s1", "theirs", 20))]);
+    assert!(lab.one::<String>("SELECT payload FROM engramd_conflict").contains("mine"));
+    let seq = lab.write(Entity::Observation, Op::Upsert, observation("o2", "s1", "accepted", 10));
+    lab.ack(seq, 5);
+    lab.apply(vec![up(5, "observation", observation("o2", "s1", "accepted", 10))]);
+    assert_eq!(lab.one::<i64>(losers), 1, "an echo is no rival");
+}
+
 #[test]
 fn conv_5_a_delete_of_ours_that_was_acknowledged_keeps_older_versions_out() {
     let mut lab = Lab::new();

@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 type Own<'a> = (&'a Version, &'a str, &'a str);
 
 /// Records the loser between a remote version that is news and our newest edit that it had not seen: one that is
-/// pending, or that was accepted under a later number.
+/// pending, that was accepted under a later number, or that lost to it on arrival.
 pub(super) fn note(
     conn: &Connection,
     (project, key): (&ProjectName, &str),
@@ -27,8 +27,11 @@ pub(super) fn note(
     }
     // What read repair sent once more is no edit: its base is itself.
     let is_edit = |own: &&Entry| own.base.as_deref() != Some(own.version.hash().to_string().as_str());
-    let later = journal.iter().filter(is_edit).filter(|own| own.cloud_seq.is_some_and(|seq| seq > row.seq));
-    let later = later.map(|own| (&own.version, own.op.as_str(), own.payload.as_str()));
+    let later = journal
+        .iter()
+        .filter(is_edit)
+        .filter(|own| own.came_after(row))
+        .map(|own| (&own.version, own.op.as_str(), own.payload.as_str()));
     let ours = pending.iter().copied().chain(later).reduce(|a, b| if b.0.leads(a.0) { b } else { a });
     ours.map_or(Ok(()), |ours| keep_loser(conn, (project, key), ours, (remote, row), now))
 }
@@ -123,6 +126,13 @@ struct Entry {
 }
 
 impl Entry {
+    /// Tells whether the server took it after this row. One that lost to the row on arrival has its number for a receipt;
+    /// so has a session that was mixed into it, of which nothing was lost.
+    fn came_after(&self, row: &PulledMutation) -> bool {
+        let is_session = matches!(self.version, Version::Session(_));
+        self.cloud_seq.is_some_and(|seq| seq > row.seq || seq == row.seq && !is_session)
+    }
+
     /// Tells whether it is this version, or an edit of it.
     fn had_seen(&self, version: &Version) -> bool {
         let hash = version.hash();
