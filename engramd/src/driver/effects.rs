@@ -15,8 +15,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The order in which counts were made; drawn on the store's thread, so it is the order of the writes.
-static COUNTED: AtomicU64 = AtomicU64::new(1);
+/// The order in which counts and configurations were read; drawn on the store's thread, so it is the order of the writes.
+static READ: AtomicU64 = AtomicU64::new(1);
+
+fn next_stamp() -> u64 {
+    READ.fetch_add(1, Ordering::SeqCst)
+}
+
+/// Returns the stamp that whatever is read from now on has at least.
+pub(super) fn stamp_from_now() -> u64 {
+    READ.load(Ordering::SeqCst)
+}
 
 /// Counts what the store holds; called on the store's thread after a write.
 ///
@@ -24,7 +33,7 @@ static COUNTED: AtomicU64 = AtomicU64::new(1);
 /// What the store says.
 pub fn count(store: &mut Store) -> Result<Counted, StoreError> {
     let counts = store.counts()?;
-    Ok(Counted { stamp: COUNTED.fetch_add(1, Ordering::Relaxed), counts })
+    Ok(Counted { stamp: next_stamp(), counts })
 }
 
 /// How many journal rows of other processes one transaction takes up (OWN-3).
@@ -132,11 +141,13 @@ impl Driver {
         };
         let is_pull = matches!(effect, Effect::Pull(_));
         let task = self.tasks.spawn(async move {
-            Outcome::Events(match effect {
-                Effect::Send { project, rows } => vec![Event::Sent(remote.push(&project, &rows).await)],
-                Effect::Pull(request) => vec![Event::Pulled(remote.pull(&request).await)],
-                _ => vec![Event::Probed(remote.probe().await)],
-            })
+            match effect {
+                Effect::Send { project, rows } => {
+                    Outcome::Events(vec![Event::Sent(remote.push(&project, &rows).await)])
+                }
+                Effect::Pull(request) => Outcome::Events(vec![Event::Pulled(remote.pull(&request).await)]),
+                _ => Outcome::Introduced(remote.host(), Box::new(remote.probe().await)),
+            }
         });
         if is_pull {
             self.pull = Some(task);
@@ -194,12 +205,12 @@ impl Driver {
         self.tasks.spawn(async move {
             let loaded = store.call(move |store| {
                 // On the store's thread because it may wait for a disk.
-                let cloud = cloud::load(&data_dir, &environment);
+                let (stamp, cloud) = (next_stamp(), cloud::load(&data_dir, &environment));
                 let projects = read_projects(store).inspect_err(|error| {
                     tracing::error!(%error, "the enrolled projects cannot be read");
                 });
                 let counted = count(store).ok();
-                Reloaded { cloud, projects: projects.ok(), counted }
+                Reloaded { stamp, cloud, projects: projects.ok(), counted }
             });
             loaded.await.map_or(Outcome::Nothing, |loaded| Outcome::Loaded(Box::new(loaded)))
         });

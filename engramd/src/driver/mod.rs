@@ -18,6 +18,8 @@ use crate::clock;
 use crate::config::cloud::{CloudConfig, Environment, Loaded};
 use crate::peers::Remote;
 use crate::store::StoreHandle;
+use engram_proto::http::health::HealthReply;
+use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
 use engramd_core::health::Who;
 use engramd_core::rows::Counts;
@@ -93,11 +95,14 @@ enum Outcome {
     Events(Vec<Event>),
     Counted(Counted, Vec<Event>),
     Loaded(Box<Reloaded>),
+    /// Who answered at this host.
+    Introduced(String, Box<Result<HealthReply, Failure>>),
     Nothing,
 }
 
 /// Everything that configuration and store say about what is to be done.
 struct Reloaded {
+    stamp: u64,
     cloud: Loaded,
     projects: Option<Projects>,
     counted: Option<Counted>,
@@ -115,7 +120,10 @@ pub struct Driver {
     followers: HashMap<TicketId, mpsc::Sender<SyncUpdate>>,
     next_ticket: TicketId,
     /// Syncs that begin when configuration was read again.
-    syncs: Vec<Sync>,
+    /// What somebody asked for, and the stamp that a configuration has which was read since.
+    syncs: Vec<(u64, Sync)>,
+    /// Of the newest configuration that was heard of: several may be read at once, and come in any order.
+    loaded_stamp: u64,
     counted_stamp: u64,
     /// When another process was last seen to write, on the monotonic clock; 0 before.
     others_wrote_ms: Arc<AtomicU64>,
@@ -141,6 +149,7 @@ impl Driver {
             followers: HashMap::new(),
             next_ticket: 0,
             syncs: Vec::new(),
+            loaded_stamp: 0,
             counted_stamp: 0,
             others_wrote_ms: Arc::default(),
             last_turn: clock::now(),
@@ -190,7 +199,7 @@ impl Driver {
             Command::Note(kind, project, message) => self.publisher.event(kind, project.as_ref(), message),
             Command::Sync(sync) => {
                 // Whoever asks may just have mended the configuration: it is read first (REC-1).
-                self.syncs.push(sync);
+                self.syncs.push((effects::stamp_from_now(), sync));
                 self.reload();
             }
         }
@@ -204,6 +213,12 @@ impl Driver {
                 events.into_iter().for_each(|event| self.feed(event));
             }
             Ok(Outcome::Loaded(loaded)) => self.loaded(*loaded),
+            Ok(Outcome::Introduced(host, answer)) => {
+                // One of a server that was left meanwhile says nothing of the one that is asked now (CUR-3).
+                if self.remote.as_ref().is_some_and(|(_, remote)| remote.host() == host) {
+                    self.feed(Event::Probed(*answer));
+                }
+            }
             Ok(Outcome::Nothing) => {}
             Err(error) if error.is_cancelled() => self.feed(Event::PullCancelled),
             Err(error) => {
@@ -222,6 +237,10 @@ impl Driver {
     }
 
     fn loaded(&mut self, loaded: Reloaded) {
+        if loaded.stamp <= self.loaded_stamp {
+            return;
+        }
+        self.loaded_stamp = loaded.stamp;
         let cloud = self.configure(loaded.cloud);
         if let Some(projects) = loaded.projects {
             self.feed(Event::ProjectsChanged(projects));
@@ -230,7 +249,10 @@ impl Driver {
             self.counted(counted);
         }
         self.feed(Event::CloudChanged(cloud));
-        for Sync { project, direction, updates } in std::mem::take(&mut self.syncs) {
+        let syncs = std::mem::take(&mut self.syncs).into_iter();
+        let (due, later): (Vec<_>, Vec<_>) = syncs.partition(|(from, _)| *from <= loaded.stamp);
+        self.syncs = later;
+        for (_, Sync { project, direction, updates }) in due {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
             self.followers.insert(ticket, updates);
