@@ -18,7 +18,7 @@ mod dump;
 mod enroll;
 mod error;
 mod foreign;
-mod fts;
+pub(crate) mod fts;
 mod held;
 mod held_release;
 pub mod journal;
@@ -53,7 +53,7 @@ pub use rows::observation::normalized_hash;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use served::AcceptedRow;
 use std::path::{Path, PathBuf};
-pub use thread::{StoreGone, StoreHandle};
+pub use thread::{Job, StoreGone, StoreHandle, StoreQueue};
 
 fn in_transaction<R>(
     conn: &mut Connection,
