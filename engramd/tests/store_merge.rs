@@ -246,6 +246,56 @@ fn conv_6_what_lost_on_arrival_is_kept_when_the_winner_comes() {
     assert_eq!(lab.one::<i64>(losers), 1, "an echo is no rival");
 }
 
+/// What was accepted before a pull showed the rival is known already, and the rival adds nothing to it.
+#[test]
+fn conv_6_a_rival_that_comes_after_our_winner_was_accepted_is_kept() {
+    let mut lab = Lab::new();
+    let before = vec![
+        up(1, "session", session("s1", "/a", 0)),
+        up(2, "observation", observation("o1", "s1", "ancestor", 1)),
+        up(3, "observation", observation("o1", "s1", "common", 2)),
+    ];
+    lab.apply(before.clone());
+    let losers = "SELECT count(*) FROM engramd_conflict";
+    let common = lab.version(Entity::Observation, "o1").unwrap().hash();
+    let seq = lab.write_on(Entity::Observation, Op::Upsert, observation("o1", "s1", "mine", 20), Some(common));
+    lab.ack(seq, 5);
+    let rival = up(4, "observation", observation("o1", "s1", "theirs", 10));
+    lab.apply(vec![rival.clone()]);
+    assert!(lab.one::<String>("SELECT payload FROM engramd_conflict").contains("theirs"));
+    assert_eq!(lab.title("o1").as_deref(), Some("mine"));
+    // Taken off the list, it does not come back with the same pages; nor does what is older than our edit's base.
+    lab.store
+        .write(|tx| Ok(tx.execute_batch("DELETE FROM engramd_conflict; UPDATE engramd_cursor SET seq = 0")?))
+        .unwrap();
+    lab.apply(before.into_iter().chain([rival]).collect());
+    assert_eq!(lab.one::<i64>(losers), 0);
+}
+
+#[test]
+fn conv_6_a_summary_that_lost_on_arrival_is_kept_and_a_directory_is_not_lost_to_a_summary() {
+    let ended = |summary: &str, at_s: i64| {
+        let mut ended = session("s1", "/a", 0);
+        (ended["summary"], ended["ended_at"]) = (summary.into(), at(at_s).to_string().into());
+        ended
+    };
+    let losers = "SELECT count(*) FROM engramd_conflict";
+    let mut lab = Lab::new();
+    lab.apply(vec![up(1, "session", session("s1", "/a", 0))]);
+    let common = lab.version(Entity::Session, "s1").unwrap().hash();
+    let seq = lab.write_on(Entity::Session, Op::Upsert, ended("mine", 10), Some(common));
+    lab.ack(seq, 2);
+    lab.apply(vec![up(2, "session", ended("theirs", 20))]);
+    assert!(lab.one::<String>("SELECT payload FROM engramd_conflict").contains("mine"));
+    // Two halves that become one lose nothing.
+    let mut lab = Lab::new();
+    let seq = lab.write(Entity::Session, Op::Upsert, session("s1", "/a", 0));
+    lab.apply(vec![up(1, "session", ended("theirs", 20))]);
+    lab.ack(seq, 2);
+    lab.apply(vec![up(2, "session", ended("theirs", 20))]);
+    assert_eq!(lab.one::<i64>(losers), 0);
+}
+
 #[test]
 fn conv_5_a_delete_of_ours_that_was_acknowledged_keeps_older_versions_out() {
     let mut lab = Lab::new();

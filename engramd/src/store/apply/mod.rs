@@ -43,6 +43,8 @@ pub(super) struct Applying<'c> {
     seen_session: Option<String>,
     /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
     judged_of: Option<String>,
+    /// Whether the row comes from the cloud for the first time.
+    is_first_time: bool,
     /// Where the rows come from.
     pub(super) source: Source,
     /// Whether a row was found to be dead.
@@ -129,6 +131,7 @@ impl<'c> Applying<'c> {
             digests: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
+            is_first_time: false,
             source: Source::Cloud,
             refused: false,
             children_left: replay::CHILDREN_MAX,
