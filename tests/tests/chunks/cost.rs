@@ -50,11 +50,21 @@ impl Between {
 
     /// Runs a command, and returns the names of what it asked.
     fn asked(&self, person: &Person, args: &[&str]) -> Vec<&'static str> {
+        let (answer, asked) = self.run(person, args);
+        assert_eq!(answer.code, 0, "{args:?}: {answer:?}");
+        asked
+    }
+
+    /// Does the same, however the command ends.
+    fn ask(&self, person: &Person, args: &[&str]) -> Vec<&'static str> {
+        self.run(person, args).1
+    }
+
+    fn run(&self, person: &Person, args: &[&str]) -> (Answer, Vec<&'static str>) {
         self.said.lock().expect("no panic").clear();
         let answer = Answer::of(&client(person, args).env("ENGRAMD_SOCKET", &self.socket).output().expect("it runs"));
-        assert_eq!(answer.code, 0, "{args:?}: {answer:?}");
         let said = std::mem::take(&mut *self.said.lock().expect("no panic"));
-        said.iter().flat_map(|bytes| requests(bytes)).collect()
+        (answer, said.iter().flat_map(|bytes| requests(bytes)).collect())
     }
 }
 
@@ -101,9 +111,13 @@ struct Opens(OwnedFd);
 
 impl Opens {
     fn of(place: &Path) -> Self {
+        Self::with(place, WatchFlags::OPEN)
+    }
+
+    fn with(place: &Path, what: WatchFlags) -> Self {
         let fd = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).expect("inotify");
         for dir in [place.to_owned(), place.join("chunks")] {
-            add_watch(&fd, &dir, WatchFlags::OPEN).expect("a watch");
+            add_watch(&fd, &dir, what).expect("a watch");
         }
         Self(fd)
     }
@@ -168,14 +182,35 @@ fn cost_1_questions_and_files_go_by_what_is_new() {
     assert_eq!(between.asked(&ana, &["import"]), ["settled"]);
     assert_eq!(between.asked(&ana, &["export", "--project", "app"]), ["settled", "export", "exported"]);
     assert_eq!(opens.take(), BTreeMap::new(), "nothing is opened");
-    // What is new here is written, and the one new chunk is the only one that is opened.
+    // What is new here is written beside its place and moved there; the one new chunk is the only one that is opened.
     let _ = ana.device.save("app", "new", "text");
+    let writes = Opens::with(&place, WatchFlags::MODIFY);
     let asked = between.asked(&ana, &["export", "--project", "app"]);
     assert_eq!(asked, ["settled", "export", "found", "rows", "exported"]);
     let opened = opens.take();
     assert_eq!(opened.keys().filter(|name| name.ends_with(".gz")).count(), 1, "{opened:?}");
+    let written = writes.take();
+    assert_eq!(written.keys().collect::<Vec<_>>(), [".engramctl-writing"], "whole or not there");
     // Somebody else's chunk is seen at once, however short the rest was.
     lay(1);
     assert_eq!(between.asked(&ana, &["import"]), ["meet", "found", "rows", "imported"]);
     assert_eq!(ana.one::<i64>("SELECT count(*) FROM observations"), 1 + 20 + 3 + 200 + 3 + 1 + 1);
+}
+
+#[test]
+fn what_is_broken_is_named_however_long_the_directory_has_rested() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let place = ana.place();
+    let _ = lay_chunk(&place, row(1).as_bytes());
+    assert_eq!(ana.json(&["export", "--project", "app"])["outcome"], "nothing");
+    std::fs::write(place.join("chunks/00000005.jsonl.gz"), "broken").expect("written");
+    let between = Between::start(&ana);
+    until("the directory has rested", || between.ask(&ana, &["import"]).first() == Some(&"settled"));
+    for _ in 0..2 {
+        let import = ana.chunks(&["import", "--json"]);
+        assert_eq!((import.code, &import.json()["skipped"][0]["chunk"]), (5, &"00000005".into()), "{import:?}");
+    }
+    std::fs::remove_file(place.join("chunks/00000005.jsonl.gz")).expect("removed");
+    assert_eq!(ana.json(&["import"])["outcome"], "nothing");
 }

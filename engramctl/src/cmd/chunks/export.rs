@@ -251,11 +251,25 @@ impl Export {
     /// Makes the manifest list what lies there, where it does not; where nobody had to look, it does.
     fn write_manifest(&mut self) -> Result<(), CtlError> {
         let Some(mut contents) = self.contents.take() else { return Ok(()) };
-        for skipped in not_there(&contents) {
+        let mut changed = !self.report.chunks.is_empty();
+        if !contents.is_listed() {
+            changed |= self.mend(&mut contents);
+        }
+        if changed {
+            let text = contents.listing.write().map_err(|error| CtlError::Input(error.to_string()))?;
+            self.place.write_manifest(&text)?;
+            self.report.manifest_written = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the list what lies there; tells whether it was something else.
+    fn mend(&mut self, contents: &mut Contents) -> bool {
+        for skipped in not_there(contents) {
             let reason = format!("{}; it was taken off the list", skipped.reason);
             self.report.skipped.push(Skipped { reason, ..skipped });
         }
-        let Contents { listing, files } = &mut contents;
+        let Contents { listing, files } = contents;
         let listed = listing.entries.len();
         listing.entries.retain(|id, _| files.contains(id));
         let mut changed = !listing.refused.is_empty() || listed != listing.entries.len() || listing.broken.is_some();
@@ -280,12 +294,7 @@ impl Export {
                 Err(_) => {}
             }
         }
-        if changed || !self.report.chunks.is_empty() {
-            let text = listing.write().map_err(|error| CtlError::Input(error.to_string()))?;
-            self.place.write_manifest(&text)?;
-            self.report.manifest_written = true;
-        }
-        Ok(())
+        changed
     }
 }
 
