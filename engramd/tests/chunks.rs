@@ -78,6 +78,27 @@ fn what_was_exported_or_imported_is_deleted_by_a_delete_that_travels() {
 }
 
 #[test]
+fn conv_5_what_may_be_in_a_file_is_deleted_by_a_delete_whatever_ended_the_export() {
+    let (mut desk, mut shelf) = (Desk::new(), Shelf::at(PLACE));
+    let told = desk.save(&a_save("told", "to a client that was killed")).sync_id;
+    let alpha = [project("alpha")];
+    desk.lab.store.export_begins(&alpha).unwrap();
+    let rows = |desk: &Desk| {
+        let mut rows = Vec::new();
+        let put = |row| {
+            rows.push(row);
+            Ok(())
+        };
+        desk.lab.store.read(|conn| engramd::chunks::export(conn, PLACE, &alpha, at(5_000), put)).unwrap();
+        rows
+    };
+    assert_eq!(keys(&rows(&desk), ChunkPart::Observation), std::slice::from_ref(&told));
+    // The client may have written its file, and the daemon never heard of it.
+    desk.delete(&told, true).unwrap();
+    assert_eq!(keys(&shelf.export(&mut desk.lab.store, "alpha"), ChunkPart::Mutation), [told]);
+}
+
+#[test]
 fn conv_6_an_edit_that_lost_to_a_chunk_and_was_in_none_is_kept() {
     let (mut ana, mut bob, mut shelf) = (Desk::new(), Desk::new(), Shelf::at(PLACE));
     bob.drawn_from(1 << 32);
