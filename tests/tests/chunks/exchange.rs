@@ -148,8 +148,8 @@ fn an_older_memory_is_exported_after_a_colleagues_newer_chunk() {
     assert_eq!(bob.json(&["export", "--project", "app", "--dir", dir])["chunks"][0]["memories"], 1);
     assert_eq!(bob.json(&["status", "--project", "other", "--dir", dir])["to_import"], 1);
     // What was learned only is imported all the same.
-    assert_eq!(bob.json(&["import", "--dir", dir])["changed"], 1);
-    assert_eq!(ana.json(&["import"])["changed"], 1);
+    assert_eq!(bob.json(&["import", "--dir", dir])["outcome"], "imported");
+    assert_eq!(ana.json(&["import"])["outcome"], "imported");
     assert_eq!(bob.dump("app"), ana.dump("app"));
 }
 
