@@ -18,7 +18,7 @@ mod dump;
 mod enroll;
 mod error;
 mod foreign;
-mod fts;
+pub(crate) mod fts;
 mod held;
 mod held_release;
 pub mod journal;
@@ -55,7 +55,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use served::AcceptedRow;
 pub use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
-pub use thread::{StoreGone, StoreHandle};
+pub use thread::{Job, StoreGone, StoreHandle, StoreQueue};
 
 fn in_transaction<R>(
     conn: &mut Connection,

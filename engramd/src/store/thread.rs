@@ -23,7 +23,19 @@ impl From<StoreGone> for StoreError {
     }
 }
 
-type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
+/// A closure on its way to a store.
+pub type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
+
+/// The closures that wait, where there is no thread: whoever has the store takes and runs them.
+#[derive(Debug)]
+pub struct StoreQueue(mpsc::Receiver<Job<Store>>);
+
+impl StoreQueue {
+    /// Returns the next closure, if one waits.
+    pub fn take(&mut self) -> Option<Job<Store>> {
+        self.0.try_recv().ok()
+    }
+}
 
 /// Reaches the store from async code; when the last one is dropped, the store closes.
 #[derive(Clone)]
@@ -64,6 +76,13 @@ impl StoreHandle {
             }
         })?;
         Ok((Self { writer: writer_tx, reader: reader_tx, path, idle: Idle::default() }, thread))
+    }
+
+    /// Makes a handle without a thread, and the queue into which it puts what it is told.
+    #[must_use]
+    pub fn queued() -> (Self, StoreQueue) {
+        let (writer, queue) = mpsc::channel(QUEUE_MAX);
+        (Self { writer, reader: None, path: None }, StoreQueue(queue))
     }
 
     /// Runs a closure on the store's thread.
