@@ -82,7 +82,7 @@ impl StoreHandle {
     #[must_use]
     pub fn queued() -> (Self, StoreQueue) {
         let (writer, queue) = mpsc::channel(QUEUE_MAX);
-        (Self { writer, reader: None, path: None }, StoreQueue(queue))
+        (Self { writer, reader: None, path: None, idle: Idle::default() }, StoreQueue(queue))
     }
 
     /// Runs a closure on the store's thread.
