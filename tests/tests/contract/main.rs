@@ -76,6 +76,7 @@ macro_rules! every_case {
                 door::sessions_are_shown_again_for_their_end_and_their_prompts,
                 rail::a_chunk_is_served_to_the_byte_and_kept_once,
                 rail::a_chunk_is_listed_where_it_tells_the_truth,
+                rail::conv_1_a_chunk_that_overwrites_is_left_to_slices,
                 rail::a_slice_goes_on_where_the_list_ends,
                 rail::a_chunk_that_is_refused_leaves_nothing,
                 relations::a_relation_is_shown_again_when_a_missing_end_arrives,
