@@ -6,6 +6,7 @@
 mod apply;
 mod backfill;
 mod chunk;
+pub mod saver;
 mod schema;
 pub mod server;
 pub mod user;

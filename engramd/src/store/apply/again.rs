@@ -43,12 +43,18 @@ impl Store {
         let (more, _) = self.applying(true, now, |applying| {
             let conn = applying.conn;
             let rows = pending(conn, meta::get_number(conn, SHOWN)?, rows_max)?;
-            for (_, project, entity, key) in &rows {
+            let mut last = None;
+            for row @ (_, project, entity, key) in &rows {
+                if !applying.takes() {
+                    break;
+                }
+                last = Some(row);
                 if let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) {
                     applying.show_again(&project, entity, key)?;
                 }
             }
-            let last = rows.last().filter(|_| rows.len() >= rows_max as usize);
+            let is_end = rows.len() < rows_max as usize && last == rows.last();
+            let last = last.filter(|_| !is_end);
             meta::set(conn, SHOWN, last.map(|(seq, ..)| seq.to_string()).as_deref())?;
             Ok(last.is_some())
         })?;

@@ -13,13 +13,6 @@ use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
 use std::collections::BTreeMap;
 
-/// Rows of one transaction at most.
-const SLICE_ROWS_MAX: usize = 1_000;
-/// Rows of one transaction at least, however slow they are.
-const SLICE_ROWS_MIN: usize = 100;
-/// How long a transaction takes rows (OWN-3).
-const SLICE_MS_MAX: u64 = 20;
-
 impl Store {
     /// Brings rows of a chunk in, each by itself (ISO-3), and writes down that the chunk holds them.
     ///
@@ -36,13 +29,12 @@ impl Store {
         let mut all = BTreeMap::<ProjectName, Applied>::new();
         let mut rest = rows;
         while !rest.is_empty() {
-            let stopwatch = self.stopwatch;
             let slice = |store: &mut Self, careful: bool| {
                 store.applying(false, now, |applying| {
                     applying.source = Source::Chunk(chunk);
-                    let (began_ms, mut done) = (stopwatch(), 0);
-                    for (project, row) in rest.iter().take(SLICE_ROWS_MAX) {
-                        if done >= SLICE_ROWS_MIN && stopwatch().saturating_sub(began_ms) > SLICE_MS_MAX {
+                    let mut done = 0;
+                    for (project, row) in rest {
+                        if !applying.takes() {
                             break;
                         }
                         done += 1;

@@ -98,13 +98,19 @@ impl Store {
         versions: &[(ProjectName, String, Version)],
         now: RowTime,
     ) -> Result<(), StoreError> {
-        let learned = self.applying(false, now, |applying| {
-            for (project, key, version) in versions {
-                learn(applying.conn(), chunk, (project, key), version)?;
-            }
-            Ok(())
-        });
-        learned.map(drop)
+        let mut rest = versions;
+        while !rest.is_empty() {
+            let (done, _) = self.applying(false, now, |applying| {
+                let mut done = 0;
+                for (project, key, version) in rest.iter().take_while(|_| applying.takes()) {
+                    done += 1;
+                    learn(applying.conn(), chunk, (project, key), version)?;
+                }
+                Ok(done)
+            })?;
+            rest = rest.get(done..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Writes down that a chunk was read to its end, and where it lies; `applied` says that the tables have its rows.

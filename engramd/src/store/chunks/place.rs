@@ -1,6 +1,7 @@
 //! Directories that hold chunk files: which of the files there are news, and up to where a project was exported.
 
 use super::super::error::StoreError;
+use super::super::turn::Room;
 use super::super::{Store, journal};
 use super::{APPLIED, Mark, READ, due, learn};
 use engram_proto::canonical::Hash;
@@ -8,6 +9,9 @@ use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::HashMap;
+
+/// So many rows that were due are forgotten in one transaction (OWN-3).
+const DUE_ROWS: u32 = 200;
 
 /// The target of chunk files in the table shared with the Go program.
 const FILES: &str = "local";
@@ -74,15 +78,11 @@ impl Store {
                 Some(_) => {}
             }
         }
-        if !known.is_empty() {
-            self.write(|tx| {
-                for (id, (chunk, _)) in known {
-                    due::note_chunk(tx, place, chunk)?;
-                    tx.prepare_cached("DELETE FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?
-                        .execute(params![place, id])?;
-                }
-                Ok(())
-            })?;
+        let gone: Vec<_> = known.into_iter().map(|(id, (chunk, _))| (id, chunk)).collect();
+        let mut at = (0, due::Named::default());
+        while at.0 < gone.len() {
+            let room = self.turns.room();
+            at = self.write(|tx| forget_files(tx, place, &gone, at, &room))?;
         }
         Ok(met)
     }
@@ -129,15 +129,14 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn exported(&mut self, path: &str, marks: &[Mark], now: RowTime) -> Result<(), StoreError> {
+        let (due, lists): (Vec<_>, Vec<_>) = marks.iter().partition(|mark| mark.list == super::candidates::DUE);
+        for mark in due {
+            while self.write(|tx| forget_due(tx, path, mark))? {}
+        }
         let kept = self.applying(false, now, |applying| {
             let conn = applying.conn();
             let place = ensure(conn, path)?;
-            for mark in marks {
-                if mark.list == super::candidates::DUE {
-                    conn.prepare_cached("DELETE FROM engramd_due WHERE place = ?1 AND project = ?2 AND n <= ?3")?
-                        .execute(params![place, mark.project.as_str(), mark.through])?;
-                    continue;
-                }
+            for mark in lists {
                 conn.prepare_cached(
                     "INSERT INTO engramd_place_mark (place, project, list, through) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (place, project, list) DO UPDATE SET through = max(through, ?4)",
@@ -148,6 +147,48 @@ impl Store {
         });
         kept.map(drop)
     }
+}
+
+/// Notes what files held that are gone, and forgets them, as far as there is room; goes on at a file, behind an entity,
+/// and returns where it ended.
+fn forget_files(
+    conn: &Connection,
+    place: i64,
+    gone: &[(String, i64)],
+    (mut at, mut after): (usize, due::Named),
+    room: &Room,
+) -> Result<(usize, due::Named), StoreError> {
+    while let Some((id, chunk)) = gone.get(at) {
+        let rows = due::held_by(conn, *chunk, &after)?;
+        if !room.take(conn) {
+            break;
+        }
+        if rows.is_empty() {
+            conn.prepare_cached("DELETE FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?
+                .execute(params![place, id])?;
+            (at, after) = (at + 1, due::Named::default());
+        }
+        for row in rows {
+            if !room.take(conn) {
+                return Ok((at, after));
+            }
+            due::note_at(conn, place, &row)?;
+            after = row;
+        }
+    }
+    Ok((at, after))
+}
+
+/// Forgets some of what was due at a place up to a mark; tells whether there may be more.
+fn forget_due(conn: &Connection, path: &str, mark: &Mark) -> Result<bool, StoreError> {
+    let Some(place) = find(conn, path)? else { return Ok(false) };
+    let forgotten = conn
+        .prepare_cached(
+            "DELETE FROM engramd_due WHERE n IN
+                 (SELECT n FROM engramd_due WHERE place = ?1 AND project = ?2 AND n <= ?3 LIMIT ?4)",
+        )?
+        .execute(params![place, mark.project.as_str(), mark.through, DUE_ROWS])?;
+    Ok(forgotten >= DUE_ROWS as usize)
 }
 
 /// Reads which files were read at a place: by id, the chunk and its state.

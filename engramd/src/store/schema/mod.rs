@@ -25,6 +25,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 6, &[include_str!("v1_6_waiting.sql")]),
     (1, 7, &[include_str!("v1_7_chunks.sql")]),
     (1, 9, &[include_str!("v1_9_digests.sql")]),
+    (1, 10, &[include_str!("v1_10_lookups.sql")]),
 ];
 
 /// The version from which on what is known adds up to a digest.
