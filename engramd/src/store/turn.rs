@@ -44,7 +44,7 @@ const BURST_MS: u64 = 5;
 const REST_MS: u64 = 40;
 
 /// While nobody else was seen, the lock stays free for so long once we had it for so much longer than it was free.
-const HELD_MS_MAX: u64 = 1_000;
+const HELD_MS_MAX: u64 = 2_000;
 const WINDOW_MS: u64 = 100;
 
 /// While others write, the log is moved into the file once so many rows changed; SQLite does it at a thousand pages.
