@@ -3,7 +3,7 @@
 use crate::history;
 use crate::report::{Line, Report};
 use crate::stopwatch::{Stopwatch, per_second, percentile};
-use engram_tests::go::saver::Saver;
+use engram_tests::go::saver::{Saved, Saver};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 use std::sync::Mutex;
@@ -131,13 +131,13 @@ fn save_while(path: &Path, go_on: impl Fn(u64) -> bool + Sync) -> Saves {
     static KEYS: AtomicU64 = AtomicU64::new(0);
     let begun = AtomicU64::new(0);
     let one = || {
-        let (mut saver, alone) = (Saver::open(path), Mutex::new(()));
+        let (mut saver, alone, mut failed) = (Saver::open(path), Mutex::new(()), 0);
         while go_on(begun.fetch_add(1, Ordering::SeqCst)) {
             let key = format!("go-{}", KEYS.fetch_add(1, Ordering::SeqCst));
-            saver.save("other", "s-go", &key, &alone);
+            failed += u64::from(saver.save("other", "s-go", &key, &alone) != Saved::Done);
             std::thread::sleep(THINKS);
         }
-        (saver.refused, saver.failed)
+        (saver.refused, failed)
     };
     let ended: Vec<(u64, u64)> = std::thread::scope(|threads| {
         let savers: Vec<_> = (0..SAVERS).map(|_| threads.spawn(one)).collect();

@@ -11,9 +11,10 @@
 //!
 //! - No transaction of ours begins while another process is in the middle of one ([`has_guest`], for up to
 //!   [`PATIENCE_MS`]): what it read stays true until it wrote. So an attempt fails only where it begins inside of a burst.
-//! - While others write a burst is shorter than 35 ms, and more than 25 ms lie behind it. Of the first three attempts, at
-//!   0, 10 and 35 ms, one lies between bursts: a burst does not reach from the first to the third, and a second one
-//!   begins too late for either the second or the third. The fourth is for clocks that are late.
+//! - While others write a burst is meant to take 25 ms, and 70 ms lie behind it ([`REST_MS`]). Attempts lie at 0, 10, 35
+//!   and 85 ms: a burst that is shorter than 85 ms does not refuse all four, and the first attempt behind it comes within
+//!   50 ms of the last one inside, when no other burst has begun. On a machine that is so busy that bursts take longer, or
+//!   sleepers wake late, the rest is longer too.
 //! - Who was not seen yet is seen at his first attempt: while he reads he is in a transaction, and we look before every
 //!   row. Who waits for the lock as SQLite does it, up to 100 ms between his looks, finds it free for so long once we had
 //!   it for [`HELD_MS_MAX`].
@@ -31,17 +32,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Rows of one transaction at most.
-const ROWS_MAX: u32 = 1_000;
+const ROWS_MAX: u64 = 1_000;
 
 /// Others are beside us as long as one of them was seen within this time.
 const LATELY_MS: u64 = 10_000;
 
 /// How long a transaction of ours waits for one that another process has open. A search may take longer, a save does not.
-const PATIENCE_MS: u64 = 50;
+const PATIENCE_MS: u64 = 250;
 
 /// While others write, a transaction joins a burst that is so young, and behind it the lock stays free for so long.
 const BURST_MS: u64 = 5;
-const REST_MS: u64 = 40;
+const REST_MS: u64 = 70;
 
 /// While nobody else was seen, the lock stays free for so long once we had it for so much longer than it was free.
 const HELD_MS_MAX: u64 = 2_000;
@@ -50,23 +51,24 @@ const WINDOW_MS: u64 = 100;
 /// While others write, the log is moved into the file once so many rows changed; SQLite does it at a thousand pages.
 const LOG_ROWS_MAX: u64 = 250;
 
-/// How long a transaction takes rows, and how many it takes however slow they are; index and commit come on top.
-#[derive(Clone, Copy)]
-struct Size {
-    ms: u64,
-    rows_min: u32,
-}
+/// While nobody else was seen a transaction takes rows for so long, and at least so many however slow they are: one commit
+/// per hundred rows (performance.md, T7). Index and commit come on top.
+const ALONE_MS: u64 = 20;
+const ALONE_ROWS_MIN: u64 = 100;
 
-/// While nobody else was seen; one commit per hundred rows (performance.md, T7).
-const ALONE: Size = Size { ms: 20, rows_min: 100 };
-/// While others write.
-const BESIDE: Size = Size { ms: 15, rows_min: 20 };
+/// While others write a transaction is to take so long, in microseconds, index and commit included; rows for most of it.
+const BESIDE_US: u64 = 25_000;
+const BESIDE_MS: u64 = 15;
 
 /// What the parts of one transaction share with the turns.
 #[derive(Debug, Default)]
 struct Seen {
     /// When the transaction began.
     began_ms: AtomicU64,
+    /// How many rows it took.
+    taken: AtomicU64,
+    /// How long one took in transactions before, in microseconds, its part of index and commit included; 0 before any.
+    row_us: AtomicU64,
     /// When another process was last seen, by what it wrote or by a transaction that it had open; 0 before.
     others_ms: AtomicU64,
 }
@@ -80,6 +82,25 @@ impl Seen {
     fn others(&self, now_ms: u64) {
         self.others_ms.store(now_ms, Ordering::Relaxed);
     }
+
+    /// Learns how long rows take: at once where they take longer than before, slowly where they take less.
+    fn learn(&self, held_ms: u64) {
+        let taken = self.taken.swap(0, Ordering::Relaxed);
+        if let Some(now_us) = (held_ms * 1_000).checked_div(taken) {
+            let before_us = self.row_us.load(Ordering::Relaxed);
+            self.row_us.store(now_us.max((before_us * 3 + now_us) / 4), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether a transaction that took rows for so long has taken enough.
+    fn is_enough(&self, taken: u64, since_ms: u64, now_ms: u64) -> bool {
+        if self.are_others_beside(now_ms) {
+            let row_us = self.row_us.load(Ordering::Relaxed);
+            taken >= 1 && (since_ms > BESIDE_MS || (taken + 1) * row_us > BESIDE_US)
+        } else {
+            taken >= ALONE_ROWS_MIN && since_ms > ALONE_MS
+        }
+    }
 }
 
 /// How many rows one transaction may still take.
@@ -87,7 +108,7 @@ impl Seen {
 pub(super) struct Room {
     clock: Option<fn() -> u64>,
     seen: Arc<Seen>,
-    taken: Cell<u32>,
+    taken: Cell<u64>,
 }
 
 impl Room {
@@ -102,13 +123,13 @@ impl Room {
             if has_guest(conn) {
                 self.seen.others(now_ms);
             }
-            let size = if self.seen.are_others_beside(now_ms) { BESIDE } else { ALONE };
             let since_ms = now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
-            if taken >= size.rows_min && since_ms > size.ms {
+            if self.seen.is_enough(taken, since_ms, now_ms) {
                 return false;
             }
         }
         self.taken.set(taken + 1);
+        self.seen.taken.fetch_add(1, Ordering::Relaxed);
         true
     }
 }
@@ -125,6 +146,10 @@ pub(super) struct Turns {
     burst_began_ms: u64,
     /// When the last transaction ended.
     ended_ms: Option<u64>,
+    /// How long that and others of its burst had the lock.
+    burst_ms: u64,
+    /// By how much sleeping takes longer than it should: so late the attempts of others are, too.
+    late_ms: u64,
     /// How much longer the lock was ours than free.
     held_ms: u64,
     /// Rows that changed since the log was moved into the file.
@@ -188,8 +213,11 @@ impl Turns {
         let done = self.inside(conn, f);
         if let Some(clock) = self.clock {
             let now_ms = clock();
+            let held_ms = now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
+            self.seen.learn(held_ms);
             self.ended_ms = Some(now_ms);
-            self.held_ms += now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
+            self.held_ms += held_ms;
+            self.burst_ms += held_ms;
         }
         done.inspect_err(|error| fts::doubt(conn, error))
     }
@@ -222,14 +250,18 @@ impl Turns {
         let free_ms = self.ended_ms.map_or(u64::MAX, |ended_ms| now_ms.saturating_sub(ended_ms));
         self.held_ms = self.held_ms.saturating_sub(free_ms);
         let beside = self.seen.are_others_beside(now_ms);
-        let is_young = free_ms < REST_MS && now_ms.saturating_sub(self.burst_began_ms) < BURST_MS;
+        let rest_ms = REST_MS.max(self.burst_ms * 2) + self.late_ms * 2;
+        let is_young = free_ms < rest_ms && now_ms.saturating_sub(self.burst_began_ms) < BURST_MS;
         if self.at_once || (beside && is_young) {
             return;
         }
         if beside {
             self.shorten_log(conn);
-            let rested_ms = free_ms.saturating_add(clock().saturating_sub(now_ms));
-            sleep_ms(REST_MS.saturating_sub(rested_ms));
+            let from_ms = clock();
+            let rest_ms = rest_ms.saturating_sub(free_ms.saturating_add(from_ms.saturating_sub(now_ms)));
+            sleep_ms(rest_ms);
+            let late_ms = clock().saturating_sub(from_ms).saturating_sub(rest_ms);
+            self.late_ms = late_ms.max((self.late_ms * 3 + late_ms) / 4).min(REST_MS);
         } else if self.held_ms > HELD_MS_MAX {
             sleep_ms(WINDOW_MS);
             self.held_ms = 0;
@@ -238,7 +270,7 @@ impl Turns {
         while has_guest(conn) && clock().saturating_sub(from_ms) < PATIENCE_MS {
             sleep_ms(1);
         }
-        self.burst_began_ms = clock();
+        (self.burst_began_ms, self.burst_ms) = (clock(), 0);
     }
 
     /// Moves the log into the file where it grew, without waiting for anybody.

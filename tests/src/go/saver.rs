@@ -20,13 +20,26 @@ const SAME: &str = "SELECT id FROM observations WHERE normalized_hash = ?1 AND i
     AND scope = 'project' AND type = 'note' AND title = ?3 AND deleted_at IS NULL
     AND datetime(created_at) >= datetime('now', '-15 minutes') ORDER BY created_at DESC LIMIT 1";
 
+/// On a machine with so many processes per core that want to run, each stands still for longer than all attempts take, in
+/// the middle of a transaction too: nobody can tell whose fault it is that none succeeded.
+const BUSY: f64 = 3.0;
+
+/// What became of a save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// It is there.
+    Done,
+    /// Its user sees an error.
+    Failed,
+    /// So does he, on a machine that is too busy to tell.
+    Late,
+}
+
 /// One such process.
 pub struct Saver {
     conn: Connection,
     /// How many attempts were refused.
     pub refused: u64,
-    /// How many saves ended with an error.
-    pub failed: u64,
 }
 
 impl Saver {
@@ -39,14 +52,14 @@ impl Saver {
         let conn = Connection::open(path).expect("a store");
         let settings = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON";
         conn.execute_batch(settings).expect("settings");
-        Self { conn, refused: 0, failed: 0 }
+        Self { conn, refused: 0 }
     }
 
     /// Saves a memory in a session that is there. Whoever holds `turn` is alone among those who share it.
     ///
     /// # Panics
     /// Where SQLite refuses for another reason than a lock.
-    pub fn save(&mut self, project: &str, session: &str, key: &str, turn: &Mutex<()>) {
+    pub fn save(&mut self, project: &str, session: &str, key: &str, turn: &Mutex<()>) -> Saved {
         let mut delays = DELAYS_MS.iter();
         loop {
             let alone = turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,14 +68,13 @@ impl Saver {
                 self.conn.execute_batch("ROLLBACK").expect("rolled back");
             }
             drop(alone);
-            let Err(error) = result else { return };
+            let Err(error) = result else { return Saved::Done };
             let is_lock =
                 matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
             assert!(is_lock, "{error}");
             self.refused += 1;
             let Some(&delay_ms) = delays.next() else {
-                self.failed += 1;
-                return;
+                return if is_machine_busy() { Saved::Late } else { Saved::Failed };
             };
             std::thread::sleep(Duration::from_millis(delay_ms));
         }
@@ -92,4 +104,13 @@ impl Saver {
         self.conn.prepare_cached(QUEUED)?.execute([self.conn.last_insert_rowid()])?;
         self.conn.execute_batch("COMMIT")
     }
+}
+
+/// Tells whether more processes want to run than cores can serve, as far as the system says.
+#[expect(clippy::cast_precision_loss, reason = "a number of cores")]
+fn is_machine_busy() -> bool {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    load / cores as f64 > BUSY
 }

@@ -31,7 +31,7 @@ pub(super) use stamp::{time_field, with_time};
 const TAKEN_UP: &str = "taken_up_seq";
 
 /// More rows than this are taken up in transactions of their own.
-const MUCH: i64 = 50;
+const MUCH: i64 = 5;
 
 /// So many at most in one of them.
 pub(super) const SOME: u32 = 200;
