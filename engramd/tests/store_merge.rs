@@ -7,7 +7,9 @@ use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use serde_json::json;
 use std::collections::BTreeMap;
-use store_support::{CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up};
+use store_support::{
+    CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up, with_triggers,
+};
 
 #[test]
 fn conv_4_a_pending_edit_stands_against_what_is_older_and_its_own_echo_acknowledges_it() {
@@ -184,11 +186,9 @@ fn the_copies_of_one_sync_id_are_one_memory() {
     lab.store
         .write(|tx| {
             for (title, updated) in [("old copy", 1), ("new copy", 3)] {
-                tx.execute(
-                    "INSERT INTO observations (sync_id, session_id, type, title, content, project, updated_at)
-                     VALUES ('o1', 's1', 'decision', ?1, 'c', 'alpha', ?2)",
-                    [title, &at(updated).to_string()],
-                )?;
+                let sql = "INSERT INTO observations (sync_id, session_id, type, title, content, project, updated_at)
+                           VALUES ('o1', 's1', 'decision', ?1, 'c', 'alpha', ?2)";
+                with_triggers(tx, || tx.execute(sql, [title, &at(updated).to_string()]))?;
             }
             Ok(())
         })
@@ -244,6 +244,56 @@ fn conv_6_what_lost_on_arrival_is_kept_when_the_winner_comes() {
     lab.ack(seq, 5);
     lab.apply(vec![up(5, "observation", observation("o2", "s1", "accepted", 10))]);
     assert_eq!(lab.one::<i64>(losers), 1, "an echo is no rival");
+}
+
+/// What was accepted before a pull showed the rival is known already, and the rival adds nothing to it.
+#[test]
+fn conv_6_a_rival_that_comes_after_our_winner_was_accepted_is_kept() {
+    let mut lab = Lab::new();
+    let before = vec![
+        up(1, "session", session("s1", "/a", 0)),
+        up(2, "observation", observation("o1", "s1", "ancestor", 1)),
+        up(3, "observation", observation("o1", "s1", "common", 2)),
+    ];
+    lab.apply(before.clone());
+    let losers = "SELECT count(*) FROM engramd_conflict";
+    let common = lab.version(Entity::Observation, "o1").unwrap().hash();
+    let seq = lab.write_on(Entity::Observation, Op::Upsert, observation("o1", "s1", "mine", 20), Some(common));
+    lab.ack(seq, 5);
+    let rival = up(4, "observation", observation("o1", "s1", "theirs", 10));
+    lab.apply(vec![rival.clone()]);
+    assert!(lab.one::<String>("SELECT payload FROM engramd_conflict").contains("theirs"));
+    assert_eq!(lab.title("o1").as_deref(), Some("mine"));
+    // Taken off the list, it does not come back with the same pages; nor does what is older than our edit's base.
+    lab.store
+        .write(|tx| Ok(tx.execute_batch("DELETE FROM engramd_conflict; UPDATE engramd_cursor SET seq = 0")?))
+        .unwrap();
+    lab.apply(before.into_iter().chain([rival]).collect());
+    assert_eq!(lab.one::<i64>(losers), 0);
+}
+
+#[test]
+fn conv_6_a_summary_that_lost_on_arrival_is_kept_and_a_directory_is_not_lost_to_a_summary() {
+    let ended = |summary: &str, at_s: i64| {
+        let mut ended = session("s1", "/a", 0);
+        (ended["summary"], ended["ended_at"]) = (summary.into(), at(at_s).to_string().into());
+        ended
+    };
+    let losers = "SELECT count(*) FROM engramd_conflict";
+    let mut lab = Lab::new();
+    lab.apply(vec![up(1, "session", session("s1", "/a", 0))]);
+    let common = lab.version(Entity::Session, "s1").unwrap().hash();
+    let seq = lab.write_on(Entity::Session, Op::Upsert, ended("mine", 10), Some(common));
+    lab.ack(seq, 2);
+    lab.apply(vec![up(2, "session", ended("theirs", 20))]);
+    assert!(lab.one::<String>("SELECT payload FROM engramd_conflict").contains("mine"));
+    // Two halves that become one lose nothing.
+    let mut lab = Lab::new();
+    let seq = lab.write(Entity::Session, Op::Upsert, session("s1", "/a", 0));
+    lab.apply(vec![up(1, "session", ended("theirs", 20))]);
+    lab.ack(seq, 2);
+    lab.apply(vec![up(2, "session", ended("theirs", 20))]);
+    assert_eq!(lab.one::<i64>(losers), 0);
 }
 
 #[test]

@@ -4,14 +4,14 @@
 
 mod store_support;
 
-use engram_proto::id::ProjectName;
-use engram_proto::mutation::Entity;
+use engram_proto::canonical::Hash;
 use engram_proto::reason::ReasonCode;
 use engramd::clock;
 use engramd::store::Store;
-use engramd::store::chunks::Mark;
+use engramd::store::chunks::{Mark, Part};
 use engramd_core::rows::Settlement;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -46,9 +46,15 @@ fn in_parts(lab: &mut Lab, what: &str, f: impl FnOnce(&mut Lab)) {
     assert!(most * 4 <= all, "{what}: one transaction changed {most} of {all} rows");
 }
 
-/// Writes past the store's transactions, as the Go program does.
+/// Writes past the store's transactions, as the Go program does: with triggers.
 fn beside(lab: &Lab, sql: &str) {
-    lab.store.read(|conn| Ok(conn.execute_batch(sql)?)).unwrap();
+    let written = lab.store.read(|conn| {
+        let ours = conn.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+        conn.execute_batch(sql)?;
+        Ok(conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, ours)?)
+    });
+    written.unwrap();
 }
 
 /// Makes a statement for each number.
@@ -195,17 +201,23 @@ fn own_3_what_a_server_of_the_go_program_served_is_kept_in_bounded_transactions(
 #[test]
 fn own_3_chunks_are_taken_and_forgotten_in_bounded_transactions() {
     let mut lab = lab();
-    let hash = engram_proto::canonical::Hash::of_bytes(b"a chunk");
-    let (chunk, rows) = (lab.store.chunk_number(hash, at(1)).unwrap(), memories(10, "o", |_| "s".to_owned()));
-    let rows: Vec<_> = rows.into_iter().map(|row| (lab.alpha.clone(), row)).collect();
-    in_parts(&mut lab, "rows of a chunk", |lab| drop(lab.store.bring(chunk, &rows, at(1)).unwrap()));
-    let versions: Vec<(ProjectName, String, _)> = (1..=THINGS)
-        .map(|n| (lab.alpha.clone(), format!("x{n}"), lab.version(Entity::Observation, &format!("o{n}")).unwrap()))
-        .collect();
-    in_parts(&mut lab, "what a chunk holds", |lab| lab.store.chunk_learn(chunk, &versions, at(1)).unwrap());
-    lab.store.chunk_read(("place", "id"), chunk, true, at(1)).unwrap();
+    let part = |id: &str, rows: Vec<engram_proto::http::pull::PulledMutation>| Part {
+        place: "place".to_owned(),
+        id: id.to_owned(),
+        hash: Hash::of_bytes(id.as_bytes()),
+        rows: rows.into_iter().map(|row| (project("alpha"), row)).collect(),
+        last: true,
+    };
+    let brought = [part("one", memories(10, "o", |_| "s".to_owned()))];
+    in_parts(&mut lab, "rows of a chunk", |lab| drop(lab.store.bring(&brought, at(1)).unwrap()));
+    let learned = [part("two", memories(10, "x", |_| "s".to_owned()))];
+    in_parts(&mut lab, "what a chunk holds", |lab| lab.store.chunks_learn(&learned, at(1)).unwrap());
+    let copies: Vec<_> = (0..THINGS).map(|n| (format!("copy-{n}"), Hash::of_bytes(b"one"))).collect();
+    in_parts(&mut lab, "files whose content is known", |lab| {
+        assert!(!lab.store.chunks_wanted("elsewhere", &copies, true, at(1)).unwrap().contains(&true));
+    });
     in_parts(&mut lab, "a file that is gone", |lab| drop(lab.store.chunks_meet("place", &[]).unwrap()));
-    assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_place_chunk"), 0);
+    assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_place_chunk WHERE id NOT LIKE 'copy-%'"), 0);
     assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_due"), (2 * THINGS).cast_signed());
     let mark = Mark { project: lab.alpha.clone(), list: "due".to_owned(), through: i64::MAX };
     in_parts(&mut lab, "what was due", |lab| lab.store.exported("place", &[mark], at(1)).unwrap());

@@ -1,7 +1,7 @@
 //! Versions that lost to one that had not seen them, kept once (CONV-6).
 
 use super::error::StoreError;
-use super::{chunks, served, versions};
+use super::{chunks, journal, served, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, rival};
@@ -18,22 +18,19 @@ pub(super) fn note(
     (project, key): (&ProjectName, &str),
     row: &PulledMutation,
     remote: &Version,
-    pending: &[Own<'_>],
     now: RowTime,
 ) -> Result<(), StoreError> {
-    let journal = journal(conn, project, remote, key)?;
-    if seen(&journal, remote) {
+    let own = entries(conn, project, remote, key)?;
+    if seen(&own, remote) {
         return Ok(());
     }
-    // What read repair sent once more is no edit: its base is itself.
-    let is_edit = |own: &&Entry| own.base.as_deref() != Some(own.version.hash().to_string().as_str());
-    let later = journal
+    let ours = own
         .iter()
-        .filter(is_edit)
-        .filter(|own| own.came_after(row))
-        .map(|own| (&own.version, own.op.as_str(), own.payload.as_str()));
-    let ours = pending.iter().copied().chain(later).reduce(|a, b| if b.0.leads(a.0) { b } else { a });
-    ours.map_or(Ok(()), |ours| keep_loser(conn, (project, key), ours, (remote, row), now))
+        .filter(|one| one.is_open || one.came_after(row, remote))
+        .filter(|one| !one.only_repeats() || own.iter().any(|other| other.is_the_edit_of(one)))
+        .reduce(|a, b| if b.version.leads(&a.version) { b } else { a });
+    let Some(ours) = ours else { return Ok(()) };
+    keep_loser(conn, (project, key), (&ours.version, &ours.op, &ours.payload), (remote, row), now)
 }
 
 /// Records the loser between a version that a chunk brought and our newest edit that went neither to a chunk nor to the
@@ -45,15 +42,15 @@ pub(super) fn note_brought(
     brought: &Version,
     now: RowTime,
 ) -> Result<(), StoreError> {
-    let journal = journal(conn, name.0, brought, name.1)?;
-    if seen(&journal, brought) {
+    let own = entries(conn, name.0, brought, name.1)?;
+    if seen(&own, brought) {
         return Ok(());
     }
     let mut ours: Option<&Entry> = None;
-    for own in journal.iter().filter(|own| own.cloud_seq.is_none()) {
-        let leads = ours.is_none_or(|best| own.version.leads(&best.version));
-        if leads && !chunks::is_in_any(conn, name, &own.version)? {
-            ours = Some(own);
+    for one in own.iter().filter(|one| one.cloud_seq.is_none()) {
+        let leads = ours.is_none_or(|best| one.version.leads(&best.version));
+        if leads && !chunks::is_in_any(conn, name, &one.version)? {
+            ours = Some(one);
         }
     }
     let Some(ours) = ours else { return Ok(()) };
@@ -61,8 +58,8 @@ pub(super) fn note_brought(
 }
 
 /// Tells whether a version is one of our own, or one that an edit of ours had seen.
-fn seen(journal: &[Entry], version: &Version) -> bool {
-    journal.iter().any(|own| own.had_seen(version))
+fn seen(own: &[Entry], version: &Version) -> bool {
+    own.iter().any(|one| one.had_seen(version))
 }
 
 fn keep_loser(
@@ -72,14 +69,13 @@ fn keep_loser(
     (theirs, row): (&Version, &PulledMutation),
     now: RowTime,
 ) -> Result<(), StoreError> {
-    if !ours.leads(theirs) {
-        keep(conn, name, ours, (op, payload), now)
-    } else if !theirs.leads(ours) {
-        keep(conn, name, theirs, (&row.op, &row.payload.to_string()), now)
-    } else {
-        // Each has a register that wins: nothing was lost.
-        Ok(())
+    if loses_to(ours, theirs) {
+        keep(conn, name, ours, (op, payload), now)?;
     }
+    if loses_to(theirs, ours) {
+        keep(conn, name, theirs, (&row.op, &row.payload.to_string()), now)?;
+    }
+    Ok(())
 }
 
 /// Records, by the door's rule, what was lost on a server that keeps no conflicts: a version that comes and that it never
@@ -93,7 +89,7 @@ pub(super) fn judge(
     current: &Version,
     now: RowTime,
 ) -> Result<(), StoreError> {
-    let own: Vec<_> = journal(conn, project, remote, key)?.into_iter().map(|own| own.version).collect();
+    let own: Vec<_> = entries(conn, project, remote, key)?.into_iter().map(|own| own.version).collect();
     if remote == current || rival::was_held(remote, &own) {
         return Ok(());
     }
@@ -116,6 +112,18 @@ pub(super) fn judge(
     Ok(())
 }
 
+/// Tells whether something that a version says is not in the join with another one. What a session's register does not
+/// know cannot be lost, so two sessions may each keep what they know, or each lose some of it.
+fn loses_to(version: &Version, other: &Version) -> bool {
+    match (version, other) {
+        (Version::Session(own), Version::Session(other)) => {
+            own.start.known && own.start < other.start && own.start.directory != other.start.directory
+                || own.end.known && own.end < other.end && own.end.summary != other.end.summary
+        }
+        _ => !version.leads(other),
+    }
+}
+
 /// A journal row of the entity.
 struct Entry {
     version: Version,
@@ -123,14 +131,25 @@ struct Entry {
     payload: String,
     base: Option<String>,
     cloud_seq: Option<u64>,
+    /// Whether no reply named it yet, nor anything else ended it.
+    is_open: bool,
 }
 
 impl Entry {
-    /// Tells whether the server took it after this row. One that lost to the row on arrival has its number for a receipt;
-    /// so has a session that was mixed into it, of which nothing was lost.
-    fn came_after(&self, row: &PulledMutation) -> bool {
-        let is_session = matches!(self.version, Version::Session(_));
-        self.cloud_seq.is_some_and(|seq| seq > row.seq || seq == row.seq && !is_session)
+    /// Tells whether the server took it after this row. One that lost to the row on arrival has its number for a receipt.
+    fn came_after(&self, row: &PulledMutation, remote: &Version) -> bool {
+        self.cloud_seq.is_some_and(|seq| seq > row.seq || seq == row.seq && loses_to(&self.version, remote))
+    }
+
+    /// Tells whether it is no edit, but what this device knew, sent once more: its base is itself, or nothing.
+    fn only_repeats(&self) -> bool {
+        let itself = self.version.hash().to_string();
+        self.base.as_deref().is_some_and(|base| base == itself || base == journal::NO_EDIT)
+    }
+
+    /// Tells whether it is the edit that a row repeats.
+    fn is_the_edit_of(&self, repeats: &Self) -> bool {
+        !self.only_repeats() && self.version.hash() == repeats.version.hash()
     }
 
     /// Tells whether it is this version, or an edit of it.
@@ -140,22 +159,22 @@ impl Entry {
     }
 }
 
-fn journal(conn: &Connection, project: &ProjectName, remote: &Version, key: &str) -> Result<Vec<Entry>, StoreError> {
+fn entries(conn: &Connection, project: &ProjectName, remote: &Version, key: &str) -> Result<Vec<Entry>, StoreError> {
     let entity = remote.entity();
     let mut statement = conn.prepare_cached(
-        "SELECT m.op, m.payload, j.base, j.cloud_seq
+        "SELECT m.op, m.payload, j.base, j.cloud_seq, m.acked_at IS NULL
          FROM sync_mutations AS m INDEXED BY engramd_mutations_entity LEFT JOIN engramd_journal AS j ON j.seq = m.seq
          WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark'",
     )?;
     let mut rows = statement.query(params![project.as_str(), entity.as_str(), key])?;
-    let mut entries = Vec::new();
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (op, payload): (String, String) = (row.get(0)?, row.get(1)?);
         let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
         let cloud_seq = row.get::<_, Option<i64>>(3)?.and_then(|seq| u64::try_from(seq).ok());
-        entries.push(Entry { version, op, payload, base: row.get(2)?, cloud_seq });
+        found.push(Entry { version, op, payload, base: row.get(2)?, cloud_seq, is_open: row.get(4)? });
     }
-    Ok(entries)
+    Ok(found)
 }
 
 fn keep(

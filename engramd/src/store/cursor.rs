@@ -12,6 +12,13 @@ pub(super) fn get(conn: &Connection, project: &ProjectName, cloud_id: &str) -> R
     Ok(seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
 }
 
+/// Returns how far a project was ever read from this cloud: a cursor that was taken back makes nothing news again.
+pub(super) fn read_to(conn: &Connection, project: &ProjectName, cloud_id: &str) -> Result<u64, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT seq FROM engramd_read WHERE project = ?1 AND cloud_id = ?2")?;
+    let seq: Option<i64> = statement.query_row([project.as_str(), cloud_id], |row| row.get(0)).optional()?;
+    Ok(seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
+}
+
 /// Moves a cursor forward, in the transaction that applies every row up to it (CUR-1).
 ///
 /// One that was taken back behind `since`, where those rows begin, stays there: what lies between is read again.
@@ -22,15 +29,20 @@ pub(super) fn advance(
     since: u64,
     seq: u64,
 ) -> Result<(), StoreError> {
+    let end = i64::try_from(seq).map_err(|_| StoreError::Invalid(format!("{seq} is no number of a row")))?;
+    conn.prepare_cached(
+        "INSERT INTO engramd_read (project, cloud_id, seq) VALUES (?1, ?2, ?3)
+         ON CONFLICT (project, cloud_id) DO UPDATE SET seq = ?3 WHERE seq < ?3",
+    )?
+    .execute(params![project.as_str(), cloud_id, end])?;
     if get(conn, project, cloud_id)? < since {
         return Ok(());
     }
-    let seq = i64::try_from(seq).map_err(|_| StoreError::Invalid(format!("{seq} is no number of a row")))?;
     conn.prepare_cached(
         "INSERT INTO engramd_cursor (project, cloud_id, seq) VALUES (?1, ?2, ?3)
          ON CONFLICT (project, cloud_id) DO UPDATE SET seq = ?3 WHERE seq < ?3",
     )?
-    .execute(params![project.as_str(), cloud_id, seq])?;
+    .execute(params![project.as_str(), cloud_id, end])?;
     Ok(())
 }
 

@@ -45,18 +45,50 @@ pub fn append(tx: &Transaction<'_>, write: &LocalWrite<'_>) -> Result<i64, Store
 }
 
 pub(super) fn append_on(conn: &Connection, write: &LocalWrite<'_>) -> Result<i64, StoreError> {
-    let (project, at) = (write.project.as_str(), write.at.to_string());
     let payload = serde_json::Value::Object(write.payload.clone()).to_string();
-    conn.prepare_cached(
-        "INSERT INTO sync_mutations (target_key, entity, entity_key, op, payload, source, occurred_at, project)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'local', ?6, ?7)",
-    )?
-    .execute(params![TARGET, write.entity.as_str(), write.key, write.op.as_str(), payload, at, project])?;
-    let seq = conn.last_insert_rowid();
+    let names = (write.entity.as_str(), write.key);
+    let seq = append_text(conn, write.project, names, (write.op.as_str(), &payload), write.at)?;
     if let Some(base) = write.base {
         conn.prepare_cached("INSERT INTO engramd_journal (seq, base) VALUES (?1, ?2)")?
             .execute(params![seq, base.to_string()])?;
     }
+    Ok(seq)
+}
+
+/// Appends a row of an entity that only a newer program knows, as it came; does nothing where the same waits to be sent.
+pub(super) fn append_unknown(
+    conn: &Connection,
+    project: &ProjectName,
+    (entity, key): (&str, &str),
+    (op, payload): (&str, &str),
+    at: RowTime,
+) -> Result<(), StoreError> {
+    let waits: bool = conn
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM sync_mutations INDEXED BY engramd_mutations_entity
+                 WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND op = ?4 AND payload = ?5 AND acked_at IS NULL)",
+        )?
+        .query_row(params![project.as_str(), entity, key, op, payload], |row| row.get(0))?;
+    if !waits {
+        append_text(conn, project, (entity, key), (op, payload), at)?;
+    }
+    Ok(())
+}
+
+fn append_text(
+    conn: &Connection,
+    project: &ProjectName,
+    (entity, key): (&str, &str),
+    (op, payload): (&str, &str),
+    at: RowTime,
+) -> Result<i64, StoreError> {
+    let (project, at) = (project.as_str(), at.to_string());
+    conn.prepare_cached(
+        "INSERT INTO sync_mutations (target_key, entity, entity_key, op, payload, source, occurred_at, project)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'local', ?6, ?7)",
+    )?
+    .execute(params![TARGET, entity, key, op, payload, at, project])?;
+    let seq = conn.last_insert_rowid();
     for target in [TARGET.to_owned(), format!("{TARGET}:{project}")] {
         conn.prepare_cached(
             "INSERT INTO sync_state (target_key, lifecycle, last_enqueued_seq, updated_at)
@@ -82,6 +114,15 @@ pub(super) fn tells_of(
          WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark')",
     )?;
     Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
+}
+
+/// The base of what was made over nothing, for it only says once more what this device has.
+pub(super) const NO_EDIT: &str = "";
+
+/// Says of a row that it is nobody's edit.
+pub(super) fn is_no_edit(conn: &Connection, seq: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT INTO engramd_journal (seq, base) VALUES (?1, ?2)")?.execute(params![seq, NO_EDIT])?;
+    Ok(())
 }
 
 /// Says of a row that it takes the time of a version that comes in with its winner's fields.

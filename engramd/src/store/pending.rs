@@ -174,7 +174,7 @@ fn prepare(
         op,
         payload,
         mutation_id,
-        base: raw.base.clone(),
+        base: raw.base.clone().filter(|base| base != journal::NO_EDIT),
         body_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
     }))
 }

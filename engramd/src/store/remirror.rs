@@ -11,13 +11,14 @@ use super::{Store, belonging, cursor, digest, lease, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::Entity;
+use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd_core::rows::{Belonging, Fence};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::collections::BTreeSet;
 
 /// Parents before children. What is known is all that was pulled or acknowledged: rows, deferred ones, tombstones, and
-/// dead ones that can be read.
+/// dead ones that can be read. Behind the last stage come dead ones of entities that only a newer program knows.
 const STAGES: [Entity; 4] = [Entity::Session, Entity::Observation, Entity::Prompt, Entity::Relation];
 
 impl Store {
@@ -128,7 +129,13 @@ fn slice(
         };
         left = if full { 0 } else { left - count };
     }
-    if place.stage < STAGES.len() {
+    if place.stage == STAGES.len() && left > 0 {
+        (place.stage, place.after) = match queue_unknown(tx, project, &place.after, left, now)? {
+            Some(last) => (place.stage, last.to_string()),
+            None => (place.stage + 1, String::new()),
+        };
+    }
+    if place.stage <= STAGES.len() {
         let stage = i64::try_from(place.stage).unwrap_or(i64::MAX);
         tx.prepare_cached("UPDATE engramd_remirror SET stage = ?2, after = ?3, digest = ?4 WHERE project = ?1")?
             .execute(params![project.as_str(), stage, place.after, place.digest.to_string()])?;
@@ -156,7 +163,36 @@ fn next_keys(
     Ok(keys.collect::<Result<_, _>>()?)
 }
 
-/// Queues an entity as this device has it, without a base: it is no edit. One whose text is not at hand stays unsent.
+/// Queues the last row of each entity that this program does not know, behind a held row; returns the last that was looked
+/// at, where there may be more.
+fn queue_unknown(
+    tx: &Transaction<'_>,
+    project: &ProjectName,
+    after: &str,
+    rows_max: u32,
+    at: RowTime,
+) -> Result<Option<i64>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT id, entity, entity_key, op, payload FROM engramd_held AS h INDEXED BY engramd_held_kind
+         WHERE project = ?1 AND kind = 'dead' AND reason_code = ?2 AND id > ?3
+             AND entity NOT IN ('session', 'observation', 'prompt', 'relation')
+             AND NOT EXISTS (SELECT 1 FROM engramd_held AS later WHERE later.project = ?1 AND later.entity = h.entity
+                 AND later.entity_key = h.entity_key AND later.kind = 'dead' AND later.id > h.id)
+         ORDER BY id LIMIT ?4",
+    )?;
+    let (reason, after) = (ReasonCode::RowUndeliverable.as_str(), after.parse::<i64>().unwrap_or(0));
+    let rows = statement.query_map(params![project.as_str(), reason, after, rows_max], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    })?;
+    let rows = rows.collect::<Result<Vec<(i64, String, String, String, String)>, _>>()?;
+    for (_, entity, key, op, payload) in &rows {
+        journal::append_unknown(tx, project, (entity, key), (op, payload), at)?;
+    }
+    let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == rows_max);
+    Ok(rows.last().map(|(id, ..)| *id).filter(|_| is_full))
+}
+
+/// Queues an entity as this device has it; it is no edit, and has no base. One whose text is not at hand stays unsent.
 fn queue(
     tx: &Transaction<'_>,
     project: &ProjectName,
@@ -173,6 +209,6 @@ fn queue(
         return Ok(());
     }
     let Some((op, payload)) = version.write(project, key) else { return Ok(()) };
-    journal::append(tx, &LocalWrite { project, entity, key, op, payload: &payload, base: None, at })?;
-    Ok(())
+    let seq = journal::append(tx, &LocalWrite { project, entity, key, op, payload: &payload, base: None, at })?;
+    journal::is_no_edit(tx, seq)
 }

@@ -18,7 +18,6 @@ use rusqlite::params;
 struct Open {
     seq: i64,
     version: Version,
-    op: String,
     payload: String,
     /// Whether it takes the time of a version that comes in with its winner's fields.
     takes_time: bool,
@@ -73,9 +72,9 @@ impl Applying<'_> {
             versions::lend(&mut merged, row);
         }
         let after = versions::join(known.clone(), remote.clone());
-        if let (Some(row), true) = (row, after != known) {
-            let own: Vec<_> = open.iter().map(|own| (&own.version, own.op.as_str(), own.payload.as_str())).collect();
-            conflict::note(self.conn, (project, key), row, &remote, &own, self.now)?;
+        // What was accepted of ours before this came is known, so a row that adds nothing to it may be a rival all the same.
+        if let (Some(row), true) = (row, self.is_first_time || after != known) {
+            conflict::note(self.conn, (project, key), row, &remote, self.now)?;
         }
         if let (Some(row), Some(cloud_id)) = (row, self.judged_of.as_deref())
             && served::is_unjudged(self.conn, cloud_id, row)?
@@ -249,7 +248,7 @@ impl Applying<'_> {
             // What cannot be read is no version; pushing it sets it aside.
             let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
             let (seq, quarantine, takes_time) = (row.get(0)?, row.get(3)?, row.get(4)?);
-            open.push(Open { seq, version, op, payload, takes_time, quarantine });
+            open.push(Open { seq, version, payload, takes_time, quarantine });
         }
         Ok(open)
     }

@@ -25,7 +25,6 @@ use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 use std::collections::BTreeMap;
 
 /// One transaction that applies rows: what it has to finish before it commits, and what it tells afterwards.
@@ -47,6 +46,8 @@ pub(super) struct Applying<'c> {
     seen_session: Option<String>,
     /// The cloud that a row comes from, where it keeps no conflicts and the row stands behind the head that was read first.
     judged_of: Option<String>,
+    /// Whether the row comes from the cloud for the first time.
+    is_first_time: bool,
     /// Where the rows come from.
     pub(super) source: Source,
     /// Whether a row was found to be dead.
@@ -78,13 +79,15 @@ pub(super) struct Outcome {
     unfinished: bool,
 }
 
-/// Switches the triggers of a connection off, and syncing to what a pull needs, until it is dropped.
-struct Quiet<'c>(&'c Connection);
+/// Switches the syncing of a connection to what a pull needs, until it is dropped.
+struct Quiet<'c> {
+    conn: &'c Connection,
+    durable: bool,
+}
 
 impl<'c> Quiet<'c> {
     fn new(conn: &'c Connection, durable: bool) -> Result<Self, StoreError> {
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        let quiet = Self(conn);
+        let quiet = Self { conn, durable };
         if !durable {
             conn.pragma_update(None, "synchronous", "NORMAL")?;
         }
@@ -94,19 +97,19 @@ impl<'c> Quiet<'c> {
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        let loud = self.0.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true).map(drop);
-        let durable = self.0.pragma_update(None, "synchronous", "FULL");
-        if let Err(error) = loud.and(durable) {
+        if !self.durable
+            && let Err(error) = self.conn.pragma_update(None, "synchronous", "FULL")
+        {
             tracing::error!(%error, "the store's connection kept the settings of a pull");
         }
     }
 }
 
 impl<'c> Applying<'c> {
-    /// Runs one transaction with triggers off, and writes the index before it commits.
+    /// Runs one transaction, and writes the index before it commits.
     fn run<R>(
         turns: &mut Turns,
-        &Quiet(conn): &Quiet<'c>,
+        &Quiet { conn, .. }: &Quiet<'c>,
         now: RowTime,
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
     ) -> Result<(R, Outcome), StoreError> {
@@ -133,6 +136,7 @@ impl<'c> Applying<'c> {
             digests: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
+            is_first_time: false,
             source: Source::Cloud,
             refused: false,
             children_left: replay::CHILDREN_MAX,

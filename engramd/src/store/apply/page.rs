@@ -95,12 +95,14 @@ struct Slice<'a> {
 }
 
 impl Slice<'_> {
-    /// Returns behind which number a project's rows are judged for conflicts; `None` where it is not enrolled.
-    fn judged_from(&self, conn: &Connection, project: &ProjectName) -> Result<Option<u64>, StoreError> {
+    /// Returns behind which number a project's rows are judged for conflicts, and behind which one they come for the first
+    /// time; `None` where it is not enrolled.
+    fn bounds(&self, conn: &Connection, project: &ProjectName) -> Result<Option<(u64, u64)>, StoreError> {
         if !desired::is_enrolled(conn, project)? {
             return Ok(None);
         }
-        Ok(Some(served::first_head(conn, project, self.cloud_id)?.unwrap_or(u64::MAX)))
+        let judged_from = served::first_head(conn, project, self.cloud_id)?.unwrap_or(u64::MAX);
+        Ok(Some((judged_from, cursor::read_to(conn, project, self.cloud_id)?)))
     }
 
     /// Applies the first rows in one transaction; returns how many.
@@ -109,8 +111,8 @@ impl Slice<'_> {
             let conn = applying.conn;
             applying.set_cloud_now(self.clocks.cloud);
             lease::check(conn, self.fence)?;
-            // Of each project that takes part: the head behind which its rows are judged.
-            let mut enrolled = BTreeMap::<&ProjectName, Option<u64>>::new();
+            // Of each project that takes part: the head behind which its rows are judged, and what was ever read.
+            let mut enrolled = BTreeMap::<&ProjectName, Option<(u64, u64)>>::new();
             let mut last_seqs = BTreeMap::<&ProjectName, u64>::new();
             let mut done = 0;
             for (project, row) in self.rows {
@@ -118,12 +120,13 @@ impl Slice<'_> {
                     break;
                 }
                 done += 1;
-                let judged_from = match enrolled.get(project) {
-                    Some(&judged_from) => judged_from,
-                    None => *enrolled.entry(project).or_insert(self.judged_from(conn, project)?),
+                let bounds = match enrolled.get(project) {
+                    Some(&bounds) => bounds,
+                    None => *enrolled.entry(project).or_insert(self.bounds(conn, project)?),
                 };
-                if let Some(judged_from) = judged_from {
+                if let Some((judged_from, read_to)) = bounds {
                     applying.judged_of = (row.seq > judged_from).then(|| self.cloud_id.to_owned());
+                    applying.is_first_time = row.seq > read_to;
                     applying.row(project, row, careful)?;
                     last_seqs.insert(project, row.seq);
                 }

@@ -1,12 +1,14 @@
 //! What is in a chunk: one line per version, written when the chunk is read.
 
 use super::super::Store;
+use super::super::apply::Applying;
 use super::super::error::StoreError;
-use super::{APPLIED, READ, number};
+use super::{Part, READ, number, read_through};
 use engram_proto::canonical::Hash;
+use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
-use engram_proto::mutation::Entity;
+use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -61,8 +63,9 @@ pub(super) fn is_at(
 ) -> Result<bool, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM engramd_exported AS e
+             CROSS JOIN engramd_place_chunk AS p INDEXED BY engramd_place_chunk_chunk
          WHERE e.project = ?1 AND e.entity = ?2 AND e.entity_key = ?3 AND e.version = ?4
-             AND e.chunk IN (SELECT chunk FROM engramd_place_chunk WHERE place = ?5))",
+             AND p.chunk = e.chunk AND p.place = ?5)",
     )?;
     let names = params![project.as_str(), version.entity().as_str(), key, number(version)?, place];
     Ok(statement.query_row(names, |row| row.get(0))?)
@@ -79,60 +82,55 @@ pub(super) fn chunk(conn: &Connection, hash: Hash) -> Result<(i64, i64), StoreEr
     Ok((conn.last_insert_rowid(), 0))
 }
 
-impl Store {
-    /// Returns the number under which a chunk's rows are learned and brought.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn chunk_number(&mut self, hash: Hash, now: RowTime) -> Result<i64, StoreError> {
-        Ok(self.applying(false, now, |applying| chunk(applying.conn(), hash))?.0.0)
-    }
+/// Returns the number under which a chunk's rows are learned and brought.
+pub(in super::super) fn number_of(conn: &Connection, hash: Hash) -> Result<i64, StoreError> {
+    Ok(chunk(conn, hash)?.0)
+}
 
-    /// Writes down versions that a chunk holds, without applying them. What a power cut takes of it is read again.
+/// Reads the version that a row of a chunk says; none of what this program does not know.
+fn said(row: &PulledMutation) -> Option<Version> {
+    let (entity, op) = (Entity::parse(&row.entity)?, Op::parse(&row.op)?);
+    let payload = payload_object(row.payload.clone()).ok()?;
+    Version::read(entity, &row.entity_key, op, &payload).ok()
+}
+
+impl Store {
+    /// Writes down versions that chunks hold, without applying them. What a power cut takes of it is read again.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn chunk_learn(
-        &mut self,
-        chunk: i64,
-        versions: &[(ProjectName, String, Version)],
-        now: RowTime,
-    ) -> Result<(), StoreError> {
-        let mut rest = versions;
-        while !rest.is_empty() {
-            let (done, _) = self.applying(false, now, |applying| {
-                let mut done = 0;
-                for (project, key, version) in rest.iter().take_while(|_| applying.takes()) {
-                    done += 1;
-                    learn(applying.conn(), chunk, (project, key), version)?;
-                }
-                Ok(done)
-            })?;
-            rest = rest.get(done..).unwrap_or_default();
+    pub fn chunks_learn(&mut self, parts: &[Part], now: RowTime) -> Result<(), StoreError> {
+        let mut from = (0, 0);
+        while from.0 < parts.len() {
+            (from, _) = self.applying(false, now, |applying| learn_some(applying, parts, from, now))?;
         }
         Ok(())
     }
+}
 
-    /// Writes down that a chunk was read to its end, and where it lies; `applied` says that the tables have its rows.
-    ///
-    /// A Go process on this store passes over a chunk that is listed as imported.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn chunk_read(
-        &mut self,
-        (path, id): (&str, &str),
-        chunk: i64,
-        applied: bool,
-        now: RowTime,
-    ) -> Result<(), StoreError> {
-        let state = if applied { APPLIED } else { READ };
-        let done = self.applying(false, now, |applying| {
-            let conn = applying.conn();
-            conn.prepare_cached("UPDATE engramd_chunk SET state = max(state, ?2) WHERE chunk = ?1")?
-                .execute([chunk, state])?;
-            super::place::lies_at(conn, (path, id), chunk, applied, now)
-        });
-        done.map(drop)
+/// Writes down as much as there is room for in one transaction, from a row of a part on; returns where it ended.
+fn learn_some(
+    applying: &Applying<'_>,
+    parts: &[Part],
+    (mut at, mut row): (usize, usize),
+    now: RowTime,
+) -> Result<(usize, usize), StoreError> {
+    let conn = applying.conn();
+    while let Some(part) = parts.get(at) {
+        let chunk = number_of(conn, part.hash)?;
+        for (project, mutation) in part.rows.iter().skip(row) {
+            if !applying.takes() {
+                return Ok((at, row));
+            }
+            row += 1;
+            if let Some(version) = said(mutation) {
+                learn(conn, chunk, (project, &mutation.entity_key), &version)?;
+            }
+        }
+        if part.last {
+            read_through(conn, part, (chunk, READ), now)?;
+        }
+        (at, row) = (at + 1, 0);
     }
+    Ok((at, row))
 }

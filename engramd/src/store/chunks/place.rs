@@ -3,12 +3,11 @@
 use super::super::error::StoreError;
 use super::super::turn::Room;
 use super::super::{Store, journal};
-use super::{APPLIED, Mark, READ, due, learn};
+use super::{APPLIED, Mark, Part, READ, due, learn};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use std::collections::HashMap;
 
 /// So many rows that were due are forgotten in one transaction (OWN-3).
 const DUE_ROWS: u32 = 200;
@@ -40,7 +39,7 @@ fn ensure(conn: &Connection, path: &str) -> Result<i64, StoreError> {
 }
 
 /// Writes down that a chunk lies at a place.
-pub(super) fn lies_at(
+fn lies_at(
     conn: &Connection,
     (path, id): (&str, &str),
     chunk: i64,
@@ -59,7 +58,46 @@ pub(super) fn lies_at(
     Ok(())
 }
 
+/// Writes down that a chunk was read to its end, whether the tables have its rows, and where it lies.
+///
+/// A Go process on this store passes over a chunk that is listed as imported.
+pub(in super::super) fn read_through(
+    conn: &Connection,
+    part: &Part,
+    (chunk, state): (i64, i64),
+    now: RowTime,
+) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE engramd_chunk SET state = max(state, ?2) WHERE chunk = ?1")?.execute([chunk, state])?;
+    lies_at(conn, (&part.place, &part.id), chunk, state == APPLIED, now)
+}
+
 impl Store {
+    /// Tells whether a place is in the state that was [settled](Self::place_settle).
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn place_is_settled(&self, path: &str, stamp: &str) -> Result<bool, StoreError> {
+        self.read(|conn| {
+            let mut statement =
+                conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_place WHERE path = ?1 AND stamp = ?2)")?;
+            Ok(statement.query_row([path, stamp], |row| row.get(0))?)
+        })
+    }
+
+    /// Writes down that every chunk that lies at a place in this state was applied, and is listed.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn place_settle(&mut self, path: &str, stamp: &str, now: RowTime) -> Result<(), StoreError> {
+        let kept = self.applying(false, now, |applying| {
+            let (conn, place) = (applying.conn(), ensure(applying.conn(), path)?);
+            conn.prepare_cached("UPDATE engramd_place SET stamp = ?2 WHERE place = ?1")?
+                .execute(params![place, stamp])?;
+            Ok(())
+        });
+        kept.map(drop)
+    }
+
     /// Compares the files that lie at a place with what was read there before. What a file held that is gone is due
     /// again; where none is gone, nothing is written.
     ///
@@ -69,45 +107,48 @@ impl Store {
         let Some(place) = self.read(|conn| find(conn, path))? else {
             return Ok(Met { unknown: ids.to_vec(), unread: Vec::new() });
         };
-        let mut known = self.read(|conn| lying_at(conn, place))?;
-        let mut met = Met::default();
-        for id in ids {
-            match known.remove(id) {
-                None => met.unknown.push(id.clone()),
-                Some((_, state)) if state < APPLIED => met.unread.push(id.clone()),
-                Some(_) => {}
-            }
-        }
-        let gone: Vec<_> = known.into_iter().map(|(id, (chunk, _))| (id, chunk)).collect();
+        let mut there: Vec<&str> = ids.iter().map(String::as_str).collect();
+        there.sort_unstable();
+        let (unknown, gone) = self.read(|conn| compare(conn, place, &there))?;
+        let mut unread = self.read(|conn| unread_at(conn, place))?;
+        unread.retain(|id| there.binary_search(&id.as_str()).is_ok());
         let mut at = (0, due::Named::default());
         while at.0 < gone.len() {
             let room = self.turns.room();
             at = self.write(|tx| forget_files(tx, place, &gone, at, &room))?;
         }
-        Ok(met)
+        Ok(Met { unknown, unread })
     }
 
-    /// Tells whether the rows of a chunk that was found at a place are wanted; where the same content was read
-    /// elsewhere, they are not.
+    /// Tells of which chunks (id and hash) that were found at a place the rows are wanted; where the same content was
+    /// read elsewhere, they are not.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn chunk_wanted(
+    pub fn chunks_wanted(
         &mut self,
-        names: (&str, &str),
-        hash: Hash,
+        path: &str,
+        chunks: &[(String, Hash)],
         to_apply: bool,
         now: RowTime,
-    ) -> Result<bool, StoreError> {
-        let wanted = self.applying(false, now, |applying| {
-            let (chunk, state) = learn::chunk(applying.conn(), hash)?;
-            if state < if to_apply { APPLIED } else { READ } {
-                return Ok(true);
-            }
-            lies_at(applying.conn(), names, chunk, state == APPLIED, now)?;
-            Ok(false)
-        });
-        Ok(wanted?.0)
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut wanted = Vec::with_capacity(chunks.len());
+        while let Some(rest) = chunks.get(wanted.len()..).filter(|rest| !rest.is_empty()) {
+            let (part, _) = self.applying(false, now, |applying| {
+                let conn = applying.conn();
+                let part = rest.iter().take_while(|_| applying.takes()).map(|(id, hash)| {
+                    let (chunk, state) = learn::chunk(conn, *hash)?;
+                    if state < if to_apply { APPLIED } else { READ } {
+                        return Ok(true);
+                    }
+                    lies_at(conn, (path, id), chunk, state == APPLIED, now)?;
+                    Ok(false)
+                });
+                part.collect::<Result<Vec<_>, StoreError>>()
+            })?;
+            wanted.extend(part);
+        }
+        Ok(wanted)
     }
 
     /// Writes down that all of these projects may be in a file from now on: what is deleted for good after this is sent
@@ -154,12 +195,13 @@ impl Store {
 fn forget_files(
     conn: &Connection,
     place: i64,
-    gone: &[(String, i64)],
+    gone: &[String],
     (mut at, mut after): (usize, due::Named),
     room: &Room,
 ) -> Result<(usize, due::Named), StoreError> {
-    while let Some((id, chunk)) = gone.get(at) {
-        let rows = due::held_by(conn, *chunk, &after)?;
+    while let Some(id) = gone.get(at) {
+        let mut chunk = conn.prepare_cached("SELECT chunk FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?;
+        let rows = due::held_by(conn, chunk.query_row(params![place, id], |row| row.get(0))?, &after)?;
         if !room.take(conn) {
             break;
         }
@@ -191,12 +233,31 @@ fn forget_due(conn: &Connection, path: &str, mark: &Mark) -> Result<bool, StoreE
     Ok(forgotten >= DUE_ROWS as usize)
 }
 
-/// Reads which files were read at a place: by id, the chunk and its state.
-fn lying_at(conn: &Connection, place: i64) -> Result<HashMap<String, (i64, i64)>, StoreError> {
+/// Compares the ids of the files there, in order, with those that were read at a place: which are new, and which gone.
+fn compare(conn: &Connection, place: i64, there: &[&str]) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let mut statement = conn.prepare_cached("SELECT id FROM engramd_place_chunk WHERE place = ?1 ORDER BY id")?;
+    let mut rows = statement.query([place])?;
+    let (mut unknown, mut gone, mut there) = (Vec::new(), Vec::new(), there.iter().peekable());
+    while let Some(row) = rows.next()? {
+        let id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        while let Some(new) = there.next_if(|&&other| other < id) {
+            unknown.push((*new).to_owned());
+        }
+        if there.next_if(|&&other| other == id).is_none() {
+            gone.push(id.to_owned());
+        }
+    }
+    unknown.extend(there.map(|&new| new.to_owned()));
+    Ok((unknown, gone))
+}
+
+/// Lists the files that were read at a place, and not applied.
+fn unread_at(conn: &Connection, place: i64) -> Result<Vec<String>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT p.id, p.chunk, c.state FROM engramd_place_chunk AS p JOIN engramd_chunk AS c USING (chunk)
-         WHERE p.place = ?1",
+        "SELECT p.id FROM engramd_chunk AS c INDEXED BY engramd_chunk_unread
+             CROSS JOIN engramd_place_chunk AS p INDEXED BY engramd_place_chunk_chunk
+         WHERE c.state < 2 AND p.chunk = c.chunk AND p.place = ?1 ORDER BY p.id",
     )?;
-    let rows = statement.query_map([place], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let ids = statement.query_map([place], |row| row.get(0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
 }
