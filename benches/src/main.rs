@@ -3,11 +3,15 @@
 //! Machines differ, so a figure is set against another of the same run; what must be zero is counted and adds up over
 //! runs in the ledger.
 
+mod apply;
 mod chunks;
+mod history;
 mod lock;
 mod memory;
 mod order;
+mod pull;
 mod report;
+mod socket;
 mod stopwatch;
 mod tally;
 mod unsafe_writer;
@@ -35,6 +39,9 @@ struct Arguments {
     /// Rows of the memory bench, pending and deferred each.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: u64,
+    /// Rows of the history that is pulled.
+    #[arg(long, default_value_t = 20_000)]
+    history: u64,
     /// Chunks of each directory of the chunk bench.
     #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1_000, 10_000])]
     chunks: Vec<usize>,
@@ -51,8 +58,12 @@ struct Arguments {
 enum Bench {
     /// Rows lost, pushers against tailing readers, on both stores.
     R1,
-    /// How long another process waits for the store while a history is applied.
+    /// What other processes feel of the daemon's writes while it pulls.
     Own3,
+    /// Applying pulled rows, and searching meanwhile.
+    Apply,
+    /// Pulling over HTTP, and asking for the status meanwhile.
+    Pull,
     /// The daemon's memory with a backlog.
     Memory,
     /// What imports and exports of chunks cost, by how many there are.
@@ -68,7 +79,13 @@ async fn main() -> ExitCode {
         order::bench(&mut report, arguments.rows, arguments.pushers, arguments.readers).await;
     }
     if wanted(Bench::Own3) {
-        lock::bench(&mut report);
+        lock::bench(&mut report, arguments.history).await;
+    }
+    if wanted(Bench::Apply) {
+        apply::bench(&mut report).await;
+    }
+    if wanted(Bench::Pull) {
+        pull::bench(&mut report, arguments.history).await;
     }
     if wanted(Bench::Memory) {
         memory::bench(&mut report, arguments.backlog).await;

@@ -78,8 +78,6 @@ fn ack_2_what_go_processes_save_while_we_pull_and_push_is_all_there_once() {
         let since = BTreeMap::new();
         while let Some(slice) = lab.store.apply_slice(&lab.fence, CLOUD, &since, &page, done, at(9).into()).unwrap() {
             done = slice.done;
-            // What the driver leaves free.
-            thread::sleep(Duration::from_millis(25));
         }
         seq += 1_000;
         for row in lab.batch(100).rows {

@@ -61,22 +61,12 @@ pub fn hash(name: &ChunkName) -> Result<Hash, StoreError> {
     Hash::from_hex(&name.hash).ok_or_else(|| StoreError::Invalid(format!("{:?} is no hash of a chunk", name.hash)))
 }
 
-/// Ends an import: makes stand-ins where every chunk was read, and names what is still held of what it brought.
+/// Names what is still held of what an import brought, after stand-ins were made where every chunk was read
+/// ([`Store::stand_ins_of_import`]).
 ///
 /// # Errors
 /// What SQLite says.
-pub fn finish(
-    store: &mut Store,
-    projects: &[ProjectName],
-    complete: bool,
-    held_since: i64,
-    now: RowTime,
-) -> Result<ChunksHeld, StoreError> {
-    if complete {
-        for project in projects {
-            store.stand_ins_of_import(project, now)?;
-        }
-    }
+pub fn held(store: &Store, projects: &[ProjectName], held_since: i64) -> Result<ChunksHeld, StoreError> {
     let names: BTreeSet<&str> = projects.iter().map(ProjectName::as_str).collect();
     let mut held = ChunksHeld::default();
     for row in store.held_since(held_since)? {

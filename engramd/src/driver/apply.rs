@@ -1,4 +1,4 @@
-//! Applying a page, one transaction after the other, with room between them for the Go processes that write beside us.
+//! Applying a page, one transaction after the other, each as a job of its own: what else is to be done comes in between.
 
 use super::Outcome;
 use super::effects::{count, trouble};
@@ -11,20 +11,6 @@ use engramd_core::Event;
 use engramd_core::rows::{Applied, Clocks, Fence};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-/// How long the lock stays free after a transaction with many rows, while others write.
-///
-/// A Go process whose write meets a lock is refused at once, and gives up after three more attempts, 10, 35 and 85 ms
-/// later (D66). Of four such moments one always lies between transactions of at most 35 ms with so much between them.
-const REST: Duration = Duration::from_millis(25);
-
-/// Others write as long as one of them did within this time.
-const LATELY_MS: u64 = 60_000;
-
-/// A transaction with so many rows may have kept somebody waiting.
-const MANY_ROWS: usize = 100;
 
 /// A page, and what its rows are applied with.
 pub(super) struct Work {
@@ -34,15 +20,6 @@ pub(super) struct Work {
     pub(super) page: PullReply,
     /// As in the effect.
     pub(super) cloud_now: Option<RowTime>,
-    /// When another process was last seen to write, on the monotonic clock; 0 before.
-    pub(super) others_wrote_ms: Arc<AtomicU64>,
-}
-
-impl Work {
-    fn others_write(&self) -> bool {
-        let at_ms = self.others_wrote_ms.load(Ordering::Relaxed);
-        at_ms > 0 && clock::mono_ms().saturating_sub(at_ms) < LATELY_MS
-    }
 }
 
 /// Applies all of a page; what was committed before an error stays applied.
@@ -67,9 +44,6 @@ async fn slices(store: &StoreHandle, work: Arc<Work>) -> Result<BTreeMap<Project
         let Some(slice) = slice.await.map_err(StoreError::from).flatten()? else { return Ok(all) };
         for (project, applied) in slice.applied {
             all.entry(project).or_default().add(applied);
-        }
-        if slice.done - done >= MANY_ROWS && work.others_write() {
-            tokio::time::sleep(REST).await;
         }
         if slice.is_last {
             return Ok(all);

@@ -12,7 +12,6 @@ use engramd_core::event::Projects;
 use engramd_core::rows::{Clocks, Fence};
 use engramd_core::{Effect, Event, StoreTrouble};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The order in which counts and configurations were read; drawn on the store's thread, so it is the order of the writes.
@@ -88,8 +87,7 @@ impl Driver {
             }
             Effect::Apply { fence, cloud_id, since, page, cloud_now } => {
                 let store = self.parts.store.clone();
-                let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
-                let work = apply::Work { fence, cloud_id, since, page, cloud_now, others_wrote_ms };
+                let work = apply::Work { fence, cloud_id, since, page, cloud_now };
                 self.tasks.spawn(async move { apply::page(store, work).await });
             }
             Effect::ClearReread { fence, project, mark } => {
@@ -219,26 +217,34 @@ impl Driver {
     /// Asks whether another process committed, and looks again at everything it may have changed.
     pub(super) fn check_foreign_writes(&mut self) {
         let store = self.parts.store.clone();
-        let others_wrote_ms = Arc::clone(&self.others_wrote_ms);
         self.tasks.spawn(async move {
-            let looked = store.call(move |store| {
-                if !store.data_changed_elsewhere()? {
-                    return Ok(None);
-                }
-                others_wrote_ms.store(clock::mono_ms(), Ordering::Relaxed);
-                while store.take_up(TAKE_UP_ROWS, clock::row_time())? {}
-                Ok::<_, StoreError>(Some((next_stamp(), read_projects(store)?, count(store)?)))
-            });
-            match looked.await {
-                Ok(Ok(Some((stamp, projects, counted)))) => Outcome::Projects(stamp, projects, counted),
-                Ok(Ok(None)) | Err(StoreGone) => Outcome::Nothing,
-                Ok(Err(error)) => {
+            match look_at_foreign_writes(&store).await {
+                Ok(Some((stamp, projects, counted))) => Outcome::Projects(stamp, projects, counted),
+                Ok(None) | Err(StoreError::Gone) => Outcome::Nothing,
+                Err(error) => {
                     tracing::warn!(%error, "another process's writes cannot be looked at");
                     Outcome::Nothing
                 }
             }
         });
     }
+}
+
+async fn look_at_foreign_writes(store: &StoreHandle) -> Result<Option<(u64, Projects, Counted)>, StoreError> {
+    if !store.call(Store::data_changed_elsewhere).await?? {
+        return Ok(None);
+    }
+    take_up(store).await?;
+    store.call(|store| Ok(Some((next_stamp(), read_projects(store)?, count(store)?)))).await?
+}
+
+/// Takes up everything that other processes wrote, each transaction as a job of its own.
+///
+/// # Errors
+/// What the store says.
+pub async fn take_up(store: &StoreHandle) -> Result<(), StoreError> {
+    while store.call(|store| store.take_up(TAKE_UP_ROWS, clock::row_time())).await?? {}
+    Ok(())
 }
 
 /// Reads which projects take part and what the user paused.

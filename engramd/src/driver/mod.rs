@@ -11,7 +11,7 @@ pub mod network;
 mod publish;
 pub mod watch;
 
-pub use effects::{TAKE_UP_ROWS, backfill, count, read_projects};
+pub use effects::{TAKE_UP_ROWS, backfill, count, read_projects, take_up};
 pub use handle::DriverHandle;
 
 use crate::clock;
@@ -28,8 +28,6 @@ use handle::{Command, Sync, SyncUpdate};
 use publish::Publisher;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -129,8 +127,6 @@ pub struct Driver {
     counted_stamp: u64,
     /// Of the newest projects that were heard of, read alone or with a configuration.
     projects_stamp: u64,
-    /// When another process was last seen to write, on the monotonic clock; 0 before.
-    others_wrote_ms: Arc<AtomicU64>,
     last_turn: Now,
 }
 
@@ -156,7 +152,6 @@ impl Driver {
             loaded_stamp: 0,
             counted_stamp: 0,
             projects_stamp: 0,
-            others_wrote_ms: Arc::default(),
             last_turn: clock::now(),
         };
         (driver, handle)

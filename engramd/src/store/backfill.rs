@@ -69,8 +69,8 @@ impl Store {
         })
     }
 
-    /// Queues the next rows of an enrolled project's history, looking at `rows_max` of them; tells whether more are
-    /// left. Goes on where it was, after a crash too, and does nothing once it is through.
+    /// Queues the next rows of an enrolled project's history, looking at `rows_max` of them at most; tells whether more
+    /// are left. Goes on where it was, after a crash too, and does nothing once it is through.
     ///
     /// # Errors
     /// What SQLite says.
@@ -78,17 +78,22 @@ impl Store {
         if !self.read(|conn| Ok(due(conn, project)?.is_some()))? {
             return Ok(false);
         }
+        let room = self.turns.room();
         self.write(|tx| {
             let Some((at, stage, after)) = due(tx, project)? else { return Ok(false) };
             let mut statement = tx.prepare_cached(stage.next)?;
             let rows = statement
                 .query_map(params![project.as_str(), after, rows_max], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<Vec<(i64, Option<String>)>, _>>()?;
-            for key in rows.iter().filter_map(|(_, key)| key.as_deref()).filter(|key| !key.trim().is_empty()) {
-                queue(tx, project, stage.entity, key, now)?;
+            let mut looked = 0;
+            for (_, key) in rows.iter().take_while(|_| room.take(tx)) {
+                looked += 1;
+                if let Some(key) = key.as_deref().filter(|key| !key.trim().is_empty()) {
+                    queue(tx, project, stage.entity, key, now)?;
+                }
             }
-            let (stage, after) = match rows.last() {
-                Some(&(last, _)) if rows.len() >= rows_max as usize => (at, last),
+            let (stage, after) = match rows[..looked].last() {
+                Some(&(last, _)) if looked < rows.len() || looked >= rows_max as usize => (at, last),
                 _ => (at + 1, 0),
             };
             tx.prepare_cached("UPDATE engramd_backfill SET stage = ?2, after = ?3 WHERE project = ?1")?

@@ -32,31 +32,46 @@ impl Store {
     /// [`StoreError::NotFound`] for a number that is not in the list, [`StoreError::Invalid`] for one whose project nothing
     /// tells yet, and what SQLite says.
     pub fn held_retry(&mut self, id: Option<i64>, now: RowTime) -> Result<u64, StoreError> {
-        let (released, _) = self.applying(true, now, |applying| {
-            let ids = match id {
-                Some(id) => vec![id],
-                None => ids(applying.conn())?,
-            };
-            let mut released = 0;
-            for one in ids {
+        let ids = match id {
+            Some(id) => vec![id],
+            None => self.read(ids)?,
+        };
+        let (mut released, mut rest) = (0, ids.as_slice());
+        while !rest.is_empty() {
+            let (left, done) = self.retry_some(rest, id.is_some(), now)?;
+            released += left;
+            rest = rest.get(done..).unwrap_or_default();
+        }
+        Ok(released)
+    }
+
+    /// Tries the first of these rows in one transaction; returns how many left the list, and how many were tried.
+    fn retry_some(&mut self, ids: &[i64], is_named: bool, now: RowTime) -> Result<(u64, usize), StoreError> {
+        let (tried, _) = self.applying(true, now, |applying| {
+            let (mut released, mut done) = (0, 0);
+            for &one in ids {
+                if !applying.takes() {
+                    break;
+                }
+                done += 1;
                 match find(applying.conn(), one)? {
                     Some(row) => {
                         let left = retry(applying, &row)?;
-                        if !left && id.is_some() && row.project.is_empty() {
+                        if !left && is_named && row.project.is_empty() {
                             let message =
                                 format!("held row {one} still names no project, and neither does its session");
                             return Err(StoreError::Invalid(message));
                         }
                         released += u64::from(left);
                     }
-                    None if id.is_some() => return Err(StoreError::NotFound(format!("held row {one}"))),
+                    None if is_named => return Err(StoreError::NotFound(format!("held row {one}"))),
                     // It was applied together with its parent.
                     None => released += 1,
                 }
             }
-            Ok(released)
+            Ok((released, done))
         })?;
-        Ok(released)
+        Ok(tried)
     }
 
     /// Gives one held row up: of ours it is void from now on, of others the row is forgotten (what is known of the

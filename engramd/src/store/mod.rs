@@ -41,6 +41,7 @@ mod settle;
 mod snapshot;
 mod state;
 mod thread;
+mod turn;
 pub mod versions;
 mod witness;
 
@@ -51,23 +52,11 @@ pub use dump::Ack2;
 pub use error::StoreError;
 pub use open::open_reader;
 pub use rows::observation::normalized_hash;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction};
 pub use served::AcceptedRow;
 pub use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 pub use thread::{Job, StoreGone, StoreHandle, StoreQueue};
-
-fn in_transaction<R>(
-    conn: &mut Connection,
-    f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
-) -> Result<R, StoreError> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    foreign::take_up(&tx)?;
-    let result = f(&tx)?;
-    foreign::ours_to_here(&tx)?;
-    tx.commit()?;
-    Ok(result)
-}
 
 /// The writing connection to `engram.db`.
 #[derive(Debug)]
@@ -76,8 +65,7 @@ pub struct Store {
     device_id: String,
     data_version: i64,
     counts: counts::Cache,
-    commits: u64,
-    stopwatch: fn() -> u64,
+    turns: turn::Turns,
     backup: Option<PathBuf>,
 }
 
@@ -99,12 +87,15 @@ impl Store {
     /// # Errors
     /// Those of the closure, after everything was rolled back, and what SQLite says.
     pub fn write<R>(&mut self, f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        let written = in_transaction(&mut self.conn, f);
-        match &written {
-            Ok(_) => self.commits += 1,
-            Err(error) => fts::doubt(&self.conn, error),
-        }
-        written
+        self.turns.run(&self.conn, f)
+    }
+
+    /// Runs what somebody waits for: its transactions, which are short, do not leave the lock to others first (OWN-3).
+    pub fn at_once<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.turns.set_at_once(true);
+        let result = f(self);
+        self.turns.set_at_once(before);
+        result
     }
 
     /// Runs a closure that only reads.
@@ -132,14 +123,20 @@ impl Store {
     /// Returns how many transactions this value committed.
     #[must_use]
     pub fn commits(&self) -> u64 {
-        self.commits
+        self.turns.commits()
     }
 
-    /// Gives the store a clock that only goes forward, in milliseconds, by which it ends long transactions (OWN-3).
+    /// Returns how many rows the largest one changed since this was asked last, those of the search index included.
+    pub fn take_changes_max(&mut self) -> u64 {
+        self.turns.take_changes_max()
+    }
+
+    /// Gives the store a clock that only goes forward, in milliseconds, by which it ends long transactions and leaves the
+    /// lock to others between them (OWN-3).
     ///
     /// Without one a transaction ends by its number of rows alone, which is what a simulation wants.
     pub fn set_stopwatch(&mut self, stopwatch: fn() -> u64) {
-        self.stopwatch = stopwatch;
+        self.turns.set_clock(stopwatch);
     }
 
     /// Moves what the write-ahead log holds into the file.

@@ -1,6 +1,7 @@
 //! Opening the file: who may read it, how durable it is, which version it has.
 
 use super::error::StoreError;
+use super::turn::Turns;
 use super::{Store, counts, meta, schema};
 use engram_proto::time::RowTime;
 use rusqlite::config::DbConfig;
@@ -68,8 +69,8 @@ impl Store {
         let device_id =
             meta::get(&conn, meta::DEVICE_ID)?.ok_or_else(|| StoreError::Corrupt("it has no device id".to_owned()))?;
         let data_version = data_version(&conn)?;
-        let counts = counts::Cache::default();
-        Ok(Self { conn, device_id, data_version, counts, commits: 0, stopwatch: || 0, backup })
+        let (counts, turns) = (counts::Cache::default(), Turns::default());
+        Ok(Self { conn, device_id, data_version, counts, turns, backup })
     }
 }
 

@@ -43,7 +43,25 @@ impl Store {
         limits: BatchLimits,
         clocks: impl Into<Clocks>,
     ) -> Result<Batch, StoreError> {
-        let (device_id, clocks) = (self.device_id.clone(), clocks.into());
+        let clocks = clocks.into();
+        loop {
+            let batch = self.load_batch(fence, project, limits, clocks)?;
+            // Where every row that there was room for was held, the next ones are looked at.
+            if !(batch.rows.is_empty() && batch.more) {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// Reads them in one transaction, as far as there is room.
+    fn load_batch(
+        &mut self,
+        fence: &Fence,
+        project: &ProjectName,
+        limits: BatchLimits,
+        clocks: Clocks,
+    ) -> Result<Batch, StoreError> {
+        let device_id = self.device_id.clone();
         let (batch, _) = self.applying(true, clocks.own, |applying| {
             applying.set_cloud_now(clocks.cloud);
             let tx = applying.conn();
@@ -54,6 +72,10 @@ impl Store {
             }
             let (mut bytes, mut after) = (0, 0);
             while let Some(mut raw) = next(tx, project, after)? {
+                if !applying.takes() {
+                    batch.more = true;
+                    break;
+                }
                 after = raw.seq;
                 let entity = Entity::parse(&raw.entity);
                 if let Some(entity) = entity.filter(|&entity| raw.is_ahead(entity, clocks.cloud)) {

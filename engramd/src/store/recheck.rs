@@ -19,6 +19,9 @@ const DONE_AT: &str = "rechecked_at";
 /// Where the pass is: project, entity and key behind which it goes on, as JSON.
 const PLACE: &str = "recheck_place";
 
+/// So many different rows are read at once.
+const DIFFERENT_ROWS: u32 = 200;
+
 /// Project, entity and key.
 pub(super) type Place = (String, String, String);
 
@@ -40,13 +43,18 @@ impl Store {
         if again_in_ms > 0 {
             return Ok(Rechecked { again_in_ms, ..Rechecked::default() });
         }
-        let (rechecked, _) = self.applying(true, now, |applying| {
+        let ((mut rechecked, is_end), _) = self.applying(true, now, |applying| {
             let conn = applying.conn();
             lease::check(conn, fence)?;
             let mut rechecked = Rechecked::default();
             let place = meta::get(conn, PLACE)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
             let rows = next(conn, &place, rows_max)?;
-            for (project, entity, key) in &rows {
+            let mut last = None;
+            for row @ (project, entity, key) in &rows {
+                if !applying.takes() {
+                    break;
+                }
+                last = Some(row);
                 let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) else {
                     continue;
                 };
@@ -65,16 +73,40 @@ impl Store {
             for project in rechecked.different.keys() {
                 cursor::forget(conn, cloud, Some(project))?;
             }
-            let last = rows.last().filter(|_| rows.len() >= rows_max as usize);
+            let is_end = rows.len() < rows_max as usize && last == rows.last();
+            let last = last.filter(|_| !is_end);
             meta::set(conn, PLACE, last.and_then(|last| serde_json::to_string(last).ok()).as_deref())?;
-            if last.is_none() {
+            if is_end {
                 meta::set(conn, DONE_AT, Some(&now.to_string()))?;
-                forget_mended(conn)?;
-                rechecked.again_in_ms = every_ms;
             }
-            Ok(rechecked)
+            Ok((rechecked, is_end))
         })?;
+        if is_end {
+            self.forget_mended()?;
+            rechecked.again_in_ms = every_ms;
+        }
         Ok(rechecked)
+    }
+
+    /// Forgets those that were put right since they were found.
+    fn forget_mended(&mut self) -> Result<(), StoreError> {
+        let mut after = Place::default();
+        loop {
+            let rows = self.read(|conn| different(conn, &after))?;
+            let room = self.turns.room();
+            let last = self.write(|tx| {
+                let mut last = None;
+                for row in rows.iter().take_while(|_| room.take(tx)) {
+                    forget_if_mended(tx, row)?;
+                    last = Some(row.clone());
+                }
+                Ok(last)
+            })?;
+            match last {
+                Some(last) => after = last,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Tells how long it is until the next pass, in milliseconds. The first one of a store is due after one period.
@@ -185,26 +217,25 @@ pub(super) fn first_different(
     Ok(None)
 }
 
-/// Lists the entities whose rows are to be looked at again.
-pub(super) fn kept_in_mind(conn: &Connection) -> Result<Vec<Place>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT project, entity, entity_key FROM engramd_different")?;
-    let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    Ok(all.collect::<Result<_, _>>()?)
+/// Lists the first entities that were found to be different behind one.
+pub(super) fn different(conn: &Connection, (project, entity, key): &Place) -> Result<Vec<Place>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT project, entity, entity_key FROM engramd_different
+         WHERE (project, entity, entity_key) > (?1, ?2, ?3) ORDER BY project, entity, entity_key LIMIT ?4",
+    )?;
+    let names = params![project, entity, key, DIFFERENT_ROWS];
+    let rows = statement.query_map(names, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Forgets those that were put right since they were found.
-fn forget_mended(conn: &Connection) -> Result<(), StoreError> {
-    let mut forget =
-        conn.prepare_cached("DELETE FROM engramd_different WHERE project = ?1 AND entity = ?2 AND entity_key = ?3")?;
-    for (project, entity, key) in kept_in_mind(conn)? {
-        let names = ProjectName::parse(&project).ok().zip(Entity::parse(&entity));
-        let is_mended = match names {
-            Some((project, entity)) => matches!(look(conn, &project, entity, &key)?, Look::Good),
-            None => true,
-        };
-        if is_mended {
-            forget.execute([&project, &entity, &key])?;
-        }
+fn forget_if_mended(conn: &Connection, (project, entity, key): &Place) -> Result<(), StoreError> {
+    let is_mended = match ProjectName::parse(project).ok().zip(Entity::parse(entity)) {
+        Some((project, entity)) => matches!(look(conn, &project, entity, key)?, Look::Good),
+        None => true,
+    };
+    if is_mended {
+        conn.prepare_cached("DELETE FROM engramd_different WHERE project = ?1 AND entity = ?2 AND entity_key = ?3")?
+            .execute([project, entity, key])?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
+use super::turn::Room;
 use super::{Store, belonging, cursor, digest, lease, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Digest, Version};
@@ -42,13 +43,14 @@ impl Store {
         now: RowTime,
         rows_max: u32,
     ) -> Result<Belonging, StoreError> {
+        let room = self.turns.room();
         self.write(|tx| {
             lease::check(tx, fence)?;
             let project = project.cloned().or(due(tx)?.pop_first());
             if let Some(project) = project
                 && let Some(place) = place(tx, &project)?
             {
-                slice(tx, (cloud, &project), place, now, rows_max)?;
+                slice(tx, (cloud, &project), place, now, (rows_max, &room))?;
             }
             end_restoration(tx, cloud)?;
             belonging::read(tx, cloud)
@@ -113,23 +115,27 @@ fn slice(
     (cloud, project): (&str, &ProjectName),
     mut place: Place,
     now: RowTime,
-    rows_max: u32,
+    (rows_max, room): (u32, &Room),
 ) -> Result<(), StoreError> {
     let mut left = rows_max;
     while let (Some(&entity), true) = (STAGES.get(place.stage), left > 0) {
         let keys = next_keys(tx, project, entity, &place.after, left)?;
-        for key in &keys {
+        let mut looked = 0;
+        for key in keys.iter().take_while(|_| room.take(tx)) {
+            looked += 1;
             if let Some(known) = versions::known(tx, project, entity, key)? {
                 place.digest = place.digest.plus(Digest::of(key, &known));
             }
             queue(tx, project, entity, key, now)?;
         }
-        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-        (place.stage, place.after) = match keys.into_iter().next_back() {
-            Some(last) if count == left => (place.stage, last),
+        let full = looked < keys.len();
+        let count = u32::try_from(looked).unwrap_or(u32::MAX);
+        (place.stage, place.after) = match keys.into_iter().take(looked).next_back() {
+            Some(last) if full || count == left => (place.stage, last),
+            None if full => (place.stage, place.after),
             _ => (place.stage + 1, String::new()),
         };
-        left -= count;
+        left = if full { 0 } else { left - count };
     }
     if place.stage == STAGES.len() && left > 0 {
         (place.stage, place.after) = match queue_unknown(tx, project, &place.after, left, now)? {

@@ -24,8 +24,10 @@ struct Open {
 impl Store {
     /// Records what became of rows; one that left pending before counts nowhere, whatever a late reply says.
     ///
+    /// Many are recorded in several transactions (OWN-3); each receipt holds by itself.
+    ///
     /// # Errors
-    /// [`StoreError::LeaseLost`], and what SQLite says.
+    /// [`StoreError::LeaseLost`], and what SQLite says; what was recorded before stays.
     pub fn settle(
         &mut self,
         fence: &Fence,
@@ -33,11 +35,35 @@ impl Store {
         settlements: &[Settlement],
         now: RowTime,
     ) -> Result<Settled, StoreError> {
-        let (settled, left) = self.write(|tx| {
+        let (mut settled, mut rest) = (Settled::default(), settlements);
+        loop {
+            let done = self.settle_some(fence, project, rest, now, &mut settled)?;
+            rest = rest.get(done..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(settled);
+            }
+        }
+    }
+
+    /// Records the first ones in one transaction; returns how many.
+    fn settle_some(
+        &mut self,
+        fence: &Fence,
+        project: &ProjectName,
+        settlements: &[Settlement],
+        now: RowTime,
+        all: &mut Settled,
+    ) -> Result<usize, StoreError> {
+        let room = self.turns.room();
+        let (settled, left, done) = self.write(|tx| {
             lease::check(tx, fence)?;
-            let (mut settled, mut left) = (Settled::default(), Vec::new());
+            let (mut settled, mut left, mut done) = (Settled::default(), Vec::new(), 0);
             let mut moved = Digest::default();
             for settlement in settlements {
+                if !room.take(tx) {
+                    break;
+                }
+                done += 1;
                 match settlement {
                     Settlement::Acked { seq, cloud_seq, occurred_at } => {
                         let Some(row) = open(tx, project, *seq)? else { continue };
@@ -54,14 +80,15 @@ impl Store {
                 }
             }
             digest::add(tx, project, moved)?;
-            tell_witness(tx, settlements)?;
+            tell_witness(tx, &settlements[..done])?;
             if let Some(last) = left.iter().map(|&(_, seq)| seq).max() {
                 refresh_state(tx, project, last, now)?;
             }
-            Ok((settled, left))
+            Ok((settled, left, done))
         })?;
         self.counts.left(&left);
-        Ok(settled)
+        (all.acked, all.held) = (all.acked + settled.acked, all.held + settled.held);
+        Ok(done)
     }
 }
 

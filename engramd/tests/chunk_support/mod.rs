@@ -63,7 +63,10 @@ impl Shelf {
             all.skipped.extend(taken.skipped);
         }
         let projects: Vec<ProjectName> = all.projects.iter().map(|name| project(name)).collect();
-        chunks::finish(store, &projects, true, since, at(5_001)).unwrap();
+        for project in &projects {
+            while store.stand_ins_of_import(project, at(5_001)).unwrap().unfinished {}
+        }
+        chunks::held(store, &projects, since).unwrap();
         all
     }
 

@@ -94,6 +94,7 @@ pub const BACK_TO_1_2: &str = "DROP TABLE engramd_reread;
     DROP TABLE engramd_softly; DROP INDEX engramd_relations_updated;
     DROP TABLE engramd_digest; DROP TABLE engramd_different; DROP TABLE engramd_home; DROP TABLE engramd_remirror;
     DROP TABLE engramd_read; DROP TABLE engramd_held_count; DROP TABLE engramd_arrived; DROP INDEX engramd_held_parent;
+    DROP INDEX engramd_observations_topic;
     UPDATE engramd_meta SET value = '1.2' WHERE key = 'schema';";
 
 pub struct Lab {

@@ -8,6 +8,7 @@ mod backfill;
 pub mod beside;
 mod chunk;
 mod lease;
+pub mod saver;
 mod schema;
 pub mod server;
 pub mod user;

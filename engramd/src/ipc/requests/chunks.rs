@@ -37,12 +37,7 @@ pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder)
             .await
         }
         ChunksRequest::Imported { projects, complete, held_since } => {
-            let projects = names(&projects);
-            counted(cx, move |store| {
-                let held = chunks::finish(store, &projects, complete, held_since, clock::row_time())?;
-                Ok(ChunksReply::Imported(held))
-            })
-            .await
+            imported(cx, names(&projects), complete, held_since).await
         }
         ChunksRequest::Exported { place, marks } => {
             let marks: Vec<Mark> = marks.iter().filter_map(mark).collect();
@@ -75,6 +70,24 @@ async fn found(cx: &Context, place: String, named: Vec<ChunkName>, apply: bool) 
     .await
 }
 
+/// Ends an import: makes the stand-ins, each transaction as a job of its own, and tells what is still held.
+async fn imported(
+    cx: &Context,
+    projects: Vec<ProjectName>,
+    complete: bool,
+    held_since: i64,
+) -> Result<ChunksReply, Failure> {
+    for project in projects.iter().filter(|_| complete) {
+        let mut unfinished = true;
+        while unfinished {
+            let name = project.clone();
+            let made = on_store(cx, move |store| store.stand_ins_of_import(&name, clock::row_time()));
+            unfinished = made.await?.unfinished;
+        }
+    }
+    counted(cx, move |store| Ok(ChunksReply::Imported(chunks::held(store, &projects, held_since)?))).await
+}
+
 /// Runs a write and tells the loop at once what is pending now.
 async fn counted(
     cx: &Context,
@@ -95,8 +108,10 @@ async fn export(
     count_only: bool,
     to: &Responder,
 ) -> Result<(), ClientGone> {
+    if let Err(error) = driver::take_up(&cx.store).await {
+        return to.result(Err(store_failed(&error))).await;
+    }
     let begun = on_store(cx, move |store| {
-        while store.take_up(driver::TAKE_UP_ROWS, clock::row_time())? {}
         let projects = match project {
             Some(project) => vec![project],
             None => store.read(chunks::projects_of)?,

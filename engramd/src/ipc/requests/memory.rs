@@ -69,7 +69,7 @@ async fn write(
 ) -> Result<Reply, Failure> {
     let now = Now { at: clock::row_time(), random: clock::entropy() };
     let done = cx.store.call(move |store| {
-        let reply = f(store, &now)?;
+        let reply = store.at_once(|store| f(store, &now))?;
         Ok::<_, MemoryError>((reply, driver::count(store)))
     });
     let (reply, counted) = done.await.map_err(MemoryError::from).flatten().map_err(|error| error.failure())?;

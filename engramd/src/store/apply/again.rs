@@ -18,19 +18,30 @@ type Pending = (i64, String, String, String);
 
 impl Applying<'_> {
     /// Settles moves to other projects that could not be told from what another program pulled, before that was read
-    /// again.
-    pub(super) fn settle_doubts(&mut self) -> Result<(), StoreError> {
-        for (project, entity, key) in recheck::kept_in_mind(self.conn)? {
-            let (Ok(project), Some(entity)) = (ProjectName::parse(&project), Entity::parse(&entity)) else { continue };
-            if moved::settle_late(self.conn, &project, entity, &key, self.now)? {
+    /// again; tells whether more are left, where the transaction has no room for them.
+    pub(super) fn settle_doubts(&mut self) -> Result<bool, StoreError> {
+        let mut after = recheck::Place::default();
+        loop {
+            let rows = recheck::different(self.conn, &after)?;
+            let Some(last) = rows.last().cloned() else { return Ok(false) };
+            for (project, entity, key) in rows {
+                let (Ok(project), Some(entity)) = (ProjectName::parse(&project), Entity::parse(&entity)) else {
+                    continue;
+                };
+                if !moved::settle_late(self.conn, &project, entity, &key, self.now)? {
+                    continue;
+                }
                 self.any_open.insert(project.clone(), true);
                 match self.local(&project, entity, &key)? {
                     Some(_) => self.place_again(&project, entity, &key)?,
                     None => self.take_off(&project, entity, &key)?,
                 }
+                if !self.takes() {
+                    return Ok(true);
+                }
             }
+            after = last;
         }
-        Ok(())
     }
 
     /// Takes off a row that says nothing any more: what it said was taken back.
@@ -74,12 +85,18 @@ impl Store {
         let (more, _) = self.applying(true, now, |applying| {
             let conn = applying.conn;
             let rows = pending(conn, meta::get_number(conn, SHOWN)?, rows_max)?;
-            for (_, project, entity, key) in &rows {
+            let mut last = None;
+            for row @ (_, project, entity, key) in &rows {
+                if !applying.takes() {
+                    break;
+                }
+                last = Some(row);
                 if let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) {
                     applying.show_again(&project, entity, key)?;
                 }
             }
-            let last = rows.last().filter(|_| rows.len() >= rows_max as usize);
+            let is_end = rows.len() < rows_max as usize && last == rows.last();
+            let last = last.filter(|_| !is_end);
             meta::set(conn, SHOWN, last.map(|(seq, ..)| seq.to_string()).as_deref())?;
             Ok(last.is_some())
         })?;

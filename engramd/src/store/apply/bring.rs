@@ -14,13 +14,6 @@ use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
 use std::collections::BTreeMap;
 
-/// Rows of one transaction at most.
-const SLICE_ROWS_MAX: usize = 1_000;
-/// Rows of one transaction at least, however slow they are.
-const SLICE_ROWS_MIN: usize = 100;
-/// How long a transaction takes rows (OWN-3).
-const SLICE_MS_MAX: u64 = 20;
-
 /// A place in a list of parts: which one, and which of its rows.
 type Place = (usize, usize);
 
@@ -36,9 +29,8 @@ impl Store {
         let mut all = BTreeMap::<ProjectName, Applied>::new();
         let mut from = (0, 0);
         while from.0 < parts.len() {
-            let stopwatch = self.stopwatch;
             let slice = |store: &mut Self, careful: bool| {
-                store.applying(false, now, |applying| applying.slice(parts, from, careful, stopwatch))
+                store.applying(false, now, |applying| applying.slice(parts, from, careful))
             };
             let (done, applied) = match slice(self, false) {
                 Err(error) if error.is_the_rows_fault() => slice(self, true)?,
@@ -55,23 +47,15 @@ impl Store {
 
 impl Applying<'_> {
     /// Brings as many rows as a transaction takes; returns where the next one goes on.
-    fn slice(
-        &mut self,
-        parts: &[Part],
-        (mut at, mut row): Place,
-        careful: bool,
-        stopwatch: fn() -> u64,
-    ) -> Result<Place, StoreError> {
-        let (began_ms, mut done) = (stopwatch(), 0);
+    fn slice(&mut self, parts: &[Part], (mut at, mut row): Place, careful: bool) -> Result<Place, StoreError> {
         while let Some(part) = parts.get(at) {
             let chunk = chunks::number_of(self.conn, part.hash)?;
             self.source = Source::Chunk(chunk);
             for (project, mutation) in part.rows.iter().skip(row) {
-                let is_late = done >= SLICE_ROWS_MIN && stopwatch().saturating_sub(began_ms) > SLICE_MS_MAX;
-                if done >= SLICE_ROWS_MAX || is_late {
+                if !self.takes() {
                     return Ok((at, row));
                 }
-                (done, row) = (done + 1, row + 1);
+                row += 1;
                 self.row(project, mutation, careful)?;
             }
             if part.last {

@@ -12,9 +12,10 @@ mod stand_in;
 pub use page::AppliedSlice;
 
 use super::error::StoreError;
-use super::fts::{self, Index};
+use super::fts::Index;
 use super::held::{self, SetAside};
-use super::{Store, digest, foreign, versions};
+use super::turn::{Room, Turns};
+use super::{Store, digest, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -23,12 +24,14 @@ use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// One transaction that applies rows: what it has to finish before it commits, and what it tells afterwards.
 pub(super) struct Applying<'c> {
     conn: &'c Connection,
+    /// How many rows it may still take.
+    room: Room,
     now: RowTime,
     /// The cloud's time for now, where versions of this device are about to meet others'.
     cloud_now: Option<RowTime>,
@@ -105,24 +108,26 @@ impl Drop for Quiet<'_> {
 impl<'c> Applying<'c> {
     /// Runs one transaction, and writes the index before it commits.
     fn run<R>(
-        quiet: &Quiet<'c>,
-        now: RowTime,
-        f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
-    ) -> Result<(R, Outcome), StoreError> {
-        Self::in_transaction(quiet, now, f).inspect_err(|error| fts::doubt(quiet.conn, error))
-    }
-
-    fn in_transaction<R>(
+        turns: &mut Turns,
         &Quiet { conn, .. }: &Quiet<'c>,
         now: RowTime,
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
     ) -> Result<(R, Outcome), StoreError> {
-        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-        foreign::take_up(conn)?;
+        let room = turns.room();
+        turns.run(conn, |_| Self::inside(conn, room, now, f))
+    }
+
+    fn inside<R>(
+        conn: &'c Connection,
+        room: Room,
+        now: RowTime,
+        f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
+    ) -> Result<(R, Outcome), StoreError> {
         let any_held =
             conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_held)")?.query_row([], |row| row.get(0))?;
         let mut applying = Self {
             conn,
+            room,
             now,
             cloud_now: None,
             index: Index::default(),
@@ -141,8 +146,6 @@ impl<'c> Applying<'c> {
         let result = f(&mut applying)?;
         applying.index.write(conn)?;
         applying.digests.iter().try_for_each(|(project, &moved)| digest::add(conn, project, moved))?;
-        foreign::ours_to_here(conn)?;
-        tx.commit()?;
         Ok((result, applying.outcome))
     }
 
@@ -252,6 +255,11 @@ impl<'c> Applying<'c> {
         self.cloud_now
     }
 
+    /// Takes room for one row; without any left the transaction ends (OWN-3).
+    pub(super) fn takes(&self) -> bool {
+        self.room.take(self.conn)
+    }
+
     /// Returns the connection, for statements of the same transaction.
     pub(super) fn conn(&self) -> &'c Connection {
         self.conn
@@ -271,9 +279,8 @@ impl Store {
         f: impl FnOnce(&mut Applying<'_>) -> Result<R, StoreError>,
     ) -> Result<(R, BTreeMap<ProjectName, Applied>), StoreError> {
         let quiet = Quiet::new(&self.conn, durable)?;
-        let (result, outcome) = Applying::run(&quiet, now, f)?;
+        let (result, outcome) = Applying::run(&mut self.turns, &quiet, now, f)?;
         drop(quiet);
-        self.commits += 1;
         Ok((result, outcome.tell(&mut self.counts)))
     }
 }

@@ -1,6 +1,7 @@
 //! Applying a page in transactions that each move the cursors to their last row (CUR-1).
 
 use super::super::error::StoreError;
+use super::super::turn::Turns;
 use super::super::{Store, cursor, desired, lease, meta, served, witness};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
@@ -8,13 +9,6 @@ use engram_proto::id::ProjectName;
 use engramd_core::rows::{Applied, Clocks, Fence};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
-
-/// Rows of one transaction at most.
-const SLICE_ROWS_MAX: usize = 1_000;
-/// Rows of one transaction at least, however slow they are (one commit per 100 rows).
-const SLICE_ROWS_MIN: usize = 100;
-/// How long a transaction takes rows; writing the index and the commit come on top, and all is to end in 35 ms (OWN-3).
-const SLICE_MS_MAX: u64 = 20;
 
 impl Store {
     /// Applies a page, in transactions that each end with the cursors of what they applied.
@@ -67,14 +61,13 @@ impl Store {
             return Ok(None);
         }
         let quiet = Quiet::new(&self.conn, false)?;
-        let slice = Slice { fence, cloud_id, since, page, rows: rest, clocks, stopwatch: self.stopwatch };
+        let slice = Slice { fence, cloud_id, since, page, rows: rest, clocks };
         // A savepoint around each row would cost more than the rows, so it is there only where one was refused.
-        let (taken, outcome) = match slice.apply(&quiet, false) {
-            Err(error) if error.is_the_rows_fault() => slice.apply(&quiet, true)?,
+        let (taken, outcome) = match slice.apply(&mut self.turns, &quiet, false) {
+            Err(error) if error.is_the_rows_fault() => slice.apply(&mut self.turns, &quiet, true)?,
             result => result?,
         };
         drop(quiet);
-        self.commits += 1;
         let is_last = taken == rest.len();
         Ok(Some(AppliedSlice { applied: outcome.tell(&mut self.counts), done: (done + taken).max(1), is_last }))
     }
@@ -99,7 +92,6 @@ struct Slice<'a> {
     page: &'a PullReply,
     rows: &'a [(ProjectName, &'a PulledMutation)],
     clocks: Clocks,
-    stopwatch: fn() -> u64,
 }
 
 impl Slice<'_> {
@@ -114,18 +106,17 @@ impl Slice<'_> {
     }
 
     /// Applies the first rows in one transaction; returns how many.
-    fn apply(&self, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
-        Applying::run(quiet, self.clocks.own, |applying| {
+    fn apply(&self, turns: &mut Turns, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
+        Applying::run(turns, quiet, self.clocks.own, |applying| {
             let conn = applying.conn;
             applying.set_cloud_now(self.clocks.cloud);
             lease::check(conn, self.fence)?;
-            let began_ms = (self.stopwatch)();
             // Of each project that takes part: the head behind which its rows are judged, and what was ever read.
             let mut enrolled = BTreeMap::<&ProjectName, Option<(u64, u64)>>::new();
             let mut last_seqs = BTreeMap::<&ProjectName, u64>::new();
             let mut done = 0;
-            for (project, row) in self.rows.iter().take(SLICE_ROWS_MAX) {
-                if done >= SLICE_ROWS_MIN && (self.stopwatch)().saturating_sub(began_ms) > SLICE_MS_MAX {
+            for (project, row) in self.rows {
+                if !applying.takes() {
                     break;
                 }
                 done += 1;

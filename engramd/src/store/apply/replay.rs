@@ -29,15 +29,20 @@ impl Applying<'_> {
 
     fn replay_behind(&mut self, waits_for: &str, mut through: i64) -> Result<(), StoreError> {
         // One more than there is room for tells whether any are left; without any nothing is written.
-        let mut children = held::children(self.conn, waits_for, through, self.children_left + 1)?;
-        let more = children.len() > self.children_left;
-        children.truncate(self.children_left);
-        self.children_left -= children.len();
-        for child in children {
-            through = child.id;
-            let Some(entity) = Entity::parse(&child.entity) else { continue };
-            self.place_again(&child.project, entity, &child.key)?;
+        let children = held::children(self.conn, waits_for, through, self.children_left + 1)?;
+        let mut looked = 0;
+        for child in &children {
+            if self.children_left == 0 || !self.takes() {
+                self.children_left = 0;
+                break;
+            }
+            (looked, through) = (looked + 1, child.id);
+            self.children_left -= 1;
+            if let Some(entity) = Entity::parse(&child.entity) {
+                self.place_again(&child.project, entity, &child.key)?;
+            }
         }
+        let more = looked < children.len();
         if more {
             held::arrived(self.conn, waits_for, through)?;
             self.outcome.unfinished = true;

@@ -23,20 +23,12 @@ impl Store {
         self.make_stand_ins(project, now, |conn| lease::check(conn, fence))
     }
 
-    /// Does the same once an import has read every chunk, in as many transactions as it takes; no state of sync is
-    /// written, so no lease is asked for.
+    /// Does the same once an import has read every chunk; no state of sync is written, so no lease is asked for.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn stand_ins_of_import(&mut self, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
-        let mut all = Applied::default();
-        loop {
-            let made = self.make_stand_ins(project, now, |_| Ok(()))?;
-            all.add(made);
-            if !made.unfinished {
-                return Ok(Applied { unfinished: false, ..all });
-            }
-        }
+        self.make_stand_ins(project, now, |_| Ok(()))
     }
 
     fn make_stand_ins(
@@ -47,8 +39,7 @@ impl Store {
     ) -> Result<Applied, StoreError> {
         let (unfinished, applied) = self.applying(false, now, |applying| {
             check(applying.conn)?;
-            applying.settle_doubts()?;
-            Ok(applying.replay_left()? || applying.stand_in_all(project)?)
+            Ok(applying.settle_doubts()? || applying.replay_left()? || applying.stand_in_all(project)?)
         })?;
         let mut all = Applied::default();
         applied.into_values().for_each(|part| all.add(part));

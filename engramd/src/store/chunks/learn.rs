@@ -1,6 +1,7 @@
 //! What is in a chunk: one line per version, written when the chunk is read.
 
 use super::super::Store;
+use super::super::apply::Applying;
 use super::super::error::StoreError;
 use super::{Part, READ, number, read_through};
 use engram_proto::canonical::Hash;
@@ -99,21 +100,37 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn chunks_learn(&mut self, parts: &[Part], now: RowTime) -> Result<(), StoreError> {
-        let learned = self.applying(false, now, |applying| {
-            let conn = applying.conn();
-            for part in parts {
-                let chunk = number_of(conn, part.hash)?;
-                for (project, row) in &part.rows {
-                    if let Some(version) = said(row) {
-                        learn(conn, chunk, (project, &row.entity_key), &version)?;
-                    }
-                }
-                if part.last {
-                    read_through(conn, part, (chunk, READ), now)?;
-                }
-            }
-            Ok(())
-        });
-        learned.map(drop)
+        let mut from = (0, 0);
+        while from.0 < parts.len() {
+            (from, _) = self.applying(false, now, |applying| learn_some(applying, parts, from, now))?;
+        }
+        Ok(())
     }
+}
+
+/// Writes down as much as there is room for in one transaction, from a row of a part on; returns where it ended.
+fn learn_some(
+    applying: &Applying<'_>,
+    parts: &[Part],
+    (mut at, mut row): (usize, usize),
+    now: RowTime,
+) -> Result<(usize, usize), StoreError> {
+    let conn = applying.conn();
+    while let Some(part) = parts.get(at) {
+        let chunk = number_of(conn, part.hash)?;
+        for (project, mutation) in part.rows.iter().skip(row) {
+            if !applying.takes() {
+                return Ok((at, row));
+            }
+            row += 1;
+            if let Some(version) = said(mutation) {
+                learn(conn, chunk, (project, &mutation.entity_key), &version)?;
+            }
+        }
+        if part.last {
+            read_through(conn, part, (chunk, READ), now)?;
+        }
+        (at, row) = (at + 1, 0);
+    }
+    Ok((at, row))
 }

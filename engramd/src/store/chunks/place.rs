@@ -1,12 +1,16 @@
 //! Directories that hold chunk files: which of the files there are news, and up to where a project was exported.
 
 use super::super::error::StoreError;
+use super::super::turn::Room;
 use super::super::{Store, journal};
 use super::{APPLIED, Mark, Part, READ, due, learn};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// So many rows that were due are forgotten in one transaction (OWN-3).
+const DUE_ROWS: u32 = 200;
 
 /// The target of chunk files in the table shared with the Go program.
 const FILES: &str = "local";
@@ -108,17 +112,10 @@ impl Store {
         let (unknown, gone) = self.read(|conn| compare(conn, place, &there))?;
         let mut unread = self.read(|conn| unread_at(conn, place))?;
         unread.retain(|id| there.binary_search(&id.as_str()).is_ok());
-        if !gone.is_empty() {
-            self.write(|tx| {
-                for id in gone {
-                    let mut chunk =
-                        tx.prepare_cached("SELECT chunk FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?;
-                    due::note_chunk(tx, place, chunk.query_row(params![place, id], |row| row.get(0))?)?;
-                    tx.prepare_cached("DELETE FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?
-                        .execute(params![place, id])?;
-                }
-                Ok(())
-            })?;
+        let mut at = (0, due::Named::default());
+        while at.0 < gone.len() {
+            let room = self.turns.room();
+            at = self.write(|tx| forget_files(tx, place, &gone, at, &room))?;
         }
         Ok(Met { unknown, unread })
     }
@@ -135,19 +132,23 @@ impl Store {
         to_apply: bool,
         now: RowTime,
     ) -> Result<Vec<bool>, StoreError> {
-        let wanted = self.applying(false, now, |applying| {
-            let conn = applying.conn();
-            let wanted = chunks.iter().map(|(id, hash)| {
-                let (chunk, state) = learn::chunk(conn, *hash)?;
-                if state < if to_apply { APPLIED } else { READ } {
-                    return Ok(true);
-                }
-                lies_at(conn, (path, id), chunk, state == APPLIED, now)?;
-                Ok(false)
-            });
-            wanted.collect::<Result<Vec<_>, StoreError>>()
-        });
-        Ok(wanted?.0)
+        let mut wanted = Vec::with_capacity(chunks.len());
+        while let Some(rest) = chunks.get(wanted.len()..).filter(|rest| !rest.is_empty()) {
+            let (part, _) = self.applying(false, now, |applying| {
+                let conn = applying.conn();
+                let part = rest.iter().take_while(|_| applying.takes()).map(|(id, hash)| {
+                    let (chunk, state) = learn::chunk(conn, *hash)?;
+                    if state < if to_apply { APPLIED } else { READ } {
+                        return Ok(true);
+                    }
+                    lies_at(conn, (path, id), chunk, state == APPLIED, now)?;
+                    Ok(false)
+                });
+                part.collect::<Result<Vec<_>, StoreError>>()
+            })?;
+            wanted.extend(part);
+        }
+        Ok(wanted)
     }
 
     /// Writes down that all of these projects may be in a file from now on: what is deleted for good after this is sent
@@ -169,15 +170,14 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn exported(&mut self, path: &str, marks: &[Mark], now: RowTime) -> Result<(), StoreError> {
+        let (due, lists): (Vec<_>, Vec<_>) = marks.iter().partition(|mark| mark.list == super::candidates::DUE);
+        for mark in due {
+            while self.write(|tx| forget_due(tx, path, mark))? {}
+        }
         let kept = self.applying(false, now, |applying| {
             let conn = applying.conn();
             let place = ensure(conn, path)?;
-            for mark in marks {
-                if mark.list == super::candidates::DUE {
-                    conn.prepare_cached("DELETE FROM engramd_due WHERE place = ?1 AND project = ?2 AND n <= ?3")?
-                        .execute(params![place, mark.project.as_str(), mark.through])?;
-                    continue;
-                }
+            for mark in lists {
                 conn.prepare_cached(
                     "INSERT INTO engramd_place_mark (place, project, list, through) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (place, project, list) DO UPDATE SET through = max(through, ?4)",
@@ -188,6 +188,49 @@ impl Store {
         });
         kept.map(drop)
     }
+}
+
+/// Notes what files held that are gone, and forgets them, as far as there is room; goes on at a file, behind an entity,
+/// and returns where it ended.
+fn forget_files(
+    conn: &Connection,
+    place: i64,
+    gone: &[String],
+    (mut at, mut after): (usize, due::Named),
+    room: &Room,
+) -> Result<(usize, due::Named), StoreError> {
+    while let Some(id) = gone.get(at) {
+        let mut chunk = conn.prepare_cached("SELECT chunk FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?;
+        let rows = due::held_by(conn, chunk.query_row(params![place, id], |row| row.get(0))?, &after)?;
+        if !room.take(conn) {
+            break;
+        }
+        if rows.is_empty() {
+            conn.prepare_cached("DELETE FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?
+                .execute(params![place, id])?;
+            (at, after) = (at + 1, due::Named::default());
+        }
+        for row in rows {
+            if !room.take(conn) {
+                return Ok((at, after));
+            }
+            due::note_at(conn, place, &row)?;
+            after = row;
+        }
+    }
+    Ok((at, after))
+}
+
+/// Forgets some of what was due at a place up to a mark; tells whether there may be more.
+fn forget_due(conn: &Connection, path: &str, mark: &Mark) -> Result<bool, StoreError> {
+    let Some(place) = find(conn, path)? else { return Ok(false) };
+    let forgotten = conn
+        .prepare_cached(
+            "DELETE FROM engramd_due WHERE n IN
+                 (SELECT n FROM engramd_due WHERE place = ?1 AND project = ?2 AND n <= ?3 LIMIT ?4)",
+        )?
+        .execute(params![place, mark.project.as_str(), mark.through, DUE_ROWS])?;
+    Ok(forgotten >= DUE_ROWS as usize)
 }
 
 /// Compares the ids of the files there, in order, with those that were read at a place: which are new, and which gone.

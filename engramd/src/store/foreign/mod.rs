@@ -14,6 +14,7 @@ mod stand_in;
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
 use super::naming::{self, Unnamed};
+use super::turn::Room;
 use super::{Store, journal, meta, moved, reread, versions};
 pub(super) use autosync::SHOWN;
 use engram_proto::canonical::{Hash, Object};
@@ -29,6 +30,12 @@ pub(super) use stamp::{time_field, with_time};
 
 /// Up to which seq the journal was taken up.
 const TAKEN_UP: &str = "taken_up_seq";
+
+/// More rows than this are taken up in transactions of their own.
+const MUCH: i64 = 5;
+
+/// So many at most in one of them.
+pub(super) const SOME: u32 = 200;
 
 /// A journal row of another process.
 struct Row {
@@ -66,23 +73,31 @@ impl Store {
         if self.read(|conn| Ok(!is_more(conn)? && !autosync::has_moved(conn)?))? {
             return self.show_pending_again(rows_max, now);
         }
-        let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        autosync::look(&tx)?;
-        take_up_some(&tx, i64::from(rows_max))?;
-        autosync::remember(&tx)?;
-        tx.commit()?;
-        self.commits += 1;
+        let room = self.turns.room();
+        self.turns.transaction(&self.conn, |tx| take_up_some(tx, rows_max, &room))?;
         Ok(true)
     }
+}
+
+/// Tells whether so much is to be taken up that a transaction of ours should not do it besides its own work (OWN-3).
+pub(super) fn is_much(conn: &Connection) -> Result<bool, StoreError> {
+    Ok(last_seq(conn)? - meta::get_number(conn, TAKEN_UP)? > MUCH)
 }
 
 /// Takes up everything that other processes wrote; a transaction of ours begins with it.
 pub(super) fn take_up(conn: &Connection) -> Result<(), StoreError> {
     autosync::look(conn)?;
     if is_more(conn)? {
-        take_up_some(conn, i64::MAX)?;
+        take_up_rows(conn, theirs(conn, i64::MAX)?, || true)?;
     }
     Ok(())
+}
+
+/// Takes up as much as there is room for, and at most so many rows.
+pub(super) fn take_up_some(conn: &Connection, rows_max: u32, room: &Room) -> Result<(), StoreError> {
+    autosync::look(conn)?;
+    take_up_rows(conn, theirs(conn, i64::from(rows_max))?, || room.take(conn))?;
+    autosync::remember(conn)
 }
 
 /// Says that every row is ours or was taken up; a transaction of ours ends with it.
@@ -102,18 +117,24 @@ fn last_seq(conn: &Connection) -> Result<i64, StoreError> {
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
-fn take_up_some(conn: &Connection, rows_max: i64) -> Result<(), StoreError> {
-    let rows = theirs(conn, meta::get_number(conn, TAKEN_UP)?, rows_max)?;
+fn take_up_rows(conn: &Connection, rows: Vec<Row>, has_room: impl Fn() -> bool) -> Result<(), StoreError> {
+    let mut through = None;
     for row in &rows {
+        if !has_room() {
+            break;
+        }
         take_up_row(conn, row)?;
+        through = Some(row.seq);
     }
-    if let Some(last) = rows.last() {
-        meta::set(conn, TAKEN_UP, Some(&last.seq.to_string()))?;
+    if let Some(through) = through {
+        meta::set(conn, TAKEN_UP, Some(&through.to_string()))?;
     }
     Ok(())
 }
 
-fn theirs(conn: &Connection, after: i64, rows_max: i64) -> Result<Vec<Row>, StoreError> {
+/// Reads the next rows that other processes wrote.
+fn theirs(conn: &Connection, rows_max: i64) -> Result<Vec<Row>, StoreError> {
+    let after = meta::get_number(conn, TAKEN_UP)?;
     let mut statement = conn.prepare_cached(
         "SELECT seq, project, entity, entity_key, op, payload, occurred_at, acked_at IS NULL FROM sync_mutations
          WHERE seq > ?1 ORDER BY seq LIMIT ?2",

@@ -25,6 +25,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 6, &[include_str!("v1_6_waiting.sql")]),
     (1, 7, &[include_str!("v1_7_chunks.sql")]),
     (1, 9, &[include_str!("v1_9_digests.sql")]),
+    (1, 10, &[include_str!("v1_10_lookups.sql")]),
     (1, 11, &[include_str!("v1_11_read.sql")]),
     (1, 12, &[include_str!("v1_12_places.sql")]),
 ];

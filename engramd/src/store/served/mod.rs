@@ -17,9 +17,6 @@ use engram_proto::mutation::{Entity, Op, payload_object};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
 
-/// Rows of one transaction at most (OWN-3).
-const SLICE_ROWS_MAX: usize = 500;
-
 /// A row that was pushed, as the server numbered it.
 #[derive(Clone, Debug)]
 pub struct AcceptedRow {
@@ -65,8 +62,18 @@ impl Store {
                 news.push(row);
             }
         }
-        for slice in news.chunks(SLICE_ROWS_MAX) {
-            self.write(|tx| slice.iter().try_for_each(|row| record(tx, row)))?;
+        let mut rest = news.as_slice();
+        while !rest.is_empty() {
+            let room = self.turns.room();
+            let done = self.write(|tx| {
+                let mut done = 0;
+                for row in rest.iter().take_while(|_| room.take(tx)) {
+                    done += 1;
+                    record(tx, row)?;
+                }
+                Ok(done)
+            })?;
+            rest = rest.get(done..).unwrap_or_default();
         }
         Ok(())
     }

@@ -57,13 +57,23 @@ impl Store {
         let mut after = (String::new(), String::new());
         loop {
             let due = self.read(|conn| due(conn, cloud_id, project, &after))?;
-            let Some(last) = due.last() else { return Ok(all) };
-            after = (last.entity.as_str().to_owned(), last.key.clone());
-            self.write(|tx| {
+            if due.is_empty() {
+                return Ok(all);
+            }
+            let room = self.turns.room();
+            let (looked, part) = self.write(|tx| {
                 lease::check(tx, fence)?;
                 let place = Place { conn: tx, cloud_id, project, cursor: cursor::get(tx, project, cloud_id)? };
-                due.iter().try_for_each(|due| place.look(due, confirmed, now, &mut all))
+                let (mut looked, mut part) = (0, all);
+                for due in due.iter().take_while(|_| room.take(tx)) {
+                    looked += 1;
+                    place.look(due, confirmed, now, &mut part)?;
+                }
+                Ok((looked, part))
             })?;
+            all = part;
+            let Some(last) = due[..looked].last() else { return Ok(all) };
+            after = (last.entity.as_str().to_owned(), last.key.clone());
         }
     }
 }

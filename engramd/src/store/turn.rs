@@ -1,0 +1,317 @@
+//! Turns at the store's one lock, ours and those of the processes that write beside us (OWN-3).
+//!
+//! Every write transaction of ours begins and ends here, so that no path forgets the rule. It does a bounded amount of
+//! work: whoever has many rows asks its [`Room`] before each, and goes on in another transaction. And between bursts of
+//! transactions the lock stays free for others.
+//!
+//! # Why a Go process gets its turn
+//!
+//! It reads first and then writes. Where it meets a lock, or something was committed since it read, SQLite refuses it at
+//! once, and it tries again 10, 25 and 50 ms after each refusal; then its user sees an error (D66).
+//!
+//! - No transaction of ours begins while another process is in the middle of one ([`has_guest`], for up to
+//!   [`PATIENCE_MS`]): what it read stays true until it wrote. So an attempt fails only where it begins inside of a burst.
+//! - While others write a burst is meant to take 25 ms, and 70 ms lie behind it ([`REST_MS`]). Attempts lie at 0, 10, 35
+//!   and 85 ms: a burst that is shorter than 85 ms does not refuse all four, and the first attempt behind it comes within
+//!   50 ms of the last one inside, when no other burst has begun. On a machine that is so busy that bursts take longer, or
+//!   sleepers wake late, the rest is longer too.
+//! - Who was not seen yet is seen at his first attempt: while he reads he is in a transaction, and we look before every
+//!   row. Who waits for the lock as SQLite does it, up to 100 ms between his looks, finds it free for so long once we had
+//!   it for [`HELD_MS_MAX`].
+//!
+//! SQLite moves the log into the file after a commit, when the lock is given back already; the process whose commit finds
+//! the log long waits for it. While others write we do that in our rests, so that it falls to none of them.
+
+use super::error::StoreError;
+use super::{foreign, fts};
+use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Rows of one transaction at most.
+const ROWS_MAX: u64 = 1_000;
+
+/// Others are beside us as long as one of them was seen within this time.
+const LATELY_MS: u64 = 10_000;
+
+/// How long a transaction of ours waits for one that another process has open. A search may take longer, a save does not.
+const PATIENCE_MS: u64 = 250;
+
+/// While others write, a transaction joins a burst that is so young, and behind it the lock stays free for so long.
+const BURST_MS: u64 = 5;
+const REST_MS: u64 = 70;
+
+/// While nobody else was seen, the lock stays free for so long once we had it for so much longer than it was free.
+const HELD_MS_MAX: u64 = 2_000;
+const WINDOW_MS: u64 = 100;
+
+/// While others write, the log is moved into the file once so many rows changed; SQLite does it at a thousand pages.
+const LOG_ROWS_MAX: u64 = 250;
+
+/// While nobody else was seen a transaction takes rows for so long, and at least so many however slow they are: one commit
+/// per hundred rows (performance.md, T7). Index and commit come on top.
+const ALONE_MS: u64 = 20;
+const ALONE_ROWS_MIN: u64 = 100;
+
+/// While others write a transaction is to take so long, in microseconds, index and commit included; rows for most of it.
+const BESIDE_US: u64 = 25_000;
+const BESIDE_MS: u64 = 15;
+
+/// What the parts of one transaction share with the turns.
+#[derive(Debug, Default)]
+struct Seen {
+    /// When the transaction began.
+    began_ms: AtomicU64,
+    /// How many rows it took.
+    taken: AtomicU64,
+    /// How long one took in transactions before, in microseconds, its part of index and commit included; 0 before any.
+    row_us: AtomicU64,
+    /// When another process was last seen, by what it wrote or by a transaction that it had open; 0 before.
+    others_ms: AtomicU64,
+}
+
+impl Seen {
+    fn are_others_beside(&self, now_ms: u64) -> bool {
+        let others_ms = self.others_ms.load(Ordering::Relaxed);
+        others_ms > 0 && now_ms.saturating_sub(others_ms) < LATELY_MS
+    }
+
+    fn others(&self, now_ms: u64) {
+        self.others_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Learns how long rows take: at once where they take longer than before, slowly where they take less.
+    fn learn(&self, held_ms: u64) {
+        let taken = self.taken.swap(0, Ordering::Relaxed);
+        if let Some(now_us) = (held_ms * 1_000).checked_div(taken) {
+            let before_us = self.row_us.load(Ordering::Relaxed);
+            self.row_us.store(now_us.max((before_us * 3 + now_us) / 4), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether a transaction that took rows for so long has taken enough.
+    fn is_enough(&self, taken: u64, since_ms: u64, now_ms: u64) -> bool {
+        if self.are_others_beside(now_ms) {
+            let row_us = self.row_us.load(Ordering::Relaxed);
+            taken >= 1 && (since_ms > BESIDE_MS || (taken + 1) * row_us > BESIDE_US)
+        } else {
+            taken >= ALONE_ROWS_MIN && since_ms > ALONE_MS
+        }
+    }
+}
+
+/// How many rows one transaction may still take.
+#[derive(Debug)]
+pub(super) struct Room {
+    clock: Option<fn() -> u64>,
+    seen: Arc<Seen>,
+    taken: Cell<u64>,
+}
+
+impl Room {
+    /// Takes room for one row; tells whether there was any. There is for at least one.
+    pub(super) fn take(&self, conn: &Connection) -> bool {
+        let taken = self.taken.get();
+        if taken >= ROWS_MAX {
+            return false;
+        }
+        if let Some(clock) = self.clock {
+            let now_ms = clock();
+            if has_guest(conn) {
+                self.seen.others(now_ms);
+            }
+            let since_ms = now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
+            if self.seen.is_enough(taken, since_ms, now_ms) {
+                return false;
+            }
+        }
+        self.taken.set(taken + 1);
+        self.seen.taken.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+/// The turns of one writing connection.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    clock: Option<fn() -> u64>,
+    seen: Arc<Seen>,
+    /// Somebody waits for the answer: his transactions are short, and do not wait.
+    at_once: bool,
+    /// What `PRAGMA data_version` said in the last transaction.
+    data_version: Option<i64>,
+    burst_began_ms: u64,
+    /// When the last transaction ended.
+    ended_ms: Option<u64>,
+    /// How long that and others of its burst had the lock.
+    burst_ms: u64,
+    /// By how much sleeping takes longer than it should: so late the attempts of others are, too.
+    late_ms: u64,
+    /// How much longer the lock was ours than free.
+    held_ms: u64,
+    /// Rows that changed since the log was moved into the file.
+    log_rows: u64,
+    commits: u64,
+    changes_max: u64,
+}
+
+impl Turns {
+    /// Without a clock nobody waits, and a transaction ends by its number of rows alone.
+    pub(super) fn set_clock(&mut self, clock: fn() -> u64) {
+        self.clock = Some(clock);
+    }
+
+    /// Says whether somebody waits for what is done now; returns what was so before.
+    pub(super) fn set_at_once(&mut self, at_once: bool) -> bool {
+        std::mem::replace(&mut self.at_once, at_once)
+    }
+
+    /// Returns how many transactions were committed.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// Returns how many rows the largest transaction changed since this was asked last.
+    pub(super) fn take_changes_max(&mut self) -> u64 {
+        std::mem::take(&mut self.changes_max)
+    }
+
+    /// Makes the room of the next transaction.
+    pub(super) fn room(&self) -> Room {
+        Room { clock: self.clock, seen: Arc::clone(&self.seen), taken: Cell::new(0) }
+    }
+
+    /// Runs a closure in a transaction that has the lock from its start, and commits what returns `Ok`. It begins with
+    /// what other processes wrote; where that is more than a little, transactions of their own take it up before.
+    pub(super) fn run<R>(
+        &mut self,
+        conn: &Connection,
+        f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        while foreign::is_much(conn)? {
+            let room = self.room();
+            self.transaction(conn, |tx| foreign::take_up_some(tx, foreign::SOME, &room))?;
+        }
+        self.transaction(conn, |tx| {
+            foreign::take_up(tx)?;
+            let result = f(tx)?;
+            foreign::ours_to_here(tx)?;
+            Ok(result)
+        })
+    }
+
+    /// Does the same, and leaves what other processes wrote to the closure.
+    pub(super) fn transaction<R>(
+        &mut self,
+        conn: &Connection,
+        f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        self.wait(conn);
+        let done = self.inside(conn, f);
+        if let Some(clock) = self.clock {
+            let now_ms = clock();
+            let held_ms = now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
+            self.seen.learn(held_ms);
+            self.ended_ms = Some(now_ms);
+            self.held_ms += held_ms;
+            self.burst_ms += held_ms;
+        }
+        done.inspect_err(|error| fts::doubt(conn, error))
+    }
+
+    fn inside<R>(
+        &mut self,
+        conn: &Connection,
+        f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        self.began(&tx)?;
+        let before = tx.total_changes();
+        let result = f(&tx)?;
+        let changes = tx.total_changes() - before;
+        tx.commit()?;
+        self.commits += 1;
+        self.changes_max = self.changes_max.max(changes);
+        self.log_rows += changes;
+        Ok(result)
+    }
+
+    /// Waits until it is our turn.
+    fn wait(&mut self, conn: &Connection) {
+        let Some(clock) = self.clock else { return };
+        let now_ms = clock();
+        if has_guest(conn) {
+            self.seen.others(now_ms);
+        }
+        // Before the first one the lock was free for ever.
+        let free_ms = self.ended_ms.map_or(u64::MAX, |ended_ms| now_ms.saturating_sub(ended_ms));
+        self.held_ms = self.held_ms.saturating_sub(free_ms);
+        let beside = self.seen.are_others_beside(now_ms);
+        let rest_ms = REST_MS.max(self.burst_ms * 2) + self.late_ms * 2;
+        let is_young = free_ms < rest_ms && now_ms.saturating_sub(self.burst_began_ms) < BURST_MS;
+        if self.at_once || (beside && is_young) {
+            return;
+        }
+        if beside {
+            self.shorten_log(conn);
+            let from_ms = clock();
+            let rest_ms = rest_ms.saturating_sub(free_ms.saturating_add(from_ms.saturating_sub(now_ms)));
+            sleep_ms(rest_ms);
+            let late_ms = clock().saturating_sub(from_ms).saturating_sub(rest_ms);
+            self.late_ms = late_ms.max((self.late_ms * 3 + late_ms) / 4).min(REST_MS);
+        } else if self.held_ms > HELD_MS_MAX {
+            sleep_ms(WINDOW_MS);
+            self.held_ms = 0;
+        }
+        let from_ms = clock();
+        while has_guest(conn) && clock().saturating_sub(from_ms) < PATIENCE_MS {
+            sleep_ms(1);
+        }
+        (self.burst_began_ms, self.burst_ms) = (clock(), 0);
+    }
+
+    /// Moves the log into the file where it grew, without waiting for anybody.
+    fn shorten_log(&mut self, conn: &Connection) {
+        if self.log_rows > LOG_ROWS_MAX {
+            self.log_rows = 0;
+            let moved = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            if let Err(error) = moved {
+                tracing::debug!(%error, "the log was not moved into the file");
+            }
+        }
+    }
+
+    /// Notes when a transaction got the lock, and whether others wrote since the last one.
+    fn began(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let Some(clock) = self.clock else { return Ok(()) };
+        let now_ms = clock();
+        let version = tx.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.data_version.replace(version).is_some_and(|before| before != version) {
+            self.seen.others(now_ms);
+        }
+        self.seen.began_ms.store(now_ms, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn sleep_ms(ms: u64) {
+    if ms > 0 {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
+}
+
+/// Tells whether another process has a transaction open on the store, reading or writing.
+#[expect(unsafe_code, reason = "rusqlite has no call of its own for this question")]
+fn has_guest(conn: &Connection) -> bool {
+    let mut found: c_int = 0;
+    // SAFETY: the handle is open as long as `conn`, the name ends with a zero, and the answer to this question is one int.
+    let code = unsafe {
+        let answer = std::ptr::from_mut(&mut found).cast();
+        ffi::sqlite3_file_control(conn.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_EXTERNAL_READER, answer)
+    };
+    // A store that is in no file has no guests.
+    code == ffi::SQLITE_OK && found != 0
+}
