@@ -64,6 +64,10 @@ impl PushLane {
 
 impl Machine {
     pub(crate) fn advance_push(&mut self, fence: &Fence) {
+        if !self.push.is_busy() && self.projects.values().all(|project| project.counts.pending == 0) {
+            // What could not be sent left the queue otherwise: a pull showed it, or somebody gave it up (LOUD-2).
+            self.push.retry.succeed();
+        }
         if self.push.is_busy() || !self.push.retry.is_due(self.now) {
             return;
         }

@@ -1,6 +1,7 @@
 //! Taking the rows of a chunk: applied one by one, or only written down as being there.
 
 use super::read::{self, Entry};
+use crate::peers::disguise;
 use crate::store::{Store, StoreError};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
@@ -24,7 +25,12 @@ pub fn take(store: &mut Store, part: &ChunkRows, now: RowTime) -> Result<ChunkTa
     let (mut entries, mut skipped) = (Vec::new(), Vec::new());
     for row in &part.rows {
         match read::entry(store, row)? {
-            Ok(entry) => entries.push(entry),
+            Ok((project, mut row)) => {
+                row.project = project.to_string();
+                if disguise::take_back(&mut row) {
+                    entries.push((project, row));
+                }
+            }
             Err(reason) => skipped.push(format!("chunk {}: {reason}", part.of.id)),
         }
     }

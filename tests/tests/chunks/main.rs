@@ -6,3 +6,4 @@ mod harness;
 mod histories;
 mod hostile;
 mod manifest;
+mod transports;
