@@ -1,6 +1,7 @@
 //! What was measured: a table for people, a page that grows, and a ledger of what must stay zero.
 
 use crate::stopwatch::today;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -95,16 +96,19 @@ impl Report {
     }
 }
 
-/// Adds the ledger up.
+/// Adds the ledger up, by the first word of what was counted: rows of R1, kills of the crash suite, its answered writes.
 fn sums(ledger: &str) -> String {
-    let rows = ledger.lines().skip(1).map(|line| line.split('\t').skip(2).map(|field| field.parse().unwrap_or(0)));
-    let mut sums = [0_u64; 3];
-    for row in rows {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += value;
+    let mut sums = BTreeMap::<&str, [u64; 3]>::new();
+    for row in ledger.lines().skip(1) {
+        let mut fields = row.split('\t').skip(1);
+        let Some(what) = fields.next().and_then(|what| what.split(' ').next()) else { continue };
+        for (sum, field) in sums.entry(what).or_default().iter_mut().zip(fields) {
+            *sum += field.parse::<u64>().unwrap_or(0);
         }
     }
-    format!("ledger: {} rows so far, {} lost, {} doubled", sums[0], sums[1], sums[2])
+    let told =
+        |(what, [count, lost, doubled]): (&str, [u64; 3])| format!("{what} {count}, {lost} lost, {doubled} doubled");
+    format!("ledger: {}", sums.into_iter().map(told).collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]
@@ -113,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_ledger_adds_up() {
-        let text = "date\twhat\tcount\tlost\tdoubled\n2026-11-27\ta\t10\t0\t1\n2026-11-28\tb\t5\t2\t0\n";
-        assert_eq!(sums(text), "ledger: 15 rows so far, 2 lost, 1 doubled");
+        let text = "date\twhat\tcount\tlost\tdoubled\n2026-11-27\tR1 a\t10\t0\t1\n2026-11-28\tR1 b\t5\t2\t0\n\
+                    2026-11-28\tkills a\t7\t0\t0\n";
+        assert_eq!(sums(text), "ledger: R1 15, 2 lost, 1 doubled; kills 7, 0 lost, 0 doubled");
     }
 }

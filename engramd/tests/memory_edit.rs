@@ -9,7 +9,7 @@ use engram_proto::merge::{Kind, Standing, Version, merge};
 use engram_proto::mutation::Entity;
 use engramd::memory::MemoryError;
 use memory_support::{Desk, a_save};
-use store_support::{at, gone, observation, relation, session, up};
+use store_support::{at, gone, observation, relation, session, up, with_triggers};
 
 /// What a pull would say of `after`, were `before` on the cloud.
 fn beats(after: &Version, before: &Version) -> bool {
@@ -120,7 +120,7 @@ fn conv_3_an_edit_beats_what_is_known_even_where_the_row_lags_behind() {
     ]);
     // Another program put an older text into the row, and told nobody.
     let put = "UPDATE observations SET title = 'old', updated_at = '2026-11-22 14:00:01' WHERE sync_id = 'obs-1'";
-    desk.lab.store.write(|tx| Ok(tx.execute(put, [])?)).unwrap();
+    desk.lab.store.write(|tx| Ok(with_triggers(tx, || tx.execute(put, []))?)).unwrap();
     let known = desk.lab.version(Entity::Observation, "obs-1").unwrap();
     let content = Some("mended".to_owned());
     desk.update(&UpdateRequest { id: "obs-1".to_owned(), content, ..UpdateRequest::default() }).unwrap();
@@ -209,7 +209,7 @@ fn a_memory_older_than_the_journal_goes_without_a_word_unless_chunks_may_have_ca
         let mut desk = Desk::new();
         let old = "INSERT INTO sessions (id, project, directory) VALUES ('s1', 'alpha', '/d');
             INSERT INTO observations (session_id, type, title, content) VALUES ('s1', 'manual', 'old', 'old');";
-        desk.lab.store.write(|tx| Ok(tx.execute_batch(old)?)).unwrap();
+        desk.lab.store.write(|tx| Ok(with_triggers(tx, || tx.execute_batch(old))?)).unwrap();
         if chunks {
             let chunk = "INSERT INTO sync_chunks (chunk_id) VALUES ('0123abcd')";
             desk.lab.store.write(|tx| Ok(tx.execute(chunk, [])?)).unwrap();
@@ -226,7 +226,7 @@ fn a_memory_that_lacks_its_project_gets_that_of_its_session() {
     let mut desk = Desk::new();
     let old = "INSERT INTO sessions (id, project, directory) VALUES ('s1', 'alpha', '/d');
         INSERT INTO observations (session_id, type, title, content) VALUES ('s1', 'manual', 'old', 'old');";
-    desk.lab.store.write(|tx| Ok(tx.execute_batch(old)?)).unwrap();
+    desk.lab.store.write(|tx| Ok(with_triggers(tx, || tx.execute_batch(old))?)).unwrap();
     let changed = desk.retitle("1", "new");
     assert_eq!((changed.project.as_str(), changed.outcome.as_str()), ("alpha", "updated"));
     assert_eq!(desk.last().project, "alpha");

@@ -13,7 +13,9 @@ use engramd::store::{Store, sessions, versions};
 use engramd_core::rows::{BatchLimits, Fence, Settlement};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use store_support::{CLOUD, at, gone, lease, object, observation, project, prompt, relation, session, write};
+use store_support::{
+    CLOUD, at, gone, lease, object, observation, project, prompt, relation, session, with_triggers, write,
+};
 
 const PROJECTS: [&str; 2] = ["alpha", "beta"];
 
@@ -162,10 +164,8 @@ impl Device {
                     let delete = json!({"sync_id": key, "session_id": session_id, "deleted_at": at(now).to_string()});
                     let tombstone = |store: &mut Store| {
                         store.write(|tx| {
-                            tx.execute(
-                                "DELETE FROM user_prompts WHERE sync_id = ?1 AND project = ?2",
-                                [&key, name.as_str()],
-                            )?;
+                            let sql = "DELETE FROM user_prompts WHERE sync_id = ?1 AND project = ?2";
+                            with_triggers(tx, || tx.execute(sql, [&key, name.as_str()]))?;
                             Ok(())
                         })
                     };

@@ -7,7 +7,9 @@ use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use serde_json::json;
 use std::collections::BTreeMap;
-use store_support::{CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up};
+use store_support::{
+    CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up, with_triggers,
+};
 
 #[test]
 fn conv_4_a_pending_edit_stands_against_what_is_older_and_its_own_echo_acknowledges_it() {
@@ -184,11 +186,9 @@ fn the_copies_of_one_sync_id_are_one_memory() {
     lab.store
         .write(|tx| {
             for (title, updated) in [("old copy", 1), ("new copy", 3)] {
-                tx.execute(
-                    "INSERT INTO observations (sync_id, session_id, type, title, content, project, updated_at)
-                     VALUES ('o1', 's1', 'decision', ?1, 'c', 'alpha', ?2)",
-                    [title, &at(updated).to_string()],
-                )?;
+                let sql = "INSERT INTO observations (sync_id, session_id, type, title, content, project, updated_at)
+                           VALUES ('o1', 's1', 'decision', ?1, 'c', 'alpha', ?2)";
+                with_triggers(tx, || tx.execute(sql, [title, &at(updated).to_string()]))?;
             }
             Ok(())
         })

@@ -10,7 +10,9 @@ use engramd::store::{StoreError, journal};
 use engramd_core::rows::{BatchLimits, LeaseOutcome, Settlement};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use store_support::{CLOUD, Lab, OWNER, at, gone, lease, observation, page, project, prompt, row, session, up};
+use store_support::{
+    CLOUD, Lab, OWNER, at, gone, lease, observation, page, project, prompt, row, session, up, with_triggers,
+};
 
 fn hold(lab: &mut Lab, seq: i64) -> u64 {
     let held = Settlement::Held { seq, reason: ReasonCode::RowRejected, evidence: "the server says no".to_owned() };
@@ -269,8 +271,7 @@ fn the_first_enrollment_queues_the_history_once_in_slices() {
     let beta = project("beta");
     lab.store
         .write(|tx| {
-            Ok(tx.execute_batch(
-                "INSERT INTO sessions (id, project, directory, started_at) VALUES
+            let rows = "INSERT INTO sessions (id, project, directory, started_at) VALUES
                      ('b1', 'beta', '/b', '2026-01-01 00:00:00'), ('g1', 'gamma', '/g', '2026-01-01 00:00:00');
                  INSERT INTO observations (sync_id, session_id, type, title, content, project) VALUES
                      ('o1', 'b1', 'x', 'one', 'c', 'beta'), ('o2', 'b1', 'x', 'two', 'c', 'beta'),
@@ -281,8 +282,8 @@ fn the_first_enrollment_queues_the_history_once_in_slices() {
                  INSERT INTO memory_relations (sync_id, source_id, target_id, relation, judgment_status,
                      marked_by_actor, marked_by_kind) VALUES
                      ('r1', 'o1', 'o2', 'related', 'judged', 'ana', 'human'), ('r2', 'o1', 'o2', 'x', 'pending', '', ''),
-                     ('r3', 'o4', 'o2', 'related', 'judged', 'ana', 'human');",
-            )?)
+                     ('r3', 'o4', 'o2', 'related', 'judged', 'ana', 'human');";
+            Ok(with_triggers(tx, || tx.execute_batch(rows))?)
         })
         .unwrap();
     assert!(!lab.store.backfill_slice(&beta, at(1), 2).unwrap(), "not enrolled");

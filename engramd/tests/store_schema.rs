@@ -242,7 +242,7 @@ fn t7_a_page_costs_at_most_one_commit_per_hundred_rows_and_the_index_keeps_up() 
 }
 
 #[test]
-fn triggers_and_full_syncing_are_back_after_a_page_and_after_a_failed_one() {
+fn full_syncing_is_back_after_a_page_and_after_a_failed_one() {
     let mut lab = Lab::new();
     let stolen = engramd_core::rows::Fence { number: 99, owner: "nobody".to_owned() };
     let rows = page(vec![row(1, "alpha", "session", "upsert", session("s1", "/a", 0))]);

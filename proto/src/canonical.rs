@@ -54,7 +54,12 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            (pair[0], pair[1]) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -104,7 +109,7 @@ fn write_object(object: &Object, out: &mut String) {
         if i > 0 {
             out.push(',');
         }
-        out.push_str(&Value::from(name.as_str()).to_string());
+        write_text(name, out);
         out.push(':');
         write_value(value, out);
     }
@@ -129,7 +134,17 @@ fn write_value(value: &Value, out: &mut String) {
             Some(whole) => out.push_str(&whole.to_string()),
             None => out.push_str(&number.to_string()),
         },
+        Value::String(text) => write_text(text, out),
         scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// Writes a text as JSON does; most have nothing to escape, and to find that out is cheaper than to write them.
+fn write_text(text: &str, out: &mut String) {
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.extend(["\"", text, "\""]);
+    } else {
+        out.push_str(&Value::from(text).to_string());
     }
 }
 

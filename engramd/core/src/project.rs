@@ -70,6 +70,11 @@ impl Project {
         let held = counts.quarantined + counts.dead > 0;
         self.held_since = held.then(|| self.held_since.unwrap_or(now));
         self.deferred_since = (counts.deferred > 0).then(|| self.deferred_since.unwrap_or(now));
+        // What failed was shown by a pull to have arrived, or was taken back: nothing waits any more (LOUD-2).
+        if counts.pending == 0 {
+            self.push.succeed();
+            (self.outage, self.outage_rounds) = (false, 0);
+        }
         self.counts = counts;
     }
 

@@ -64,11 +64,14 @@ impl PushLane {
 
 impl Machine {
     pub(crate) fn advance_push(&mut self, fence: &Fence) {
-        if !self.push.is_busy() && self.projects.values().all(|project| project.counts.pending == 0) {
-            // What could not be sent left the queue otherwise: a pull showed it, or somebody gave it up (LOUD-2).
+        if self.push.is_busy() {
+            return;
+        }
+        // As of each project: where nothing waits, nothing stands in its way (LOUD-2).
+        if self.push.retry.trouble.is_some() && self.projects.values().all(|project| project.counts.pending == 0) {
             self.push.retry.succeed();
         }
-        if self.push.is_busy() || !self.push.retry.is_due(self.now) {
+        if !self.push.retry.is_due(self.now) {
             return;
         }
         let Some(project) = self.next_to_push() else { return };

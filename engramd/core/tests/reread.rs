@@ -2,12 +2,15 @@
 //! pushes then (peers.md, "Autosync ran while we did not").
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use engram_proto::canonical::Object;
 use engram_proto::http::health::{HealthReply, capability};
 use engram_proto::http::pull::PullReply;
 use engram_proto::id::ProjectName;
+use engram_proto::mutation::Op;
 use engram_proto::reason::ReasonCode;
+use engramd_core::classify::{Failure, Fault};
 use engramd_core::event::Projects;
-use engramd_core::rows::{Applied, Batch, Belonging, Counts, Fence, LeaseOutcome, ProjectCounts};
+use engramd_core::rows::{Applied, Batch, Belonging, Counts, Fence, LeaseOutcome, PendingRow, ProjectCounts};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, Settings};
 use std::collections::BTreeMap;
 
@@ -177,4 +180,40 @@ fn loud_1_rows_that_name_no_project_are_said_until_none_is_left() {
     assert_eq!(nameless(&looped), [said]);
     looped.tell(told(0));
     assert_eq!(nameless(&looped), []);
+}
+
+#[test]
+fn loud_2_a_push_that_failed_is_no_trouble_once_nothing_waits_any_more() {
+    let mut looped = Loop::boot(counts(1, None));
+    let is_said = |looped: &Loop| {
+        let report = looped.machine.report(&engramd_core::health::Who::default());
+        report.findings.iter().any(|finding| finding.code == ReasonCode::TransportFailed)
+    };
+    looped.load_cursors(8);
+    looped.take("LoadBatch", |effect| matches!(effect, Effect::LoadBatch { .. }));
+    let row = PendingRow {
+        seq: 1,
+        entity: "observation".to_owned(),
+        entity_key: "o1".to_owned(),
+        op: Op::Upsert,
+        payload: Object::new(),
+        mutation_id: "d:1:0".to_owned(),
+        base: None,
+        body_bytes: 100,
+    };
+    looped.tell(Event::BatchLoaded(Ok(Batch { project: alpha(), rows: vec![row], more: false })));
+    looped.take("Send", |effect| matches!(effect, Effect::Send { .. }));
+    let lost = Failure::Transport {
+        code: ReasonCode::TransportFailed,
+        message: "lost".to_owned(),
+        fault: Fault::Garbled,
+        wait_ms: None,
+    };
+    looped.tell(Event::Sent(Err(lost)));
+    looped.mono_ms += 20_000;
+    looped.tell(Event::Tick);
+    assert!(is_said(&looped));
+    // A pull shows that it had arrived.
+    looped.tell(Event::Counted(counts(0, None)));
+    assert!(!is_said(&looped));
 }

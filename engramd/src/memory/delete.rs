@@ -5,7 +5,7 @@ use super::error::MemoryError;
 use super::session;
 use super::update::changed;
 use super::write::Now;
-use crate::store::{Store, journal, sessions, versions};
+use crate::store::{Store, fts, journal, sessions, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::Changed;
 use engram_proto::merge::ObservationVersion;
@@ -45,8 +45,11 @@ fn remove(tx: &Transaction<'_>, edited: &Edited, now: &Now) -> Result<(), Memory
     let (project, sync_id) = (&edited.project, edited.sync_id.as_str());
     let relations = relations_of(tx, project, sync_id)?;
     let never_left = never_left(tx, project, sync_id)?;
-    tx.prepare_cached("DELETE FROM observations WHERE project = ?1 AND sync_id = ?2")?
-        .execute([project.as_str(), sync_id])?;
+    fts::change_copies(tx, (project, sync_id), || {
+        tx.prepare_cached("DELETE FROM observations WHERE project = ?1 AND sync_id = ?2")?
+            .execute([project.as_str(), sync_id])?;
+        Ok::<_, MemoryError>(())
+    })?;
     if !never_left {
         edited.journal(tx, edited.deleted(true, now), now)?;
     }

@@ -3,6 +3,7 @@
 use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{read, text};
+use crate::store::fts::{self, Indexed};
 use crate::store::{moved, normalized_hash, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::Observation;
@@ -47,11 +48,11 @@ fn adopt(tx: &Transaction<'_>, row: &mut Observation, now: &Now) -> Result<Proje
         if row.sync_id.is_empty() {
             row.sync_id = now.new_id("obs-");
         }
-        tx.prepare_cached("UPDATE observations SET sync_id = ?2, project = ?3 WHERE id = ?1")?.execute(params![
-            row.id,
-            row.sync_id,
-            project.as_str()
-        ])?;
+        fts::change(tx, Indexed::Observations, &[row.id], || {
+            let names = params![row.id, row.sync_id, project.as_str()];
+            tx.prepare_cached("UPDATE observations SET sync_id = ?2, project = ?3 WHERE id = ?1")?.execute(names)?;
+            Ok::<_, MemoryError>(())
+        })?;
         row.project = Some(project.to_string());
     }
     Ok(project)
@@ -102,28 +103,31 @@ impl Edited {
         }
     }
 
-    /// Shows an edit in every copy of the row, with its search index by triggers, and journals it.
+    /// Shows an edit in every copy of the row, with its search index, and journals it.
     pub(super) fn write(&self, tx: &Transaction<'_>, after: ObservationVersion, now: &Now) -> Result<(), MemoryError> {
         let Some(body) = &after.body.0 else { unreachable!("an edit has its text") };
-        tx.prepare_cached(
-            "UPDATE observations SET type = ?3, title = ?4, content = ?5, tool_name = ?6, scope = ?7, topic_key = ?8,
-                 normalized_hash = ?9, revision_count = ?10, last_seen_at = ?11, updated_at = ?12
-             WHERE project = ?1 AND sync_id = ?2",
-        )?
-        .execute(params![
-            self.project.as_str(),
-            self.sync_id,
-            body.kind,
-            body.title,
-            body.content,
-            body.tool_name,
-            body.scope,
-            body.topic_key,
-            normalized_hash(&body.content),
-            after.key.revision,
-            after.last_seen_at.map(|at| at.to_string()),
-            after.key.time.map(|at| at.to_string()),
-        ])?;
+        fts::change_copies(tx, (&self.project, &self.sync_id), || {
+            tx.prepare_cached(
+                "UPDATE observations SET type = ?3, title = ?4, content = ?5, tool_name = ?6, scope = ?7, topic_key = ?8,
+                     normalized_hash = ?9, revision_count = ?10, last_seen_at = ?11, updated_at = ?12
+                 WHERE project = ?1 AND sync_id = ?2",
+            )?
+            .execute(params![
+                self.project.as_str(),
+                self.sync_id,
+                body.kind,
+                body.title,
+                body.content,
+                body.tool_name,
+                body.scope,
+                body.topic_key,
+                normalized_hash(&body.content),
+                after.key.revision,
+                after.last_seen_at.map(|at| at.to_string()),
+                after.key.time.map(|at| at.to_string()),
+            ])?;
+            Ok::<_, MemoryError>(())
+        })?;
         self.journal(tx, after, now)
     }
 

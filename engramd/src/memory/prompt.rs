@@ -4,6 +4,7 @@ use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{session, text};
 use crate::store::Store;
+use crate::store::fts::{self, Indexed};
 use engram_proto::ipc::reply::PromptSaved;
 use engram_proto::ipc::request::PromptRequest;
 use engram_proto::merge::{PromptVersion, Version};
@@ -30,6 +31,7 @@ pub fn prompt(store: &mut Store, request: &PromptRequest, now: &Now) -> Result<P
         )?
         .execute(params![sync_id, session_id, content, project.as_str(), at.to_string()])?;
         let id = tx.last_insert_rowid();
+        fts::added(tx, Indexed::Prompts, id)?;
         let version = PromptVersion::upsert(session_id.clone(), content.clone(), Some(at), String::new());
         journal(tx, (&project, &sync_id), &Version::Prompt(version), None, now.at)?;
         Ok(PromptSaved { id, sync_id, project: project.to_string(), session_id })

@@ -4,6 +4,7 @@ use super::edit::Edited;
 use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{session, text};
+use crate::store::fts::{self, Indexed};
 use crate::store::{Store, normalized_hash, review_modifier};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{SaveKind, Saved};
@@ -111,6 +112,7 @@ fn create(tx: &Transaction<'_>, session_id: String, clean: &Clean, now: &Now) ->
         review,
     ])?;
     let id = tx.last_insert_rowid();
+    fts::added(tx, Indexed::Observations, id)?;
     let version = ObservationVersion {
         duplicate_count: Some(1),
         last_seen_at: Some(now.at),

@@ -42,7 +42,13 @@ impl Remote {
     /// # Errors
     /// [`Failure`] where TLS cannot be set up.
     pub fn new(config: CloudConfig, store: StoreHandle) -> Result<Self, Failure> {
-        Ok(Self { transport: Transport::new(config)?, store, kind: Arc::default() })
+        Ok(Self::over(Transport::new(config)?, store))
+    }
+
+    /// Makes one that talks over a transport of the caller's.
+    #[must_use]
+    pub fn over(transport: Transport, store: StoreHandle) -> Self {
+        Self { transport, store, kind: Arc::default() }
     }
 
     /// Asks who answers. A Go server tells no identity: it gets one of its address, and no capability.

@@ -1,9 +1,12 @@
-//! The full-text index of rows that are written while triggers are off.
+//! The full-text index of what we write.
 //!
-//! FTS5 flushes at every statement of a trigger, so applying switches triggers off and this list is worked off once per
-//! transaction: a 'delete' command with the old values for rows that changed, one statement for all that are new.
+//! The writing connection has triggers off: FTS5 flushes at every statement of one, and to switch them on and off makes
+//! every prepared statement be prepared anew. So whoever writes an indexed column says so here, and once per transaction
+//! of a page, or at once for a single row, it is worked off: a 'delete' command with the old values for rows that
+//! changed, one statement for all that are new. The triggers stay in the file, for other programs.
 
 use super::error::StoreError;
+use engram_proto::id::ProjectName;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
@@ -63,6 +66,55 @@ struct Table {
     first_new: Option<i64>,
     /// Old values of rows that were there before.
     changed: Vec<(i64, Vec<Value>)>,
+}
+
+/// A table whose rows are searched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Indexed {
+    Observations,
+    Prompts,
+}
+
+/// Changes rows of these numbers, or takes them away, and brings the index up at once.
+pub(crate) fn change<E: From<StoreError>>(
+    conn: &Connection,
+    indexed: Indexed,
+    ids: &[i64],
+    change: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    let mut index = Index::default();
+    for &id in ids {
+        match indexed {
+            Indexed::Observations => index.observation_changes(conn, id)?,
+            Indexed::Prompts => index.prompt_changes(conn, id)?,
+        }
+    }
+    change()?;
+    Ok(index.write(conn)?)
+}
+
+/// Changes every copy of a memory, or takes them away, and brings the index up at once.
+pub(crate) fn change_copies<E: From<StoreError>>(
+    conn: &Connection,
+    (project, sync_id): (&ProjectName, &str),
+    f: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    let ids = || -> Result<Vec<i64>, StoreError> {
+        let mut statement = conn.prepare_cached("SELECT id FROM observations WHERE sync_id = ?1 AND project = ?2")?;
+        let ids = statement.query_map([sync_id, project.as_str()], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    };
+    change(conn, Indexed::Observations, &ids()?, f)
+}
+
+/// Brings the index up to a row that was inserted last.
+pub(crate) fn added(conn: &Connection, indexed: Indexed, id: i64) -> Result<(), StoreError> {
+    let mut index = Index::default();
+    match indexed {
+        Indexed::Observations => index.observation_added(id),
+        Indexed::Prompts => index.prompt_added(id),
+    }
+    index.write(conn)
 }
 
 /// How far the list was, to go back there when one row fails.

@@ -18,7 +18,7 @@ mod dump;
 mod enroll;
 mod error;
 mod foreign;
-mod fts;
+pub(crate) mod fts;
 mod held;
 mod held_release;
 pub mod journal;
@@ -38,6 +38,7 @@ mod schema;
 mod served;
 pub mod sessions;
 mod settle;
+mod snapshot;
 mod state;
 mod thread;
 pub mod versions;
@@ -52,8 +53,9 @@ pub use open::open_reader;
 pub use rows::observation::{normalized_hash, review_modifier};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use served::AcceptedRow;
+pub use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
-pub use thread::{StoreGone, StoreHandle};
+pub use thread::{Job, StoreGone, StoreHandle, StoreQueue};
 
 fn in_transaction<R>(
     conn: &mut Connection,

@@ -2,23 +2,25 @@
 //! rule); what nothing tells stays without one.
 
 use super::error::StoreError;
+use super::fts::{self, Indexed};
 use super::{meta, rows};
 use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::{Entity, payload_text, text_of};
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// A table whose rows have a project: how one is found by its key (?1) that names none, or this typed name (?2), with the
-/// project of its session, and how such rows get a project (?3).
+/// project of its session, and how such rows get a project (?3), which the search index of some holds too.
 struct Table {
     unnamed: &'static str,
     name: &'static str,
+    indexed: Option<(Indexed, &'static str)>,
 }
 
 const SESSIONS: Table = Table {
     unnamed: "SELECT '' FROM sessions WHERE id = ?1 AND (trim(project) = '' OR project = ?2)",
     name: "UPDATE sessions SET project = ?3 WHERE id = ?1 AND (trim(project) = '' OR project = ?2)",
+    indexed: None,
 };
 
 const OBSERVATIONS: Table = Table {
@@ -26,6 +28,10 @@ const OBSERVATIONS: Table = Table {
               FROM observations AS o WHERE o.sync_id = ?1 AND (trim(coalesce(o.project, '')) = '' OR o.project = ?2)",
     name: "UPDATE observations SET project = ?3
            WHERE sync_id = ?1 AND (trim(coalesce(project, '')) = '' OR project = ?2)",
+    indexed: Some((
+        Indexed::Observations,
+        "SELECT id FROM observations WHERE sync_id = ?1 AND (trim(coalesce(project, '')) = '' OR project = ?2)",
+    )),
 };
 
 const PROMPTS: Table = Table {
@@ -33,6 +39,10 @@ const PROMPTS: Table = Table {
               FROM user_prompts AS p WHERE p.sync_id = ?1 AND (trim(coalesce(p.project, '')) = '' OR p.project = ?2)",
     name: "UPDATE user_prompts SET project = ?3
            WHERE sync_id = ?1 AND (trim(coalesce(project, '')) = '' OR project = ?2)",
+    indexed: Some((
+        Indexed::Prompts,
+        "SELECT id FROM user_prompts WHERE sync_id = ?1 AND (trim(coalesce(project, '')) = '' OR project = ?2)",
+    )),
 };
 
 /// A journal row, as far as its project is concerned.
@@ -144,17 +154,12 @@ fn name_rows(
     typed: &str,
     project: &ProjectName,
 ) -> Result<(), StoreError> {
-    with_triggers(conn, || Ok(conn.prepare(table.name)?.execute([key, typed, project.as_str()])?)).map(drop)
-}
-
-/// Runs a statement with triggers on, for the search index holds the project too; applying a page has them off.
-fn with_triggers<R>(conn: &Connection, f: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
-    let on = conn.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
-    if on {
-        return f();
-    }
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
-    let result = f();
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    result
+    let name = || -> Result<(), StoreError> {
+        conn.prepare_cached(table.name)?.execute([key, typed, project.as_str()])?;
+        Ok(())
+    };
+    let Some((indexed, rows)) = table.indexed else { return name() };
+    let mut statement = conn.prepare_cached(rows)?;
+    let ids = statement.query_map([key, typed], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+    fts::change(conn, indexed, &ids, name)
 }

@@ -63,6 +63,8 @@ impl Store {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         let backup = schema::bring_forward(&mut conn, path, now)?;
+        // Whoever writes what is searched tells the index himself: fts.rs.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         let device_id =
             meta::get(&conn, meta::DEVICE_ID)?.ok_or_else(|| StoreError::Corrupt("it has no device id".to_owned()))?;
         let data_version = data_version(&conn)?;
@@ -87,12 +89,11 @@ pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 ///
 /// # Errors
 /// What SQLite says.
-pub(super) fn open_snapshot(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_snapshots(path: &Path) -> Result<Connection, StoreError> {
     let conn = open_reader(path)?;
     // The file is open for reading alone; temporary tables are written elsewhere.
     conn.pragma_update(None, "query_only", false)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    conn.execute_batch("BEGIN")?;
     Ok(conn)
 }
 

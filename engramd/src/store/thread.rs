@@ -1,6 +1,7 @@
 //! The store on a thread of its own: closures in, results out, the queue bounded.
 
 use super::error::StoreError;
+use super::snapshot::{Idle, Snapshot};
 use super::{Store, open};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +23,19 @@ impl From<StoreGone> for StoreError {
     }
 }
 
-type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
+/// A closure on its way to a store.
+pub type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
+
+/// The closures that wait, where there is no thread: whoever has the store takes and runs them.
+#[derive(Debug)]
+pub struct StoreQueue(mpsc::Receiver<Job<Store>>);
+
+impl StoreQueue {
+    /// Returns the next closure, if one waits.
+    pub fn take(&mut self) -> Option<Job<Store>> {
+        self.0.try_recv().ok()
+    }
+}
 
 /// Reaches the store from async code; when the last one is dropped, the store closes.
 #[derive(Clone)]
@@ -30,6 +43,7 @@ pub struct StoreHandle {
     writer: mpsc::Sender<Job<Store>>,
     reader: Option<mpsc::Sender<Job<Connection>>>,
     path: Option<PathBuf>,
+    idle: Idle,
 }
 
 impl StoreHandle {
@@ -61,7 +75,14 @@ impl StoreHandle {
                 tracing::warn!(%error, "the log stays beside the store");
             }
         })?;
-        Ok((Self { writer: writer_tx, reader: reader_tx, path }, thread))
+        Ok((Self { writer: writer_tx, reader: reader_tx, path, idle: Idle::default() }, thread))
+    }
+
+    /// Makes a handle without a thread, and the queue into which it puts what it is told.
+    #[must_use]
+    pub fn queued() -> (Self, StoreQueue) {
+        let (writer, queue) = mpsc::channel(QUEUE_MAX);
+        (Self { writer, reader: None, path: None, idle: Idle::default() }, StoreQueue(queue))
     }
 
     /// Runs a closure on the store's thread.
@@ -75,14 +96,14 @@ impl StoreHandle {
         ask(&self.writer, f).await
     }
 
-    /// Opens a connection that sees the store as it is now, for as long as it lives: for reading more than fits into one
+    /// Returns a connection that sees the store as it is now, for as long as it lives: for reading more than fits into one
     /// closure.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for a store that is in no file, and what SQLite says.
-    pub fn snapshot(&self) -> Result<Connection, StoreError> {
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let path = self.path.as_deref().ok_or_else(|| StoreError::Invalid("the store is in no file".to_owned()))?;
-        open::open_snapshot(path)
+        self.idle.snapshot(path)
     }
 
     /// Runs a closure that only reads, on the connection that never waits for the writer.

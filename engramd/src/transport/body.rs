@@ -41,6 +41,15 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Makes one of what came.
+    pub(super) fn of(status: u16, date: Option<&str>, retry_after_ms: Option<u64>, bytes: Vec<u8>, host: &str) -> Self {
+        let error = serde_json::from_slice::<ErrorBody>(&bytes).ok();
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EVIDENCE_CHARS_MAX)]);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(EVIDENCE_CHARS_MAX).collect();
+        let refusal = Refusal { status, retry_after_ms, error, text, host: host.to_owned() };
+        Self { refusal, bytes, date_s: date.and_then(http_date_s) }
+    }
+
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.refusal.status)
     }
@@ -49,7 +58,7 @@ impl Answer {
 /// Reads a reply.
 pub(super) async fn read(mut response: Response, host: &str) -> Result<Answer, Failure> {
     let status = response.status().as_u16();
-    let date_s = response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(http_date_s);
+    let date = response.headers().get(DATE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let retry_after_ms = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds_ms);
     let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
     let mut bytes = Vec::new();
@@ -62,11 +71,7 @@ pub(super) async fn read(mut response: Response, host: &str) -> Result<Answer, F
     if packed {
         bytes = gunzip(&bytes, host)?;
     }
-    let error = serde_json::from_slice::<ErrorBody>(&bytes).ok();
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EVIDENCE_CHARS_MAX)]);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(EVIDENCE_CHARS_MAX).collect();
-    let refusal = Refusal { status, retry_after_ms, error, text, host: host.to_owned() };
-    Ok(Answer { refusal, bytes, date_s })
+    Ok(Answer::of(status, date.as_deref(), retry_after_ms, bytes, host))
 }
 
 /// Decompresses with a limit: a small reply must not become a large one in memory.

@@ -193,6 +193,15 @@ pub fn lease(store: &mut Store, owner: &str, now_ms: i64) -> Fence {
     }
 }
 
+/// Runs statements with triggers on, as a connection of another program has them: ours tells the search index itself.
+pub fn with_triggers<R>(conn: &rusqlite::Connection, f: impl FnOnce() -> R) -> R {
+    let switch = |on| conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on).unwrap();
+    switch(true);
+    let result = f();
+    switch(false);
+    result
+}
+
 pub fn write(
     tx: &rusqlite::Transaction<'_>,
     project: &ProjectName,
@@ -204,7 +213,7 @@ pub fn write(
     let text = |field: &str| payload[field].as_str().map(str::to_owned);
     let key = text("id").or_else(|| text("sync_id")).unwrap();
     let name = project.as_str();
-    match (entity, op) {
+    with_triggers(tx, || match (entity, op) {
         (Entity::Session, _) => tx
             .execute(
                 "INSERT OR REPLACE INTO sessions (id, project, directory, started_at) VALUES (?1, ?2, ?3, ?4)",
@@ -248,7 +257,7 @@ pub fn write(
             )
             .unwrap(),
         _ => 0,
-    };
+    });
     let payload = object(payload.clone());
     journal::append(tx, &journal::LocalWrite { project, entity, key: &key, op, payload: &payload, base, at: at(5) })
         .unwrap()

@@ -1,5 +1,7 @@
 //! Chunk files between real programs: exchanged with the Go program's, merged by git, hostile, and cut short.
 
+#[cfg(target_os = "linux")]
+mod cost;
 mod crash;
 mod exchange;
 mod harness;
@@ -7,3 +9,4 @@ mod histories;
 mod hostile;
 mod manifest;
 mod transports;
+mod watch;

@@ -11,6 +11,8 @@
 mod books;
 mod broken;
 mod child;
+mod chunk_course;
+mod chunk_kills;
 mod ledger;
 mod migration;
 mod script;

@@ -16,7 +16,9 @@ fn writers(dir: &Path, url: &str) -> [Writer; 2] {
     [("a", 1), ("b", 2)].map(|(name, seed)| Writer::start(Device::enrolled_at(&dir.join(name), url, PROJECT), seed))
 }
 
-/// Adds a line to the ledger of all storms, where one is kept.
+/// Adds a line to the ledger of all storms, where one is kept; it has the form of `benches/ledger.tsv`.
+///
+/// What was lost or doubled has ended the storm before.
 fn add_up(what: &str, tally: &Tally, writers: &[Writer; 2]) {
     let (mut answered, mut unanswered) = (0, 0);
     for writer in writers {
@@ -24,15 +26,15 @@ fn add_up(what: &str, tally: &Tally, writers: &[Writer; 2]) {
         (answered, unanswered) = (answered + ledger.answered, unanswered + ledger.unanswered);
     }
     let met: u64 = tally.met.values().sum();
-    let line = format!(
-        "{what}: {} kills ({met} at failpoints), {answered} writes answered, {unanswered} not; 0 lost, 0 doubled\n",
-        tally.kills
-    );
+    eprintln!("{what}: {} kills ({met} at failpoints), {answered} writes answered, {unanswered} not", tally.kills);
     if let Some(path) = std::env::var_os("ENGRAM_CRASH_LEDGER") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        file.expect("a file").write_all(line.as_bytes()).expect("written");
+        let today = engramd::clock::row_time().to_string()[..10].to_owned();
+        let lines =
+            format!("{today}\tkills {what}\t{}\t0\t0\n{today}\tanswered {what}\t{answered}\t0\t0\n", tally.kills);
+        file.expect("a file").write_all(lines.as_bytes()).expect("written");
     }
-    assert!(answered > 0, "{line}");
+    assert!(answered > 0, "{what}: nothing was answered");
 }
 
 fn embedded_rows(dir: &Path) -> Vec<CloudRow> {
@@ -111,7 +113,7 @@ fn dur_1_kills_of_postgres_lose_nothing_and_double_nothing() {
     let doubles = "SELECT count(*) FROM (SELECT 1 FROM cloud_mutations GROUP BY project, entity, entity_key, payload
         HAVING count(*) > 1) AS doubled";
     assert_eq!(answered(&database, doubles), "0");
-    add_up("postgres", &tally, &writers);
+    add_up("Postgres", &tally, &writers);
 }
 
 /// Asks until the database has recovered.

@@ -23,7 +23,6 @@ use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::collections::BTreeMap;
 
@@ -77,13 +76,15 @@ pub(super) struct Outcome {
     unfinished: bool,
 }
 
-/// Switches the triggers of a connection off, and syncing to what a pull needs, until it is dropped.
-struct Quiet<'c>(&'c Connection);
+/// Switches the syncing of a connection to what a pull needs, until it is dropped.
+struct Quiet<'c> {
+    conn: &'c Connection,
+    durable: bool,
+}
 
 impl<'c> Quiet<'c> {
     fn new(conn: &'c Connection, durable: bool) -> Result<Self, StoreError> {
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        let quiet = Self(conn);
+        let quiet = Self { conn, durable };
         if !durable {
             conn.pragma_update(None, "synchronous", "NORMAL")?;
         }
@@ -93,26 +94,26 @@ impl<'c> Quiet<'c> {
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        let loud = self.0.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true).map(drop);
-        let durable = self.0.pragma_update(None, "synchronous", "FULL");
-        if let Err(error) = loud.and(durable) {
+        if !self.durable
+            && let Err(error) = self.conn.pragma_update(None, "synchronous", "FULL")
+        {
             tracing::error!(%error, "the store's connection kept the settings of a pull");
         }
     }
 }
 
 impl<'c> Applying<'c> {
-    /// Runs one transaction with triggers off, and writes the index before it commits.
+    /// Runs one transaction, and writes the index before it commits.
     fn run<R>(
         quiet: &Quiet<'c>,
         now: RowTime,
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
     ) -> Result<(R, Outcome), StoreError> {
-        Self::in_transaction(quiet, now, f).inspect_err(|error| fts::doubt(quiet.0, error))
+        Self::in_transaction(quiet, now, f).inspect_err(|error| fts::doubt(quiet.conn, error))
     }
 
     fn in_transaction<R>(
-        &Quiet(conn): &Quiet<'c>,
+        &Quiet { conn, .. }: &Quiet<'c>,
         now: RowTime,
         f: impl FnOnce(&mut Self) -> Result<R, StoreError>,
     ) -> Result<(R, Outcome), StoreError> {
