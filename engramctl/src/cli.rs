@@ -59,7 +59,7 @@ pub(crate) struct Globals {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Give up after so long without an answer; for sync, without progress [default: 10; sync, login and enroll: 30]
+    /// Give up after so long without an answer; for sync, without progress [default: 10; sync, login, enroll and chunks: 30]
     #[arg(long, global = true, value_name = "SECS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 

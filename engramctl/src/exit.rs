@@ -83,7 +83,7 @@ impl CtlError {
     }
 
     /// Says of a lost connection that the command, which is known to do each thing once, is to be run again.
-    pub(crate) fn to_be_run_again(self) -> Self {
+    pub(crate) fn run_again(self) -> Self {
         match self {
             Self::Connect(ConnectError::Lost { pid } | ConnectError::Ended { pid }) => {
                 let args = std::env::args().skip(1).map(|arg| if arg.contains(' ') { format!("'{arg}'") } else { arg });

@@ -78,6 +78,47 @@ fn what_was_exported_or_imported_is_deleted_by_a_delete_that_travels() {
 }
 
 #[test]
+fn a_relation_that_was_left_out_travels_when_its_end_comes() {
+    let (mut desk, mut shelf) = (Desk::new(), Shelf::at(PLACE));
+    let source = desk.save(&a_save("source", "content")).sync_id;
+    // A Go process of long ago joined it to a memory that was not there.
+    let sql = format!(
+        "INSERT INTO memory_relations (sync_id, source_id, target_id, created_at, updated_at)
+         VALUES ('rel-go', '{source}', 'obs-late', '{0}', '{0}')",
+        at(-900_000)
+    );
+    desk.lab.store.read(|conn| Ok(conn.execute_batch(&sql)?)).unwrap();
+    assert_eq!(keys(&shelf.export(&mut desk.lab.store, "alpha"), ChunkPart::Mutation), [""; 0]);
+    desk.lab.apply(vec![
+        up(1, "session", session("s-late", "/d", 0)),
+        up(2, "observation", observation("obs-late", "s-late", "late", 1)),
+    ]);
+    assert_eq!(keys(&shelf.export(&mut desk.lab.store, "alpha"), ChunkPart::Mutation), ["rel-go"]);
+    assert_eq!(shelf.export(&mut desk.lab.store, "alpha"), []);
+}
+
+#[test]
+fn conv_5_what_may_be_in_a_file_is_deleted_by_a_delete_whatever_ended_the_export() {
+    let (mut desk, mut shelf) = (Desk::new(), Shelf::at(PLACE));
+    let told = desk.save(&a_save("told", "to a client that was killed")).sync_id;
+    let alpha = [project("alpha")];
+    desk.lab.store.export_begins(&alpha).unwrap();
+    let rows = |desk: &Desk| {
+        let mut rows = Vec::new();
+        let put = |row| {
+            rows.push(row);
+            Ok(())
+        };
+        desk.lab.store.read(|conn| engramd::chunks::export(conn, PLACE, &alpha, at(5_000), put)).unwrap();
+        rows
+    };
+    assert_eq!(keys(&rows(&desk), ChunkPart::Observation), std::slice::from_ref(&told));
+    // The client may have written its file, and the daemon never heard of it.
+    desk.delete(&told, true).unwrap();
+    assert_eq!(keys(&shelf.export(&mut desk.lab.store, "alpha"), ChunkPart::Mutation), [told]);
+}
+
+#[test]
 fn conv_6_an_edit_that_lost_to_a_chunk_and_was_in_none_is_kept() {
     let (mut ana, mut bob, mut shelf) = (Desk::new(), Desk::new(), Shelf::at(PLACE));
     bob.drawn_from(1 << 32);

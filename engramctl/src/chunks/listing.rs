@@ -210,6 +210,25 @@ mod tests {
     }
 
     #[test]
+    fn two_entries_that_git_mixed_up_keep_what_is_theirs() {
+        let (ours, theirs) = (entry("bbbbbbbb", 2), entry("cccccccc", 3));
+        let line = |entry: &ManifestEntry, field: &str| match field {
+            "id" => format!("      \"id\": \"{}\",\n", entry.id),
+            _ => format!("      \"created_at\": \"{}\",\n", entry.created_at),
+        };
+        let hunk =
+            |field: &str| format!("<<<<<<< HEAD\n{}=======\n{}>>>>>>> x\n", line(&ours, field), line(&theirs, field));
+        let (by, counts) = ("      \"created_by\": \"ana\",\n", "      \"sessions\": 0,\n      \"memories\": 1,\n");
+        let head = "{\n  \"version\": 1,\n  \"chunks\": [\n    {\n";
+        let tail = "      \"prompts\": 0\n    }\n  ]\n}";
+        let torn = format!("{head}{}{by}{}{counts}{tail}", hunk("id"), hunk("created_at"));
+        assert_eq!(Listing::read(torn.as_bytes()).entries, listing(&[ours.clone(), theirs.clone()]).entries);
+        // Where neither side is whole, neither is listed: what stands between two ids is nobody's for sure.
+        let cut = torn.replace("  ]\n}", "");
+        assert_eq!(Listing::read(cut.as_bytes()).entries, BTreeMap::new());
+    }
+
+    #[test]
     fn no_manifest_is_an_error() {
         for (text, entries, broken) in [
             (r#"{"version":1,"chunks":null}"#, 0, false),

@@ -64,7 +64,7 @@ pub(crate) async fn run(globals: &Globals, command: ChunksCommand, out: &mut Out
         ChunksCommand::Watch(args) => watch::run(globals, args, out).await,
         ChunksCommand::MergeDriver(args) => merge_driver::run(&args, out),
     };
-    done.map_err(CtlError::to_be_run_again)
+    done.map_err(CtlError::run_again)
 }
 
 /// Something that was passed over, and why.

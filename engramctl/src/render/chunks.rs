@@ -62,7 +62,8 @@ pub(crate) fn exported(exported: &Exported, view: &View) -> String {
         text += &labelled("Exported", Paint::Good, vec![sums], view);
     }
     if exported.chunks.is_empty() {
-        text += &labelled("Exported", Paint::Good, vec!["nothing new.".to_owned()], view);
+        let made = if exported.manifest_written { "nothing new; the manifest was made again." } else { "nothing new." };
+        text += &labelled("Exported", Paint::Good, vec![made.to_owned()], view);
     }
     for id in &exported.adopted {
         text += &format!("  listed   {id}\n");
@@ -112,7 +113,8 @@ pub(crate) fn prepared(prepared: &Prepared, view: &View) -> String {
     let parts = vec![format!("{} is ready.", prepared.dir), format!("Run: git add {}", prepared.commit.join(" "))];
     let mut text = labelled("Prepared", Paint::Good, parts, view);
     text += "  then     engramctl chunks export, git commit, git push\n";
-    text + "  others   engramctl chunks init, once in every clone; chunks import after every pull\n"
+    text += "  others   engramctl chunks init, once in every clone\n";
+    text + "           engramctl chunks import, after every pull\n"
 }
 
 fn memories(number: u64) -> String {

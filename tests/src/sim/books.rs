@@ -7,7 +7,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text};
 use engramd::store::{Store, versions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a journal row stands (ACK-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ impl State {
 pub(super) struct Books {
     commits: Option<u64>,
     states: BTreeMap<i64, State>,
-    read_to: BTreeMap<ProjectName, u64>,
+    read_to: BTreeMap<(String, ProjectName), u64>,
+    by_peer: BTreeSet<i64>,
 }
 
 /// Every journal row but the marks for the peer, with what says where it stands.
@@ -39,6 +40,16 @@ const ROWS: &str = "SELECT m.seq, m.acked_at IS NOT NULL, j.void IS NOT NULL, h.
     WHERE j.void IS NOT 'mark'";
 
 impl Books {
+    /// Looks at everything the next time: another process wrote.
+    pub(super) fn look_again(&mut self) {
+        self.commits = None;
+    }
+
+    /// Hears which rows a Go process acknowledged, by their number: what became of them at the door is in no receipt.
+    pub(super) fn taken_by_peer(&mut self, seqs: impl Iterator<Item = i64>) {
+        self.by_peer.extend(seqs);
+    }
+
     /// Looks at what a device's store committed since the last time. While a restored cloud is told again what it lost,
     /// it need not hold what is acknowledged.
     ///
@@ -48,9 +59,10 @@ impl Books {
         &mut self,
         name: &str,
         store: &Store,
-        disk: &Disk,
+        disks: &[&Disk],
         projects: &[ProjectName],
         is_told_again: bool,
+        moved: Option<&BTreeSet<String>>,
     ) -> Result<(), Law> {
         if self.commits == Some(store.commits()) {
             return Ok(());
@@ -58,18 +70,18 @@ impl Books {
         self.commits = Some(store.commits());
         let acked = self.states(name, store)?;
         if !is_told_again {
-            acked.into_iter().try_for_each(|seq| ack_1(name, store, disk, seq))?;
+            acked.into_iter().try_for_each(|seq| ack_1(name, store, disks, seq))?;
         }
-        for project in projects {
+        for (disk, project) in disks.iter().flat_map(|disk| projects.iter().map(move |project| (disk, project))) {
             self.cur_1(name, store, disk, project)?;
         }
-        laws::conv_4(name, store)
+        laws::conv_4(name, store, moved)
     }
 
     /// ACK-1 of every row that is acknowledged.
     pub(super) fn all_acked(&self, name: &str, store: &Store, disk: &Disk) -> Result<(), Law> {
-        let acked = self.states.iter().filter(|&(_, &state)| state == State::Acked);
-        acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(name, store, disk, seq))
+        let acked = self.states.iter().filter(|&(seq, &state)| state == State::Acked && !self.by_peer.contains(seq));
+        acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(name, store, &[disk], seq))
     }
 
     /// ACK-2: every row is in one set and leaves pending once; returns rows that are acknowledged since.
@@ -92,7 +104,7 @@ impl Books {
             if !before.may_become(state) {
                 return Err(Law::new("ACK-2", format!("{name}: row {seq} went from {before:?} to {state:?}")));
             }
-            if state == State::Acked && before != State::Acked {
+            if state == State::Acked && before != State::Acked && !self.by_peer.contains(&seq) {
                 acked.push(seq);
             }
         }
@@ -103,7 +115,7 @@ impl Books {
     fn cur_1(&mut self, name: &str, store: &Store, disk: &Disk, project: &ProjectName) -> Result<(), Law> {
         let cursors = store.cursors(&disk.cloud_id, std::slice::from_ref(project)).expect("cursors");
         let cursor = cursors.get(project).copied().unwrap_or(0);
-        let read_to = self.read_to.entry(project.clone()).or_default();
+        let read_to = self.read_to.entry((disk.cloud_id.clone(), project.clone())).or_default();
         let first = disk.rows.partition_point(|row| row.seq <= *read_to);
         for row in disk.rows[first..].iter().take_while(|row| row.seq <= cursor) {
             let Some(version) = row.version.as_ref().filter(|_| row.name.project == *project) else { continue };
@@ -125,7 +137,7 @@ pub(super) fn contains(known: Option<&Version>, version: &Version) -> bool {
 }
 
 /// ACK-1: what is acknowledged is in the cloud's current version of its entity.
-fn ack_1(name: &str, store: &Store, disk: &Disk, seq: i64) -> Result<(), Law> {
+fn ack_1(name: &str, store: &Store, disks: &[&Disk], seq: i64) -> Result<(), Law> {
     let sql = "SELECT project, entity, entity_key, op, payload FROM sync_mutations WHERE seq = ?1";
     let row = store.read(|conn| {
         let text = |row: &rusqlite::Row<'_>, at| row.get::<_, String>(at);
@@ -140,7 +152,7 @@ fn ack_1(name: &str, store: &Store, disk: &Disk, seq: i64) -> Result<(), Law> {
         Some((Name::known(&ProjectName::parse(&project).ok()?, entity, &key), version))
     };
     let (entity, version) = read().expect("a row of ours reads");
-    if contains(disk.head(&entity), &version) {
+    if disks.iter().any(|disk| contains(disk.head(&entity), &version)) {
         return Ok(());
     }
     let what =

@@ -1,5 +1,6 @@
 //! One device: a real store in memory and a real machine, and what a daemon does between them.
 
+use super::beside::Beside;
 use super::books::Books;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
@@ -66,6 +67,9 @@ pub(super) struct Heard {
     pub(super) counted: Option<Counted>,
     /// The answer.
     pub(super) event: Option<Event>,
+    /// How many loads there had been when projects were read; older ones than the last load's are not heard, as in the
+    /// driver.
+    pub(super) loads: Option<u64>,
     /// Whether the history of a project goes on to be queued.
     pub(super) more: bool,
     /// Whether everything is to be read anew, for all of it is queued now.
@@ -79,6 +83,8 @@ pub(super) enum Job {
     Effect(Box<Effect>),
     /// The next slice of a project's history.
     Backfill(ProjectName),
+    /// What other processes wrote.
+    LookBeside,
 }
 
 /// One device.
@@ -101,6 +107,14 @@ pub(super) struct Device {
     pub(super) store_free_ms: u64,
     /// What was found so far.
     pub(super) books: Books,
+    /// How often everything was read anew.
+    pub(super) loads: u64,
+    /// Whether no daemon runs.
+    pub(super) down: bool,
+    /// The place of the server that it is configured for.
+    pub(super) cloud: usize,
+    /// Go processes on its store, where there are any.
+    pub(super) beside: Option<Beside>,
     counted_stamp: u64,
 }
 
@@ -130,8 +144,21 @@ impl Device {
             wake_ms: 0,
             store_free_ms: 0,
             books: Books::default(),
+            loads: 0,
+            down: false,
+            cloud: 0,
+            beside: None,
             counted_stamp: 0,
         }
+    }
+
+    /// Lets Go processes reach its store.
+    pub(super) fn share(&mut self) {
+        let (mut conn, beside) = Beside::of(&self.name, &self.store, self.skew_ms);
+        let breaks = self.fuse.clone();
+        conn.commit_hook(Some(move || breaks.refuses())).expect("a hook");
+        self.store = Store::over(conn, row_time(0, self.skew_ms)).expect("a store in memory");
+        self.beside = Some(beside);
     }
 
     /// Reads its own clock.
@@ -158,15 +185,16 @@ impl Device {
     ///
     /// # Panics
     /// Where the store fails, which a store in memory does not.
-    pub(super) fn load(&mut self) -> (Vec<Event>, Vec<ProjectName>) {
+    pub(super) fn load(&mut self, host: &str) -> (Vec<Event>, Vec<ProjectName>) {
+        self.loads += 1;
         let projects = driver::read_projects(&mut self.store).expect("projects");
         let queueing = projects.queueing.clone();
         let counts = driver::count(&mut self.store).expect("counts");
         self.counted_stamp = counts.stamp;
         let events = vec![
+            Event::CloudChanged(Cloud::Configured { host: host.to_owned() }),
             Event::ProjectsChanged(projects),
             Event::Counted(counts.counts),
-            Event::CloudChanged(Cloud::Configured { host: "cloud".to_owned() }),
         ];
         (events, queueing)
     }
@@ -195,6 +223,7 @@ impl Device {
         let heard = match job {
             Job::Effect(effect) => self.watched(*effect, now_ms),
             Job::Backfill(project) => self.backfill(&project, now_ms),
+            Job::LookBeside => self.look_beside(now_ms),
         };
         if self.fuse.is_blown() { None } else { heard.map(|heard| self.with_counts(heard)) }
     }
@@ -290,7 +319,10 @@ impl Device {
     }
 
     /// Runs a job of the loop; `None` where the process died in it.
-    fn told<T>(&mut self, f: impl FnOnce(&mut Store) -> Result<T, StoreError>) -> Option<Result<T, StoreTrouble>> {
+    pub(super) fn told<T>(
+        &mut self,
+        f: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Option<Result<T, StoreTrouble>> {
         match f(&mut self.store) {
             Ok(value) => Some(Ok(value)),
             Err(StoreError::LeaseLost) => Some(Err(StoreTrouble::LeaseLost)),

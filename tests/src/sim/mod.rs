@@ -4,18 +4,24 @@
 //! and all devices must agree within a budget of events (liveness), and a save must reach the others at once (no waking
 //! is dropped).
 
+mod beside;
 mod books;
+mod clouds;
 mod device;
+mod excuses;
+mod kind;
 mod laws;
 mod peers;
 mod plan;
 mod server;
 mod settle;
 mod tape;
+mod travel;
 mod user;
 mod wire;
 mod world;
 
+pub use kind::Kind;
 pub use laws::Law;
 pub use plan::{Plan, Step};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,8 +38,17 @@ pub struct Ended {
 /// Runs a plan to its end.
 #[must_use]
 pub fn run(plan: &Plan) -> Ended {
+    run_about(plan, None)
+}
+
+/// Runs a plan to its end; the tape ends with what the devices' books say of a key.
+#[must_use]
+pub fn run_about(plan: &Plan, key: Option<&str>) -> Ended {
     let mut world = World::new(plan);
     let done = catch_unwind(AssertUnwindSafe(|| world.run(plan)));
+    for (device, key) in world.devices.iter().flat_map(|device| key.map(|key| (device, key))) {
+        world.tape.push(laws::books_of(device, key));
+    }
     let result = match done {
         Ok(done) => done.map_err(|law| law.to_string()),
         Err(panic) => {

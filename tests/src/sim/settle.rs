@@ -20,6 +20,7 @@ impl World {
         self.end_trouble()?;
         self.rest()?;
         self.peers_come_to_rest()?;
+        self.shared_stores_agree()?;
         let now = super::device::row_time(self.now_ms, 0);
         {
             let disk = self.server.journal.disk();
@@ -53,7 +54,8 @@ impl World {
             device.store.resume(None).expect("resumed");
             self.boot(at)?;
         }
-        Ok(())
+        self.go_processes_end();
+        self.everybody_comes_to_one_cloud()
     }
 
     /// Lets events happen until everything is everywhere and everybody only listens.

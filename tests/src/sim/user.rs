@@ -36,6 +36,9 @@ impl World {
     /// One of the write commands, on a device's own clock.
     pub(super) fn somebody_writes(&mut self) -> Result<(), Law> {
         let at = self.rng.random_range(0..self.devices.len());
+        if self.devices[at].down {
+            return Ok(());
+        }
         let project = self.some_project();
         let dies = self.draws_death();
         let device = &mut self.devices[at];
@@ -98,9 +101,9 @@ impl World {
             7 | 8 => self.enrolls(at, &project),
             9 => self.pauses(at, project),
             // What only Go clients held of the lost rows nobody offers again (peers.md, "Known and left").
-            11 if self.peers.is_empty() => {
-                let what = self.server.back_up_or_restore();
-                self.say(at, &format!("sees the server {what}"));
+            11 if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) => {
+                let (what, lost) = self.server.back_up_or_restore();
+                self.loses(at, 0, what, lost);
                 Ok(())
             }
             10 => {

@@ -1,6 +1,10 @@
 //! The world of one run: devices, the server, what is on its way between them, and time.
 
+use super::beside::Beside;
+use super::clouds::{Said, Words};
 use super::device::{Device, Heard, Job};
+use super::excuses::LostRows;
+use super::kind::Kind;
 use super::laws::{self, Law};
 use super::peers::{Peer, Road};
 use super::plan::{Plan, Step};
@@ -8,7 +12,6 @@ use super::server::{Mood, Server};
 use super::tape;
 use super::wire::{self, Luck, Request};
 use engram_proto::http::pull::PullRequest;
-use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engramd_core::{Effect, Event};
 use rand::RngExt as _;
@@ -32,30 +35,34 @@ pub(super) struct Climate {
     pub(super) delay_ms: u64,
     /// Steps in which a Go client does something, in per mille, where there are any.
     pub(super) peers: u32,
+    /// Steps in which a Go process on a device's store does something, in per mille.
+    pub(super) beside: u32,
+    /// Steps in which somebody moves something between clouds, in per mille.
+    pub(super) clouds: u32,
 }
 
 /// Something on its way.
 #[derive(Debug)]
 pub(super) struct Coming {
-    due_ms: u64,
+    pub(super) due_ms: u64,
     order: u64,
-    at: usize,
+    pub(super) at: usize,
     life: u32,
-    what: What,
+    pub(super) what: What,
 }
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     /// A job for a store.
     Work(Job),
     /// The outcome of one.
     Hear(Heard),
     /// A request that reaches the server; a repetition has no one who waits for its answer.
-    Arrive { request: Request, luck: Luck, draw: usize, is_repetition: bool },
+    Arrive { cloud: usize, request: Request, luck: Luck, draw: usize, is_repetition: bool },
     /// An answer from the server.
-    Answer(Event),
+    Answer(usize, Event),
     /// A pull that waits at the server until then.
-    Listen(PullRequest),
+    Listen(usize, PullRequest),
     /// The process begins anew.
     Boot,
 }
@@ -67,6 +74,10 @@ pub(super) struct World {
     pub(super) calm: bool,
     pub(super) climate: Climate,
     pub(super) server: Server,
+    /// Another one, where there is any.
+    pub(super) other: Option<Server>,
+    pub(super) words: Words,
+    pub(super) lost: LostRows,
     pub(super) devices: Vec<Device>,
     pub(super) peers: Vec<Peer>,
     pub(super) road: Road,
@@ -89,6 +100,8 @@ impl World {
             deaths: [0, 10, 60][rng.random_range(0..3)],
             delay_ms: [20, 3_000, 40_000][rng.random_range(0..3)],
             peers: [0, 0, 0, 300][rng.random_range(0..4)],
+            beside: 0,
+            clouds: 0,
         };
         let devices = ["a", "b", "c", "d"].iter().take(rng.random_range(2..=4));
         let devices = devices.map(|name| {
@@ -98,17 +111,34 @@ impl World {
             }
             device
         });
-        let devices = devices.collect();
-        let server = Server::new("the-cloud");
+        let mut devices: Vec<_> = devices.collect();
+        let server = Server::new("the-cloud", "cloud");
         let road = Road::to(&server);
         let names = ["go-a", "go-b"].iter().take(if climate.peers > 0 { rng.random_range(1..=2) } else { 0 });
         let peers = names.map(|name| Peer::new(name, rng.random_range(-100_000..100_000), &projects)).collect();
+        let mut climate = climate;
+        let mut other = None;
+        match Kind::of(plan.seed) {
+            Kind::Plain => {}
+            Kind::Shared => {
+                (climate.writes, climate.beside) = (climate.writes / 2, 250);
+                let all = rng.random_bool(0.3);
+                devices.iter_mut().enumerate().filter(|(at, _)| all || *at == 0).for_each(|(_, device)| device.share());
+            }
+            Kind::Clouds => {
+                (climate.writes, climate.clouds) = (climate.writes / 2, 100);
+                other = Some(Server::new("another-cloud", "elsewhere"));
+            }
+        }
         Self {
             rng,
             now_ms: 0,
             calm: false,
             climate,
             server,
+            other,
+            words: Words::default(),
+            lost: LostRows::new(),
             devices,
             peers,
             road,
@@ -129,13 +159,17 @@ impl World {
         for &Step { number, calm } in &plan.steps {
             (self.rng, self.calm) = (plan.draws(number), calm);
             let choice = self.rng.random_range(0..1_000);
-            let Climate { writes, incidents, peers, .. } = self.climate;
+            let Climate { writes, incidents, peers, beside, clouds, .. } = self.climate;
             if !calm && choice < writes {
                 self.somebody_writes()?;
             } else if !calm && choice < writes + incidents {
                 self.incident()?;
             } else if !calm && choice < writes + incidents + peers && self.server.mood == Mood::Well {
                 self.a_peer_acts()?;
+            } else if !calm && choice >= 1_000 - beside {
+                self.a_go_process_acts()?;
+            } else if !calm && choice >= 1_000 - clouds {
+                self.clouds_change()?;
             } else {
                 self.next()?;
             }
@@ -147,17 +181,24 @@ impl World {
 
     /// Checks what has to hold after every event.
     pub(super) fn check(&mut self) -> Result<(), Law> {
-        let disk = self.server.journal.disk();
-        for device in &mut self.devices {
-            let is_told_again = self.server.is_restored;
-            device.books.check(&device.name, &device.store, &disk, &self.projects, is_told_again)?;
+        let servers = || std::iter::once(&self.server).chain(&self.other);
+        let is_told_again = servers().any(|server| server.is_restored);
+        let held: Vec<_> = servers().map(|server| server.journal.disk()).collect();
+        let disks: Vec<_> = held.iter().map(|disk| &**disk).collect();
+        // What a Go process wrote is looked at once our daemon did.
+        for device in self.devices.iter_mut().filter(|device| !device.has_news()) {
+            let moved = device.beside.as_ref().map(Beside::moved);
+            device.books.check(&device.name, &device.store, &disks, &self.projects, is_told_again, moved)?;
         }
         Ok(())
     }
 
     /// Begins a device's process.
     pub(super) fn boot(&mut self, at: usize) -> Result<(), Law> {
-        let (events, queueing) = self.devices[at].load();
+        let host = self.server_at(self.devices[at].cloud).host;
+        self.devices[at].down = false;
+        self.devices[at].take_up_at_start(self.now_ms);
+        let (events, queueing) = self.devices[at].load(host);
         for project in queueing {
             self.work(at, Job::Backfill(project));
         }
@@ -166,66 +207,86 @@ impl World {
 
     /// Lets a device's process read everything anew, after a command changed it.
     pub(super) fn reload(&mut self, at: usize) -> Result<(), Law> {
-        let (events, _) = self.devices[at].load();
+        if self.devices[at].down {
+            return Ok(());
+        }
+        let host = self.server_at(self.devices[at].cloud).host;
+        let (events, _) = self.devices[at].load(host);
         events.into_iter().try_for_each(|event| self.feed(at, event))
     }
 
     /// Kills a device's process and begins it anew; what it sent is still on its way.
     pub(super) fn crash(&mut self, at: usize) -> Result<(), Law> {
+        self.dies(at);
+        let pause_ms = self.pause_ms(at);
+        if pause_ms == 0 {
+            return self.boot(at);
+        }
+        self.devices[at].down = true;
+        self.push(self.now_ms + pause_ms, at, What::Boot);
+        Ok(())
+    }
+
+    fn dies(&mut self, at: usize) {
         self.say(at, "dies");
         self.devices[at].crash();
         self.devices[at].store_free_ms = self.now_ms;
         self.coming.retain(|coming| coming.at != at || matches!(coming.what, What::Arrive { .. }));
         self.tickets.retain(|&(device, _)| device != at);
-        self.boot(at)
     }
 
     /// Lets happen what is due next, whoever's it is; time jumps there.
     pub(super) fn next(&mut self) -> Result<(), Law> {
         self.ring();
         let due = self.coming.iter().enumerate().map(|(place, coming)| (coming.due_ms, coming.order, Some(place), 0));
-        let wakes = self.devices.iter().enumerate().map(|(at, device)| (device.wake_ms, u64::MAX, None, at));
+        let awake = self.devices.iter().enumerate().filter(|(_, device)| !device.down);
+        let wakes = awake.map(|(at, device)| (device.wake_ms, u64::MAX, None, at));
         let Some((due_ms, _, place, at)) = due.chain(wakes).min() else { return Ok(()) };
         self.now_ms = self.now_ms.max(due_ms);
         self.server.pass(self.now_ms);
-        let Some(place) = place else { return self.feed(at, Event::Tick) };
+        self.other.iter().for_each(|other| other.pass(self.now_ms));
+        let Some(place) = place else {
+            if self.devices[at].beside.is_some() {
+                self.work(at, Job::LookBeside);
+            }
+            return self.feed(at, Event::Tick);
+        };
         let Coming { at, life, what, .. } = self.coming.swap_remove(place);
         match what {
             What::Work(job) => self.do_work(at, job),
             What::Hear(heard) => self.hear(at, heard),
-            What::Arrive { request, luck, draw, is_repetition } => {
-                self.arrive(at, life, &request, luck, draw, is_repetition);
+            What::Arrive { cloud, request, luck, draw, is_repetition } => {
+                self.arrive((at, cloud), life, &request, luck, draw, is_repetition);
                 Ok(())
             }
-            What::Answer(event) => self.feed(at, event),
-            What::Listen(request) => {
-                self.answer(at, Event::Pulled(self.server.pull(at, &request)));
+            // Who answers where a device was is no greeting of where it is; as the driver.
+            What::Answer(cloud, Event::Probed(_)) if cloud != self.devices[at].cloud => Ok(()),
+            What::Answer(_, event) => self.feed(at, event),
+            What::Listen(cloud, request) => {
+                self.answer(at, cloud, Event::Pulled(self.server_at(cloud).pull(at, &request)));
                 Ok(())
             }
-            What::Boot => self.crash(at),
-        }
-    }
-
-    /// Answers pulls that listen and for which there is news.
-    fn ring(&mut self) {
-        for coming in &mut self.coming {
-            if let What::Listen(request) = &coming.what
-                && self.server.has_news(coming.at, request)
-            {
-                coming.due_ms = self.now_ms;
+            What::Boot => {
+                self.dies(at);
+                self.boot(at)
             }
         }
     }
 
-    fn push(&mut self, due_ms: u64, at: usize, what: What) {
+    pub(super) fn push(&mut self, due_ms: u64, at: usize, what: What) {
         self.order += 1;
         let life = self.devices[at].life;
         self.coming.push(Coming { due_ms, order: self.order, at, life, what });
     }
 
-    fn delay_ms(&mut self) -> u64 {
+    pub(super) fn delay_ms(&mut self) -> u64 {
         let longest_ms = if self.calm { 20 } else { self.climate.delay_ms };
         self.rng.random_range(1..=longest_ms)
+    }
+
+    /// Tells the store's thread to do something when some time has passed.
+    pub(super) fn work_later(&mut self, at: usize, after_ms: u64, job: Job) {
+        self.push(self.now_ms + after_ms, at, What::Work(job));
     }
 
     pub(super) fn work(&mut self, at: usize, job: Job) {
@@ -240,7 +301,9 @@ impl World {
             let commits = self.rng.random_range(0..=1);
             self.devices[at].fuse.burn(commits);
         }
+        let before = Said::by(&self.devices[at].store);
         let heard = self.devices[at].work(job.clone(), self.now_ms);
+        self.words.hears(at, &before, &self.devices[at].store);
         // Blown: before a commit; else after the last one, and before anybody heard of it.
         let Some(heard) = heard.filter(|_| !dies) else { return self.crash(at) };
         if heard.more {
@@ -261,66 +324,15 @@ impl World {
         if heard.reload {
             return self.reload(at);
         }
-        counts.into_iter().chain(heard.event).try_for_each(|event| self.feed(at, event))
-    }
-
-    fn send(&mut self, at: usize, request: Request) {
-        let trouble = if self.calm { 0 } else { self.climate.trouble };
-        let luck = Luck::draw(&mut self.rng, &request, trouble);
-        let draw = self.rng.random_range(0..100);
-        if luck == Luck::Twice {
-            let due_ms = self.now_ms + self.delay_ms() * 4;
-            let repetition = What::Arrive { request: request.clone(), luck: Luck::Fine, draw, is_repetition: true };
-            self.push(due_ms, at, repetition);
-        }
-        let due_ms = self.now_ms + self.delay_ms();
-        self.push(due_ms, at, What::Arrive { request, luck, draw, is_repetition: false });
-    }
-
-    fn arrive(&mut self, at: usize, life: u32, request: &Request, luck: Luck, draw: usize, is_repetition: bool) {
-        let is_waited_for = !is_repetition && self.devices[at].life == life;
-        if let Request::Pull(asked) = request
-            && asked.wait_seconds > 0
-            && luck == Luck::Fine
-            && is_waited_for
-            && self.server.refusal(false).is_none()
-        {
-            let until_ms = self.now_ms + u64::from(asked.wait_seconds) * 1_000;
-            return self.push(until_ms, at, What::Listen(asked.clone()));
-        }
-        let event = wire::answer(&self.server, self.now_ms, at, request, luck, draw);
-        if luck != Luck::Fine {
-            self.say(at, &format!("{luck:?}"));
-        }
-        if is_waited_for {
-            self.answer(at, event);
-        }
-    }
-
-    fn answer(&mut self, at: usize, event: Event) {
-        let due_ms = self.now_ms + self.delay_ms();
-        self.push(due_ms, at, What::Answer(event));
-    }
-
-    /// Gives up the pull that is under way, unless its answer is here already.
-    fn cancel_pull(&mut self, at: usize) {
-        let is_here = |coming: &Coming| coming.at == at && matches!(coming.what, What::Answer(Event::Pulled(_)));
-        if self.coming.iter().any(is_here) {
-            return;
-        }
-        self.coming.retain(|coming| {
-            let is_pull = match &coming.what {
-                What::Arrive { request, .. } => matches!(request, Request::Pull(_)),
-                What::Listen(_) => true,
-                _ => false,
-            };
-            coming.at != at || !is_pull
-        });
-        self.push(self.now_ms, at, What::Answer(Event::PullCancelled));
+        let is_old = heard.loads.is_some_and(|loads| loads < self.devices[at].loads);
+        counts.into_iter().chain(heard.event.filter(|_| !is_old)).try_for_each(|event| self.feed(at, event))
     }
 
     /// Feeds one event to a machine and performs what it wants done.
     pub(super) fn feed(&mut self, at: usize, event: Event) -> Result<(), Law> {
+        if self.devices[at].down {
+            return Ok(());
+        }
         self.say(at, &tape::word(&event));
         let now = self.devices[at].now(self.now_ms);
         let draw = self.rng.random_range(0.0..1.0);
@@ -332,38 +344,35 @@ impl World {
     }
 
     fn perform(&mut self, at: usize, effect: Effect) -> Result<(), Law> {
+        if let Effect::LoadBelonging { cloud_id, .. } | Effect::LoadCursors { cloud_id, .. } = &effect {
+            self.words.believes(at, cloud_id);
+        }
         match effect {
             Effect::Probe => self.send(at, Request::Probe),
             Effect::Send { project, rows } => {
                 laws::scope_1(&self.devices[at], &[&project])?;
+                self.words.cur_3(at, &project)?;
                 let entries = wire::entries(&project, &rows);
                 let witness = self.witness(at);
                 self.send(at, Request::Push(project, entries, witness));
             }
             Effect::Pull(request) => {
                 laws::scope_1(&self.devices[at], &request.cursors.keys().collect::<Vec<_>>())?;
+                request.cursors.keys().try_for_each(|project| self.words.cur_3(at, project))?;
                 let witness = self.witness(at);
                 self.send(at, Request::Pull(PullRequest { witness, ..request }));
             }
             Effect::CancelPull => self.cancel_pull(at),
             Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
             Effect::SyncProgress(..) | Effect::Note { .. } => {}
-            Effect::Stopped => self.push(self.devices[at].store_free_ms.max(self.now_ms), at, What::Boot),
+            Effect::Stopped => {
+                let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.pause_ms(at);
+                self.devices[at].down = self.devices[at].beside.is_some();
+                self.push(due_ms, at, What::Boot);
+            }
             effect => self.work(at, Job::Effect(effect.into())),
         }
         Ok(())
-    }
-
-    /// Returns what the cloud must still hold (CUR-3), as `peers/remote.rs` reads it for every request.
-    fn witness(&self, at: usize) -> Option<Witness> {
-        let cloud_id = self.server.journal.disk().cloud_id.clone();
-        self.devices[at].store.witness(&cloud_id).expect("a witness")
-    }
-
-    /// Tells whether a device only listens, and nothing of it is on its way.
-    pub(super) fn is_listening(&self, at: usize) -> bool {
-        let mut its = self.coming.iter().filter(|coming| coming.at == at);
-        its.clone().count() == 1 && its.all(|coming| matches!(coming.what, What::Listen(_)))
     }
 
     /// Writes a line of the tape.

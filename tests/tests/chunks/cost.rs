@@ -41,7 +41,7 @@ impl Between {
                 std::thread::spawn(move || {
                     listen(client, daemon, |bytes| {
                         kept.lock().expect("no panic")[at].extend_from_slice(bytes);
-                    })
+                    });
                 });
             }
         });

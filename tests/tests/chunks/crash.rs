@@ -48,3 +48,17 @@ fn exports_and_imports_that_are_ended_leave_no_torn_file() {
     assert_eq!(bob.dump("app"), ana.dump("app"));
     assert_eq!(ana.dump("app").matches("\"entity\":\"observation\"").count(), 24 * 3);
 }
+
+#[test]
+fn dur_1_what_could_not_be_written_is_exported_by_the_next_one() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    // The file that is written first cannot be made: the export ends after the daemon has told its rows.
+    let in_the_way = ana.place().join("chunks/.engramctl-writing");
+    std::fs::create_dir_all(&in_the_way).expect("a directory");
+    let _ = ana.device.save("app", "kept", "a text");
+    let export = ana.chunks(&["export", "--project", "app"]);
+    assert!(export.code == 1 && export.err.contains("cannot be used"), "{export:?}");
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    assert_eq!(ana.json(&["export", "--project", "app"])["chunks"][0]["memories"], 1);
+}

@@ -1,6 +1,6 @@
 //! What the Go program wrote comes in whole; what goes out is read by others; deletions, ends and edits travel.
 
-use crate::harness::{Person, files, lay_fixture, read_by_others};
+use crate::harness::{Person, files, lay_chunk, lay_fixture, read_by_others};
 use serde_json::Value;
 
 #[test]
@@ -147,6 +147,32 @@ fn an_older_memory_is_exported_after_a_colleagues_newer_chunk() {
     let _ = bob.device.save("app", "third", "while ana's was not read");
     assert_eq!(bob.json(&["export", "--project", "app", "--dir", dir])["chunks"][0]["memories"], 1);
     assert_eq!(bob.json(&["status", "--project", "other", "--dir", dir])["to_import"], 1);
+    // What was learned only is imported all the same.
+    assert_eq!(bob.json(&["import", "--dir", dir])["outcome"], "imported");
+    assert_eq!(ana.json(&["import"])["outcome"], "imported");
+    assert_eq!(bob.dump("app"), ana.dump("app"));
+}
+
+#[test]
+fn what_lies_there_in_somebody_elses_chunk_is_not_exported_again() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let bob = Person::new(temp.path(), "bob");
+    let at = "2026-11-22 10:00:00";
+    let memory = |id: &str| {
+        serde_json::json!({"sync_id": id, "session_id": "s", "type": "note", "title": id, "content": "c", "project": "app",
+            "scope": "project", "created_at": at, "updated_at": at})
+    };
+    let chunk = |ids: &[&str]| {
+        let session = serde_json::json!({"id": "s", "project": "app", "directory": "/d", "started_at": at});
+        let memories: Vec<Value> = ids.iter().map(|id| memory(id)).collect();
+        serde_json::json!({"sessions": [session], "observations": memories, "prompts": []}).to_string()
+    };
+    let (here, there) = (temp.path().join("here"), temp.path().join("there"));
+    let _ = lay_chunk(&here, chunk(&["obs-1"]).as_bytes());
+    let _ = lay_chunk(&there, chunk(&["obs-1", "obs-2"]).as_bytes());
+    let [here, there] = [&here, &there].map(|dir| dir.to_str().expect("a path"));
+    assert_eq!(bob.json(&["import", "--dir", here])["outcome"], "imported");
+    assert_eq!(bob.json(&["export", "--project", "app", "--dir", there])["outcome"], "nothing");
 }
 
 #[test]

@@ -122,6 +122,14 @@ fn two_directories_are_watched_whatever_comes_first_and_whatever_breaks() {
     let (sixth, bytes) = exported(&ana, "sixth");
     put(&two, &format!("chunks/{sixth}.jsonl.gz"), &bytes);
     until("the daemon is missed", || watch.errors().contains("no daemon answers"));
+    // For so long that the directory has rested: what could not be imported is not taken for seen.
+    let (clock, chunks) = (temp.path().join("clock"), two.join(".engram/chunks"));
+    until("the directory has rested", || {
+        std::fs::write(&clock, "tick").expect("written");
+        let [now, then] =
+            [&clock, &chunks].map(|path| path.metadata().and_then(|data| data.modified()).expect("a time"));
+        now.duration_since(then).is_ok_and(|age| age.as_secs() >= 4)
+    });
     bob.device.boot();
     until("it goes on with the daemon", || watch.imported(&two) == 4);
     assert_eq!(bob.dump("app"), ana.dump("app"));

@@ -73,11 +73,25 @@ pub(crate) async fn a_chunk_is_listed_where_it_tells_the_truth<B: Bench>(bench: 
     assert_eq!(listed(&journal).await, [first.as_str()]);
     let state = journal.rail(&name("alpha")).await.expect("the store answers");
     assert!(state.told_to < state.head, "what it lost to was shown once more, and no chunk tells that: {state:?}");
-    let behind = kept(&journal, saying("{\"n\":3}", vec![memory("alpha", "m", "newer", 6)])).await;
+    let behind = kept(&journal, saying("{\"n\":3}", vec![memory("alpha", "other", "new", 6)])).await;
     assert_eq!(listed(&journal).await, [first.as_str()]);
     for id in [lost, behind] {
         assert!(journal.chunk(&name("alpha"), &id).await.expect("the store answers").is_some());
     }
+    assert_eq!(last(&read_all(&journal, &["alpha"]).await, "other").payload["title"], "new");
+}
+
+/// CONV-1: whoever pushed a chunk never applies it again over an older row that is told before it.
+pub(crate) async fn conv_1_a_chunk_that_overwrites_is_left_to_slices<B: Bench>(bench: B) {
+    let journal = bench.open(Clock::system()).await;
+    let first = kept(&journal, saying("{\"n\":1}", vec![session("alpha", "s"), memory("alpha", "m", "one", 5)])).await;
+    let state = journal.rail(&name("alpha")).await.expect("the store answers");
+    assert_eq!(state.told_to, state.head);
+    let over = kept(&journal, saying("{\"n\":2}", vec![memory("alpha", "m", "newer", 6)])).await;
+    assert_eq!(listed(&journal).await, [first.as_str()]);
+    assert!(journal.chunk(&name("alpha"), &over).await.expect("the store answers").is_some(), "it is kept");
+    let state = journal.rail(&name("alpha")).await.expect("the store answers");
+    assert!(state.told_to < state.head, "{state:?}");
     assert_eq!(last(&read_all(&journal, &["alpha"]).await, "m").payload["title"], "newer");
 }
 

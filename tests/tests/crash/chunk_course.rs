@@ -300,9 +300,9 @@ fn dur_1_no_step_of_an_export_or_import_is_ahead_of_its_files() {
         device.check(&context);
         // A checkpoint may have met the step, in an operation that was answered.
         let from = if done < OPS.len() && done > 0 && device.is_done(done) { done + 1 } else { done };
-        for op in from.max(1)..OPS.len() {
-            device.run(&path, op).unwrap_or_else(|error| panic!("{context}, then {}: {error}", OPS[op]));
-            device.check(&format!("{context}, then {}", OPS[op]));
+        for (op, name) in OPS.iter().enumerate().skip(from.max(1)) {
+            device.run(&path, op).unwrap_or_else(|error| panic!("{context}, then {name}: {error}"));
+            device.check(&format!("{context}, then {name}"));
         }
         device.import_all().unwrap_or_else(|error| panic!("{context}: {error}"));
         // What a power cut took of the marks is looked at again, and was in a chunk all the same.

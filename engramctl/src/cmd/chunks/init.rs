@@ -16,7 +16,7 @@ Examples:
   git add .gitattributes .engram && git commit -m 'Share memory'
 
 Makes .engram, writes two lines into .gitattributes and registers the merge
-driver for this clone, so that two people's exports merge by themselves. Git
+driver inside of .git, so that two people's exports merge by themselves. Git
 takes no driver from a repository: whoever clones it runs this once. Without it
 nothing is lost: the next export makes the manifest again.";
 

@@ -93,6 +93,15 @@ const JUDGED_SINCE: &str = "SELECT 'relation', r.sync_id
     FROM memory_relations AS r INDEXED BY engramd_relations_updated JOIN observations AS o ON o.sync_id = r.source_id
     WHERE r.updated_at >= ?2 AND o.project = ?1";
 
+/// The relations of every memory that is looked at.
+const OF_ENDS: &str = "INSERT OR IGNORE INTO temp.engramd_candidates
+    SELECT 'relation', r.sync_id FROM temp.engramd_candidates AS c
+        CROSS JOIN memory_relations AS r INDEXED BY idx_memrel_source ON r.source_id = c.entity_key
+    WHERE c.entity = 'observation'
+    UNION ALL SELECT 'relation', r.sync_id FROM temp.engramd_candidates AS c
+        CROSS JOIN memory_relations AS r INDEXED BY idx_memrel_target ON r.target_id = c.entity_key
+    WHERE c.entity = 'observation'";
+
 /// What an export of one project to one place looks at, on a connection that sees one state of the store.
 pub struct Candidates<'c> {
     conn: &'c Connection,
@@ -129,6 +138,8 @@ impl<'c> Candidates<'c> {
             keep(conn, JUDGED_SINCE, (project, since.into(), place))?;
         }
         marks.push(Mark { project: project.clone(), list: JUDGED.to_owned(), through: now.unix_s() });
+        // One that was left out for an end that did not travel may travel when that end comes, or comes back.
+        conn.prepare_cached(OF_ENDS)?.execute([])?;
         Ok((Self { conn, place, project }, marks))
     }
 
