@@ -3,7 +3,7 @@
 use crate::clock::{Clock, rfc3339_us};
 use crate::config::cli::{AdminArgs, AdminCommand};
 use crate::config::{ConfigError, Store};
-use crate::journal::{Control, embedded, postgres};
+use crate::journal::{Audited, Control, embedded, postgres};
 use engram_proto::id::{BlankProject, ProjectName};
 use std::io::{self, Write};
 use tokio::runtime::{Builder, Runtime};
@@ -59,6 +59,13 @@ pub fn run(args: &AdminArgs, out: &mut impl Write) -> Result<(), AdminError> {
                 writeln!(out, "{}\tsince {since}\tby {}\t{reason}", control.project, control.updated_by)?;
             }
         }
+        AdminCommand::Audit { limit } => {
+            for done in store.audited(*limit)? {
+                let (at, project) = (rfc3339_us(done.occurred_at_us), done.project.as_deref().unwrap_or_default());
+                let reason = done.reason.map(|reason| format!("\t{reason}")).unwrap_or_default();
+                writeln!(out, "{}\t{project}\tat {at}\tby {}{reason}", done.action, done.actor)?;
+            }
+        }
     }
     Ok(())
 }
@@ -85,6 +92,13 @@ impl Beside {
         match self {
             Self::Embedded(store) => Ok(store.controls()?),
             Self::Postgres(store, runtime) => Ok(runtime.block_on(store.controls())?),
+        }
+    }
+
+    fn audited(&mut self, rows_max: u32) -> Result<Vec<Audited>, AdminError> {
+        match self {
+            Self::Embedded(store) => Ok(store.audited(rows_max)?),
+            Self::Postgres(store, runtime) => Ok(runtime.block_on(store.audited(rows_max))?),
         }
     }
 

@@ -41,6 +41,45 @@ fn a_save_is_a_row_an_index_entry_and_a_journal_row() {
     desk.lab.check_index();
 }
 
+/// D22: two devices that use one topic at the same time have two memories, and both go on with the same one of them.
+#[test]
+fn two_memories_of_one_topic_are_revised_alike_on_every_device() {
+    let memory = |key: &str| {
+        let mut memory = store_support::observation(key, "s1", key, 5);
+        memory["topic_key"] = "auth-model".into();
+        memory
+    };
+    let save = SaveRequest {
+        topic: Some("auth model".to_owned()),
+        project: "alpha".to_owned(),
+        ..a_save("Tokens", "They expire.")
+    };
+    for order in [["o1", "o2"], ["o2", "o1"]] {
+        let mut desk = Desk::new();
+        desk.lab.apply(vec![store_support::up(1, "session", store_support::session("s1", "/a", 0))]);
+        for (seq, key) in (2..).zip(order) {
+            desk.lab.apply(vec![store_support::up(seq, "observation", memory(key))]);
+        }
+        let saved = desk.save(&save);
+        assert_eq!((saved.outcome, saved.sync_id.as_str()), (SaveKind::Revised, "o2"), "{order:?}");
+    }
+}
+
+/// D27: a memory that another device saved is looked at again when it would be here.
+#[test]
+fn what_was_pulled_has_its_review_date() {
+    let mut desk = Desk::new();
+    let mut note = store_support::observation("o2", "s1", "a note", 5);
+    note["type"] = "note".into();
+    desk.lab.apply(vec![
+        store_support::up(1, "session", store_support::session("s1", "/a", 0)),
+        store_support::up(2, "observation", store_support::observation("o1", "s1", "a decision", 5)),
+        store_support::up(3, "observation", note),
+    ]);
+    assert_eq!(desk.get("o1").unwrap().review_after.as_deref(), Some("2027-05-22 14:00:00"));
+    assert_eq!(desk.get("o2").unwrap().review_after, None);
+}
+
 #[test]
 fn what_is_left_out_is_derived_and_what_cannot_be_is_refused() {
     let mut desk = Desk::new();

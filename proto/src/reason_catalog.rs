@@ -220,8 +220,8 @@ pub fn entry(code: ReasonCode) -> Entry {
             Daemon,
             Block,
             SYNC,
-            "the store is damaged",
-            "SQLite says that the file is not as it left it; restore a backup.",
+            "the store is damaged, or its disk fails",
+            "SQLite says that the file is not as it left it: restore a backup; or that its disk failed: mend the disk.",
         ),
         ReasonCode::StoreNewer => (
             Error,

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// No body here is larger.
@@ -63,8 +64,34 @@ pub struct Inside {
     pub instead: Vec<Instead>,
     /// Bodies longer than this, unpacked, are refused with 413.
     pub body_bytes_max: Option<usize>,
+    /// While it is there, requests are delayed, come a second time later, or their answer is lost: the state of the dice.
+    pub storm: Option<u64>,
     /// Everything that passed by.
     pub seen: Vec<Seen>,
+}
+
+/// What a storm does to a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weather {
+    /// How long it is on its way.
+    delay: Duration,
+    /// How long after it the same request arrives once more.
+    again: Option<Duration>,
+    /// Whether the answer is lost.
+    is_lost: bool,
+}
+
+impl Inside {
+    fn weather(&mut self) -> Weather {
+        let Some(state) = &mut self.storm else { return Weather::default() };
+        let mut roll = |sides: u64| {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*state >> 33) % sides
+        };
+        let delay = Duration::from_millis(if roll(2) == 0 { roll(60) } else { 0 });
+        let again = (roll(4) == 0).then(|| Duration::from_millis(roll(120)));
+        Weather { delay, again, is_lost: roll(8) == 0 }
+    }
 }
 
 /// A running gateway; it ends with its value.
@@ -174,8 +201,22 @@ async fn ask(
 ) -> Response {
     headers.remove("host");
     let url = format!("{}{uri}", behind.url);
-    let sent = behind.client.request(method, url).headers(headers).body(body).send().await;
-    let Ok(answer) = sent else { return (StatusCode::BAD_GATEWAY, "nobody behind").into_response() };
+    let weather = behind.shared.lock().expect("no request panicked").weather();
+    tokio::time::sleep(weather.delay).await;
+    let request = behind.client.request(method, url).headers(headers).body(body);
+    if let (Some(delay), Some(copy)) = (weather.again, request.try_clone()) {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            // Nobody waits for this answer.
+            let _ = copy.send().await;
+        });
+    }
+    let Ok(answer) = request.send().await else {
+        return (StatusCode::BAD_GATEWAY, "nobody behind").into_response();
+    };
+    if weather.is_lost {
+        return (StatusCode::BAD_GATEWAY, "lost on its way").into_response();
+    }
     let (status, mut headers) = (answer.status(), answer.headers().clone());
     let Ok(body) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
     let mut inside = behind.shared.lock().expect("no request panicked");

@@ -1,5 +1,6 @@
 //! What the suites share: the model cloud, the simulator, and real processes in temporary directories.
 
+pub mod clocks;
 pub mod disk;
 pub mod fuzz;
 pub mod gateway;

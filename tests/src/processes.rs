@@ -28,9 +28,17 @@ pub fn program(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// Where it does not within [`DEADLINE`].
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_in(1, what, condition);
+}
+
+/// Waits until a condition holds that may rightly take longer than everything else.
+///
+/// # Panics
+/// Where it does not within so many times [`DEADLINE`].
 #[expect(clippy::disallowed_methods, reason = "a deadline for a hang")]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
+pub fn until_in(deadlines: u32, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE * deadlines;
     while !condition() {
         assert!(Instant::now() < end, "gave up waiting until {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -124,6 +132,7 @@ pub struct Cloud {
     pub url: String,
     dir: PathBuf,
     database: Option<String>,
+    host: Option<String>,
 }
 
 /// The signing secret of a server on a database, which keeps none itself.
@@ -142,7 +151,16 @@ impl Cloud {
     /// Where it does not come to listen.
     #[must_use]
     pub fn start_at(dir: &Path, port: &str, projects: &str) -> Self {
-        Self::serve(dir, None, port, projects)
+        Self::serve(dir, None, None, port, projects)
+    }
+
+    /// Starts one that allows every project and listens at an address of this machine that others reach.
+    ///
+    /// # Panics
+    /// Where it does not come to listen.
+    #[must_use]
+    pub fn start_open(dir: &Path, host: &str) -> Self {
+        Self::serve(dir, None, Some(host.to_owned()), "0", "*")
     }
 
     /// Starts one that allows every project, on the database of this address where one is given.
@@ -151,13 +169,16 @@ impl Cloud {
     /// Where it does not come to listen.
     #[must_use]
     pub fn start_on(dir: &Path, database: Option<String>) -> Self {
-        Self::serve(dir, database, "0", "*")
+        Self::serve(dir, database, None, "0", "*")
     }
 
-    fn serve(dir: &Path, database: Option<String>, port: &str, projects: &str) -> Self {
+    fn serve(dir: &Path, database: Option<String>, host: Option<String>, port: &str, projects: &str) -> Self {
         let mut command = Command::new(program("engram-cloud"));
         command.arg("serve").env_clear().env("ENGRAM_CLOUD_DATA_DIR", dir).env("ENGRAM_PORT", port);
         command.env("ENGRAM_CLOUD_TOKEN", TOKEN).env("ENGRAM_CLOUD_ALLOWED_PROJECTS", projects);
+        if let Some(host) = &host {
+            command.env("ENGRAM_CLOUD_HOST", host);
+        }
         if let Some(database) = &database {
             command.env("ENGRAM_DATABASE_URL", database).env("ENGRAM_JWT_SECRET", KEY);
         }
@@ -166,7 +187,7 @@ impl Cloud {
         let url = lines
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
-        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned(), database }
+        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned(), database, host }
     }
 
     /// Starts it again where it was, on the same data.
@@ -180,7 +201,7 @@ impl Cloud {
     pub fn regrant(mut self, projects: &str) -> Self {
         self.process.kill();
         let port = self.url.rsplit(':').next().unwrap_or("0").to_owned();
-        Self::serve(&self.dir, self.database.take(), &port, projects)
+        Self::serve(&self.dir, self.database.take(), self.host.take(), &port, projects)
     }
 }
 
@@ -225,8 +246,19 @@ impl Device {
     /// Starts a daemon and waits until it answers.
     #[must_use]
     pub fn start(dir: &Path) -> Self {
-        let mut device = Self { daemon: Process(None), dir: dir.to_owned() };
-        device.boot();
+        Self::start_by(dir, daemon(dir))
+    }
+
+    /// Starts a daemon by a command of the caller's, and waits until it answers.
+    ///
+    /// # Panics
+    /// Where it does not come to answer.
+    #[must_use]
+    pub fn start_by(dir: &Path, mut command: Command) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.with_extension("log"));
+        command.stdout(Stdio::null()).stderr(log.expect("a log"));
+        let device = Self { daemon: Process::new(command.spawn().expect("it starts")), dir: dir.to_owned() };
+        until("the daemon answers", || device.ctl(&["status"]).code != 4);
         device
     }
 
@@ -246,22 +278,24 @@ impl Device {
     #[must_use]
     pub fn enrolled_at(dir: &Path, url: &str, project: &str) -> Self {
         let device = Self::start(dir);
-        let login = device.ctl_with(&["cloud", "login", "--server", url, "--token-stdin"], TOKEN);
-        assert_eq!(login.code, 0, "{login:?}");
-        let enroll = device.ctl(&["enroll", project]);
-        assert_eq!(enroll.code, 0, "{enroll:?}");
+        device.enroll_at(url, project);
         device
     }
 
-    /// Starts the daemon on its directory.
+    /// Starts the daemon on its directory, and waits until it answers.
+    pub fn boot(&mut self) {
+        self.daemon = Self::start(&self.dir).daemon;
+    }
+
+    /// Tells it the server at this URL, and enrolls a project.
     ///
     /// # Panics
-    /// Where it does not come to answer.
-    pub fn boot(&mut self) {
-        let mut command = daemon(&self.dir);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
-        self.daemon = Process::new(command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
-        until("the daemon answers", || self.ctl(&["status"]).code != 4);
+    /// Where either is refused.
+    pub fn enroll_at(&self, url: &str, project: &str) {
+        let login = self.ctl_with(&["cloud", "login", "--server", url, "--token-stdin"], TOKEN);
+        assert_eq!(login.code, 0, "{login:?}");
+        let enroll = self.ctl(&["enroll", project]);
+        assert_eq!(enroll.code, 0, "{enroll:?}");
     }
 
     /// Returns where the daemon logs to.

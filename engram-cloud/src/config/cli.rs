@@ -99,4 +99,10 @@ pub enum AdminCommand {
     },
     /// Lists the paused projects.
     Paused,
+    /// Lists what administrators did, the newest first: every pause and resume, by whom and why.
+    Audit {
+        /// So many lines at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
 }

@@ -196,3 +196,18 @@ pub struct Control {
     /// When.
     pub updated_at_us: i64,
 }
+
+/// Something that an administrator did, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// When, in Unix microseconds.
+    pub occurred_at_us: i64,
+    /// Who.
+    pub actor: String,
+    /// What, as in `project.pause`.
+    pub action: String,
+    /// To which project.
+    pub project: Option<String>,
+    /// Why, in words.
+    pub reason: Option<String>,
+}

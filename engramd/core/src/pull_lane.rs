@@ -151,7 +151,9 @@ impl Machine {
             return;
         }
         let drained = cursors.keys().all(|name| self.projects[name].drained_generation >= self.generation);
-        let wait_seconds = if !drained {
+        // What failed before is to be proved well at once, not at the end of a long wait (LOUD-2).
+        let is_proved = self.pull.retry.trouble.is_none() && self.server.retry.trouble.is_none();
+        let wait_seconds = if !drained || !is_proved {
             0
         } else if self.server.can(capability::LONG_POLL) {
             self.settings.wait_seconds

@@ -1,6 +1,7 @@
 //! Taking the rows of a chunk: applied one by one, or only written down as being there.
 
 use super::read;
+use crate::peers::disguise;
 use crate::store::chunks::Part;
 use crate::store::{Store, StoreError};
 use engram_proto::canonical::Hash;
@@ -34,7 +35,12 @@ pub fn take(
         };
         for row in rows {
             match read::entry(store, row)? {
-                Ok(entry) => part.rows.push(entry),
+                Ok((project, mut row)) => {
+                    row.project = project.to_string();
+                    if disguise::take_back(&mut row) {
+                        part.rows.push((project, row));
+                    }
+                }
                 Err(reason) => taken.skipped.push((of.id.clone(), reason)),
             }
         }

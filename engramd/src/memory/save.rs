@@ -5,7 +5,7 @@ use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{session, text};
 use crate::store::fts::{self, Indexed};
-use crate::store::{Store, normalized_hash};
+use crate::store::{Store, normalized_hash, review_modifier};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{SaveKind, Saved};
 use engram_proto::ipc::request::SaveRequest;
@@ -67,14 +67,14 @@ pub(super) fn clean(request: &SaveRequest) -> Result<Clean, MemoryError> {
 
 const TOPIC_SQL: &str = "SELECT id, sync_id FROM observations
     WHERE topic_key = ?1 AND project = ?2 AND scope = ?3 AND +deleted_at IS NULL AND sync_id <> ''
-    ORDER BY updated_at DESC, id DESC LIMIT 1";
+    ORDER BY updated_at DESC, sync_id DESC LIMIT 1";
 
 // The index on the hash that is ours, and no other: a save costs the same in any store (performance.md, L8).
 const DUPLICATE_SQL: &str = "SELECT id, sync_id FROM observations INDEXED BY engramd_observations_hash
     WHERE project = ?1 AND normalized_hash = ?2 AND scope = ?3 AND type = ?4 AND title = ?5
     AND deleted_at IS NULL AND created_at >= ?6 AND sync_id <> '' ORDER BY id DESC LIMIT 1";
 
-/// Finds the newest live memory of the same topic, project and scope.
+/// Finds the newest live memory of the same topic, project and scope; every device that holds the same finds the same.
 fn topic_row(tx: &Transaction<'_>, clean: &Clean) -> Result<Option<(i64, String)>, MemoryError> {
     let Some(topic) = &clean.body.topic_key else { return Ok(None) };
     let names = params![topic, clean.project.as_str(), clean.body.scope];
@@ -90,7 +90,7 @@ fn duplicate_row(tx: &Transaction<'_>, clean: &Clean, now: &Now) -> Result<Optio
 
 fn create(tx: &Transaction<'_>, session_id: String, clean: &Clean, now: &Now) -> Result<Saved, MemoryError> {
     let (sync_id, at, body) = (now.new_id("obs-"), now.at.to_string(), &clean.body);
-    let review = text::review_modifier(&body.kind);
+    let review = review_modifier(&body.kind);
     tx.prepare_cached(
         "INSERT INTO observations (sync_id, session_id, type, title, content, tool_name, project, scope, topic_key,
              normalized_hash, revision_count, duplicate_count, last_seen_at, created_at, updated_at, review_after)

@@ -179,17 +179,6 @@ pub fn derived_title(content: &str) -> String {
     cap(line, TITLE_CHARS_MAX, "...")
 }
 
-/// Returns after how long a memory of this type should be looked at again, as a modifier of SQLite's `datetime`.
-#[must_use]
-pub fn review_modifier(kind: &str) -> Option<&'static str> {
-    match kind.to_lowercase().as_str() {
-        "decision" => Some("+6 months"),
-        "policy" => Some("+12 months"),
-        "preference" => Some("+3 months"),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {

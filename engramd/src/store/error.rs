@@ -46,6 +46,11 @@ pub enum StoreError {
     /// The file could not be created or opened.
     #[error("the file cannot be created or opened: {0}; check who owns it and its directory")]
     File(#[source] std::io::Error),
+    /// The disk failed, or does not let this process write or read.
+    #[error(
+        "the disk that holds the store failed or refused ({0}): mend it, or see who may write to the file, then try again"
+    )]
+    Disk(#[source] rusqlite::Error),
     /// Anything else that SQLite says.
     #[error("SQLite: {0}")]
     Sqlite(#[source] rusqlite::Error),
@@ -58,7 +63,7 @@ impl StoreError {
         match self {
             Self::Busy => Some(ReasonCode::StoreBusy),
             Self::Full => Some(ReasonCode::StoreFull),
-            Self::Corrupt(_) => Some(ReasonCode::StoreCorrupt),
+            Self::Corrupt(_) | Self::Disk(_) => Some(ReasonCode::StoreCorrupt),
             Self::Newer { .. } => Some(ReasonCode::StoreNewer),
             Self::LeaseLost => Some(ReasonCode::LeaseHeldElsewhere),
             Self::NotFound(_)
@@ -73,7 +78,7 @@ impl StoreError {
 
     /// Tells whether the disk failed.
     pub(super) fn is_of_the_disk(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure))
+        matches!(self, Self::Disk(_))
     }
 
     /// Tells whether the values of one row caused it, so that its neighbours can go on without it (ISO-3).
@@ -103,6 +108,13 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::NoLargeFileSupport,
+            ) => Self::Disk(error),
             _ => Self::Sqlite(error),
         }
     }

@@ -51,7 +51,7 @@ pub use desired::PauseNote;
 pub use dump::Ack2;
 pub use error::StoreError;
 pub use open::open_reader;
-pub use rows::observation::normalized_hash;
+pub use rows::observation::{normalized_hash, review_modifier};
 use rusqlite::{Connection, Transaction};
 pub use served::AcceptedRow;
 pub use snapshot::Snapshot;

@@ -45,6 +45,8 @@ impl Step {
 pub enum Fate {
     /// It fails, and those after it work again.
     Fails,
+    /// It fails, and every later one that counts, until [`Disk::make_room`].
+    Breaks,
     /// From here on there is no room, until [`Disk::make_room`].
     Full,
     /// Neither it nor anything after it happens: the process died.
@@ -101,6 +103,7 @@ struct State {
     met: Option<String>,
     stopped: bool,
     full: bool,
+    broken: bool,
     unsynced: BTreeMap<PathBuf, Vec<Change>>,
 }
 
@@ -120,6 +123,7 @@ impl State {
                 self.met = Some(format!("{step:?} of {}", path.display()));
                 match plan.fate {
                     Fate::Fails => return Verdict::Refuse(ffi::SQLITE_IOERR),
+                    Fate::Breaks => self.broken = true,
                     Fate::Full => self.full = true,
                     Fate::Stops => self.stopped = true,
                     Fate::KilledBefore => die(),
@@ -127,7 +131,8 @@ impl State {
                 }
             }
         }
-        if self.stopped {
+        let is_broken = self.broken && self.plan.as_ref().is_some_and(|plan| plan.counts(path, step));
+        if self.stopped || is_broken {
             return Verdict::Refuse(ffi::SQLITE_IOERR);
         }
         if self.full && step == Step::Write {
@@ -196,9 +201,10 @@ impl Disk {
         self.state().met.clone().unwrap_or_default()
     }
 
-    /// Ends a full disk.
+    /// Ends a full or broken disk.
     pub fn make_room(&self) {
-        self.state().full = false;
+        let mut state = self.state();
+        (state.full, state.broken) = (false, false);
     }
 
     /// Undoes what was not synced, but for a part drawn by `random` that had reached the disk all the same, in whole or

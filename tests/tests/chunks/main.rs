@@ -8,4 +8,5 @@ mod harness;
 mod histories;
 mod hostile;
 mod manifest;
+mod transports;
 mod watch;

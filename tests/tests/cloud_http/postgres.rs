@@ -85,6 +85,12 @@ async fn admin_pauses_and_resumes_on_postgres() {
     assert!(listed.starts_with("my-project\t") && listed.contains("moving house"), "{listed}");
     assert!(output(&["admin", "resume", "my-project"], nowhere.path(), &env).status.success());
     assert_eq!(push("my-project").await, 200);
+    let audit = output(&["admin", "audit"], nowhere.path(), &env);
+    let audit = String::from_utf8_lossy(&audit.stdout).into_owned();
+    let lines: Vec<Vec<&str>> = audit.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 2, "{audit}");
+    assert_eq!((lines[0][0], lines[0][1], lines[0].len()), ("project.resume", "my-project", 4), "{audit}");
+    assert_eq!((lines[1][0], lines[1][3], lines[1][4]), ("project.pause", "by admin", "moving house"), "{audit}");
     server.terminate();
     assert_eq!(std::fs::read_dir(nowhere.path()).expect("a directory").count(), 0, "the data directory is not used");
 }

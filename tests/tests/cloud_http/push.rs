@@ -77,6 +77,49 @@ async fn what_is_no_push_is_refused_in_words_without_content() {
     assert_eq!(server.push(json!(thousand)).await["accepted_seqs"].as_array().map(Vec::len), Some(1000));
 }
 
+/// D39: the author of a row is who was let in, whatever the request says of itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn scope_2_a_rows_author_is_who_was_let_in() {
+    let server = Server::start().await;
+    let mut entry = session("alpha", "s");
+    entry["pushed_by"] = json!("somebody else");
+    let answer = server.post(PUSH, &json!({"entries": [entry], "created_by": "somebody else"})).await;
+    assert_eq!(answer.status.as_u16(), 200);
+    let store = rusqlite::Connection::open(server.dir.path().join("cloud").join(FILE_NAME)).expect("the store");
+    let author: String = store.query_row("SELECT pushed_by FROM cloud_mutations", [], |row| row.get(0)).expect("a row");
+    assert!(!author.is_empty() && author != "somebody else", "{author}");
+}
+
+/// D58: a text is stored once, whatever becomes of it and however often it comes; the loser of a conflict, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_stored_once() {
+    let server = Server::start().await;
+    server.push(json!([with_id(session("alpha", "s"), "d:1:aa")])).await;
+    let mut second = memory("alpha", "m", "the second text");
+    second["payload"]["updated_at"] = json!("2026-11-22 18:00:00");
+    for entry in [
+        with_id(memory("alpha", "m", "the first text"), "d:2:aa"),
+        with_id(memory("alpha", "m", "the first text"), "d:2:aa"),
+        with_id(second, "d:3:aa"),
+        with_id(memory("alpha", "m", "a text that lost"), "e:1:aa"),
+        with_id(memory("alpha", "m", "a text that lost"), "e:2:aa"),
+    ] {
+        server.push(json!([entry])).await;
+    }
+    let store = rusqlite::Connection::open(server.dir.path().join("cloud").join(FILE_NAME)).expect("the store");
+    let all = |sql: &str| -> Vec<String> {
+        let mut statement = store.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("texts")
+    };
+    let columns = all("SELECT 'SELECT CAST(\"' || c.name || '\" AS TEXT) FROM \"' || m.name || '\" WHERE \"' || c.name
+        || '\" IS NOT NULL AND typeof(\"' || c.name || '\") <> ''blob''' FROM sqlite_schema AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table'");
+    let cells: Vec<String> = columns.iter().flat_map(|sql| all(sql)).collect();
+    for text in ["the first text", "the second text", "a text that lost"] {
+        assert_eq!(cells.iter().map(|cell| cell.matches(text).count()).sum::<usize>(), 1, "{text}");
+    }
+}
+
 /// cloud.md: who paused it, when and why; set by another process, seen at the next request, and pulls go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_project_answers_409_with_the_reason() {
@@ -104,6 +147,13 @@ async fn a_paused_project_answers_409_with_the_reason() {
     assert_eq!(server.get(PULL).await.body["mutations"].as_array().map(Vec::len), Some(1));
     server.push(json!([session("beta", "t")])).await;
     control.is_sync_enabled = true;
+    control.reason = None;
     beside.set_control(&control).expect("set");
     server.push(json!([session("alpha", "t")])).await;
+    // cloud.md: every pause is audited with its actor, and the audit can be read.
+    let audited: Vec<_> =
+        beside.audited(10).expect("a list").into_iter().map(|one| (one.action, one.actor, one.reason)).collect();
+    let words = |action: &str, reason: Option<&str>| (action.to_owned(), "root".to_owned(), reason.map(str::to_owned));
+    assert_eq!(audited, [words("project.resume", None), words("project.pause", Some("moving house"))]);
+    assert_eq!(beside.audited(1).expect("a list").len(), 1);
 }

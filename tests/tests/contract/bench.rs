@@ -34,6 +34,10 @@ impl EmbeddedBench {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.0.path()
+    }
 }
 
 impl Bench for EmbeddedBench {

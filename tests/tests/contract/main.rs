@@ -9,6 +9,7 @@ mod door;
 mod entries;
 mod foreign;
 mod merging;
+mod older;
 mod orders;
 mod pages;
 mod peer_rows;

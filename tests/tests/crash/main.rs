@@ -9,6 +9,7 @@
 //! course; `ENGRAM_CRASH_STEP` shows the one step of a sweep that failed; `ENGRAM_CRASH_LEDGER` names a file that every storm adds a line of counts to.
 
 mod books;
+mod broken;
 mod child;
 mod chunk_course;
 mod chunk_kills;

@@ -20,6 +20,12 @@ fn failed(error: impl Display) -> Failed {
     error.to_string()
 }
 
+/// The data set that answers.
+const CLOUD: &str = "cloud-1";
+
+/// Versions that one slice queues anew: the whole takes three.
+const MIRROR_ROWS: u32 = 5;
+
 /// The operations, in order.
 pub(crate) const OPS: &[&str] = &[
     "open",
@@ -46,6 +52,13 @@ pub(crate) const OPS: &[&str] = &[
     "settle held",
     "held_retry",
     "apply echo",
+    "batch",
+    "settle",
+    "belong",
+    "restored",
+    "mirror",
+    "mirror",
+    "mirror",
     "batch",
     "settle",
     "unenroll",
@@ -222,6 +235,10 @@ impl Device {
                 let rows = rows.collect();
                 self.apply(fence()?, page(rows), at)?;
             }
+            "belong" => drop(self.store().belonging(fence()?, CLOUD, at).map_err(failed)?),
+            "restored" => drop(self.store().cloud_restored(fence()?, CLOUD).map_err(failed)?),
+            // The last of them forgets cursor and witness.
+            "mirror" => drop(self.store().remirror_slice(fence()?, CLOUD, None, at, MIRROR_ROWS).map_err(failed)?),
             "stand_ins" => drop(self.store().stand_ins(fence()?, &alpha(), at).map_err(failed)?),
             "checkpoint" => self.store().checkpoint().map_err(failed)?,
             other => unreachable!("{other}"),
@@ -230,8 +247,8 @@ impl Device {
     }
 
     fn apply(&mut self, fence: &Fence, page: PullReply, at: RowTime) -> Result<(), Failed> {
-        let since = self.store().cursors("cloud-1", &[alpha()]).map_err(failed)?;
-        self.store().apply_page(fence, "cloud-1", &since, &page, at).map(drop).map_err(failed)
+        let since = self.store().cursors(CLOUD, &[alpha()]).map_err(failed)?;
+        self.store().apply_page(fence, CLOUD, &since, &page, at).map(drop).map_err(failed)
     }
 
     fn save(&mut self, title: &str, topic: Option<&str>, content: &str, now: &Now) -> Result<(), Failed> {

@@ -34,6 +34,57 @@ fn scenario_14_own_1_of_five_starts_one_lives() {
     assert_eq!(device.titles("before").len(), 1);
 }
 
+/// OWN-1: a pid that somebody else has now proves nothing; a stopped daemon keeps what is its own, and blocks nobody.
+#[test]
+fn scenario_14_own_1_a_stopped_daemon_is_named_and_a_strangers_pid_is_not() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("a");
+    std::fs::create_dir(&dir).expect("a directory");
+    drop(UnixListener::bind(dir.join("engramd.sock")).expect("a socket"));
+    std::fs::write(dir.join("engramd.lock"), format!("{}\n", std::process::id())).expect("a lock");
+    let mut device = Device::start(&dir);
+    let pid = device.daemon.pid();
+    assert_eq!(std::fs::read_to_string(dir.join("engramd.lock")).expect("a lock").trim(), pid.to_string());
+    let _ = device.save("demo", "t", "before it stood still");
+
+    device.daemon.signal(rustix::process::Signal::STOP);
+    for command in [&["status"][..], &["list"], &["sync"]] {
+        let refused = device.ctl(&[&["--timeout", "1"], command].concat());
+        assert_eq!((refused.code, refused.err.trim().lines().count()), (4, 1), "{command:?}: {refused:?}");
+    }
+    let second = Answer::of(&daemon(&dir).arg("--log-level").arg("error").output().expect("it ends"));
+    assert_eq!((second.code, second.err.trim().lines().count()), (1, 1), "{second:?}");
+    assert!(second.err.contains(&pid.to_string()), "{second:?}");
+    // Killed while it stands still, it leaves its socket and its pid; the next one starts as if neither were there.
+    device.daemon.kill();
+    assert!(dir.join("engramd.sock").exists());
+    device.boot();
+    assert_ne!(device.daemon.pid(), pid);
+    assert_eq!(device.titles("stood still").len(), 1);
+}
+
+/// OWN-1, DUR-1: a daemon that got no memory any more ended at once; what it had answered is there, and nothing of what it
+/// had not.
+#[test]
+fn scenario_14_own_1_a_daemon_without_memory_leaves_a_clean_start() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let temp = tempfile::tempdir().expect("a directory");
+    let mut device = Device::start(&temp.path().join("a"));
+    let _ = device.save("demo", "t", "before it got no memory");
+    let pid = Pid::from_raw(i32::try_from(device.daemon.pid()).expect("a pid"));
+    prlimit(pid, Resource::Data, Rlimit { current: Some(4_096), maximum: Some(4_096) }).expect("a limit");
+    let large = "too much ".repeat(500_000);
+    until("it ended", || {
+        let _ = device.ctl_with(&["save", "--project", "demo", "--title", "large", "-"], &large);
+        device.daemon.has_ended()
+    });
+    assert_eq!(device.ctl(&["status"]).code, 4);
+    device.boot();
+    assert_eq!(device.titles("no memory").len(), 1);
+    assert_eq!(device.json(&["list"])["observations"].as_array().map(Vec::len), Some(1));
+    assert_eq!(queue::number(&device, "SELECT count(*) FROM sync_mutations WHERE entity = 'observation'"), 1);
+}
+
 /// OWN-1: another program at the socket is told from a stale one, and is left alone.
 #[test]
 fn scenario_14_own_1_a_foreign_program_at_the_socket_is_named() {

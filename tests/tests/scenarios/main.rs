@@ -4,10 +4,12 @@
 mod acknowledgement;
 mod beside;
 mod big;
+mod converge;
 mod deletion;
 mod errors;
 mod identity;
 mod leaving;
+mod network;
 mod poison;
 mod queue;
 mod recovery;

@@ -77,6 +77,42 @@ fn scenario_6_rec_1_a_repaired_row_goes_by_itself() {
     until("nothing is wrong any more", || a.ctl(&["status"]).code == 0);
 }
 
+/// REC-1: the queue is read from the disk at every attempt: what another process mended there goes with the next one.
+#[test]
+fn scenario_6_rec_1_a_queue_that_somebody_mended_is_read_anew() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("cloud");
+    let cloud = Cloud::start(&dir);
+    let gateway = Gateway::start(&cloud.url);
+    let a = Device::enrolled_at(&temp.path().join("a"), &gateway.url, "demo");
+    until("it is at rest", || a.ctl(&["sync"]).code == 0);
+    let body = "Internal Server Error".to_owned();
+    gateway.inside().instead =
+        vec![Instead { path: "/sync/mutations/push", holding: "indigestible", status: 500, body }];
+    queue::add(&a, &[Row::session("demo", "s"), Row::memory("demo", "o-1", "s").with("title", "indigestible".into())]);
+    let alone = "SELECT count(*) FROM sync_mutations WHERE acked_at IS NULL AND project = 'demo'";
+    until("what can go went", || {
+        queue::cloud(&dir, "SELECT entity_key FROM cloud_mutations WHERE entity_key = 's'").len() == 1
+    });
+    // A server that takes nothing else is not proved well: the row is nobody's fault, or held at last.
+    until("it is said", || a.finds_reason("transport_failed") || !held(&a).is_empty());
+    assert_eq!(queue::number(&a, alone), 1);
+    queue::store(&a)
+        .execute(
+            "UPDATE sync_mutations SET payload = json_set(payload, '$.title', 'mended') WHERE entity_key = 'o-1'",
+            [],
+        )
+        .expect("mended");
+    if !held(&a).is_empty() {
+        assert_eq!(a.ctl(&["held", "retry", "--all"]).code, 0);
+    }
+    let sync = a.ctl(&["sync"]);
+    assert_eq!(sync.code, 0, "{sync:?}");
+    let stored = queue::cloud(&dir, "SELECT payload FROM cloud_mutations WHERE entity_key = 'o-1'");
+    assert!(stored.len() == 1 && stored[0].contains("mended"), "{stored:?}");
+    assert_eq!(queue::number(&a, "SELECT count(*) FROM sync_mutations WHERE entity_key = 'o-1'"), 1, "no new write");
+}
+
 /// Two reports that differ in nothing that a reader would see are one redraw.
 #[test]
 fn scenario_7_watch_redraws_only_on_change() {

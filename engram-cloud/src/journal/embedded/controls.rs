@@ -1,6 +1,6 @@
 //! What administrators decided about projects.
 
-use crate::journal::Control;
+use crate::journal::{Audited, Control};
 use engram_proto::id::ProjectName;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -33,7 +33,23 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Control>> {
     Ok(all.into_iter().flatten().collect())
 }
 
-/// Stores a decision.
+/// Lists what administrators did last, the newest first.
+pub(super) fn audited(connection: &Connection, rows_max: u32) -> rusqlite::Result<Vec<Audited>> {
+    let sql = "SELECT occurred_at, actor, action, project, reason FROM cloud_auth_audit_log ORDER BY id DESC LIMIT ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([rows_max], |row| {
+        Ok(Audited {
+            occurred_at_us: row.get(0)?,
+            actor: row.get(1)?,
+            action: row.get(2)?,
+            project: row.get(3)?,
+            reason: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Stores a decision; a trigger audits it in the same transaction.
 pub(super) fn set(connection: &Connection, control: &Control) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_project_controls (project, sync_enabled, paused_reason, updated_by, updated_at)
                VALUES (?1, ?2, ?3, ?4, ?5)

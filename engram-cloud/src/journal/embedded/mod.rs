@@ -17,7 +17,9 @@ mod tests;
 mod waiting;
 mod writer;
 
-use super::{Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed};
+use super::{
+    Audited, Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed,
+};
 use super::{SessionKey, SessionNow};
 use crate::clock::Clock;
 use crate::keep::DataDir;
@@ -124,6 +126,14 @@ impl Beside {
     /// What `SQLite` says.
     pub fn controls(&self) -> Result<Vec<Control>, OpenError> {
         Ok(writer::patiently(|| controls::list(&self.0))?)
+    }
+
+    /// Lists what administrators did last, the newest first.
+    ///
+    /// # Errors
+    /// What `SQLite` says.
+    pub fn audited(&self, rows_max: u32) -> Result<Vec<Audited>, OpenError> {
+        Ok(writer::patiently(|| controls::audited(&self.0, rows_max))?)
     }
 
     /// Pauses or resumes a project.

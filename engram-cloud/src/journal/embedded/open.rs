@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 const APPLICATION_ID: i64 = 0x4543_4c44;
 
 /// Frozen, in order; `user_version` counts those that were applied.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/embedded/0001_journal.sql"),
     include_str!("../../../migrations/embedded/0002_children.sql"),
     include_str!("../../../migrations/embedded/0003_versions.sql"),
     include_str!("../../../migrations/embedded/0004_waiting.sql"),
     include_str!("../../../migrations/embedded/0005_digests.sql"),
     include_str!("../../../migrations/embedded/0006_chunks.sql"),
+    include_str!("../../../migrations/embedded/0007_audit.sql"),
 ];
 
 /// A connection is used by one thread at a time, so SQLite need not lock it at every call.

@@ -18,7 +18,9 @@ mod take_over;
 mod write;
 mod writer;
 
-use super::{Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed};
+use super::{
+    Audited, Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed,
+};
 use super::{SessionKey, SessionNow};
 use crate::clock::Clock;
 use engram_proto::id::ProjectName;
@@ -185,6 +187,14 @@ impl Beside {
     /// What Postgres says.
     pub async fn controls(&mut self) -> Result<Vec<Control>, OpenError> {
         Ok(controls::list(&mut self.0).await?)
+    }
+
+    /// Lists what administrators did last, the newest first.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn audited(&mut self, rows_max: u32) -> Result<Vec<Audited>, OpenError> {
+        Ok(controls::audited(&mut self.0, rows_max).await?)
     }
 
     /// Pauses or resumes a project.

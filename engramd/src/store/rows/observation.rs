@@ -33,6 +33,17 @@ pub fn normalized_hash(content: &str) -> String {
     Hash::of_bytes(text.to_lowercase().as_bytes()).to_string()
 }
 
+/// Returns after how long a memory of this type should be looked at again, as a modifier of SQLite's `datetime`.
+#[must_use]
+pub fn review_modifier(kind: &str) -> Option<&'static str> {
+    match kind.to_lowercase().as_str() {
+        "decision" => Some("+6 months"),
+        "policy" => Some("+12 months"),
+        "preference" => Some("+3 months"),
+        _ => None,
+    }
+}
+
 /// Looks a memory up.
 pub(in super::super) fn find(conn: &Connection, project: &ProjectName, key: &str) -> Result<Option<Found>, StoreError> {
     let mut statement = conn.prepare_cached(
@@ -137,8 +148,8 @@ fn insert(
     let Some(body) = &version.body.0 else { return Ok(false) };
     conn.prepare_cached(
         "INSERT INTO observations (sync_id, session_id, type, title, content, tool_name, project, scope, topic_key,
-             normalized_hash, revision_count, duplicate_count, last_seen_at, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             normalized_hash, revision_count, duplicate_count, last_seen_at, created_at, updated_at, review_after)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, datetime(?16, ?17))",
     )?
     .execute(params![
         key,
@@ -156,6 +167,9 @@ fn insert(
         version.last_seen_at.map(|at| at.to_string()),
         row_text(version.created_at),
         row_text(version.key.time),
+        // No transport has a field for it: every device takes it from type and age, as if it had been saved here.
+        version.created_at.map(|at| at.to_string()),
+        review_modifier(&body.kind),
     ])?;
     index.observation_added(conn.last_insert_rowid());
     Ok(true)

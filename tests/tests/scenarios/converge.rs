@@ -1,0 +1,153 @@
+//! Situation 12: Replicas converge, whatever the order. Three daemons at once, behind a gateway that delays, repeats and
+//! loses, whose clocks are a day apart (where libfaketime is installed; elsewhere clocks are the simulator's).
+
+use crate::queue;
+use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
+use engram_proto::mutation::{Entity, Op};
+use engram_tests::clocks::set_clock;
+use engram_tests::gateway::Gateway;
+use engram_tests::processes::{Cloud, Device, daemon, until};
+use engramd::store::Store;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+
+const SEEDS: std::ops::Range<u64> = 1..4;
+const STEPS: usize = 45;
+
+/// Numbers that look random and are the same at every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % u64::try_from(sides).expect("sides")).expect("a side")
+    }
+}
+
+/// Does something on a device; what it has not heard of yet, or nobody has any more, is refused.
+fn act(device: &Device, ids: &mut Vec<String>, dice: &mut Dice, step: usize) {
+    let one = ids.get(dice.roll(ids.len().max(1))).cloned();
+    let text = format!("text {step}");
+    let answer = match (dice.roll(10), one) {
+        (0..=4, Some(id)) => device.ctl(&["update", &id, &text]),
+        (5, Some(id)) => device.ctl(&["delete", &id]),
+        (6, Some(id)) if step > STEPS / 2 => device.ctl(&["delete", &id, "--hard"]),
+        (7, Some(id)) => device.ctl(&["relate", &ids[0], "refines", &id]),
+        (8, _) => device.ctl(&["prompt", "--project", "demo", &text]),
+        _ => return ids.push(device.save("demo", &format!("title {step}"), &text)),
+    };
+    assert!([0, 1].contains(&answer.code), "{answer:?}");
+}
+
+/// Starts a daemon whose clock is off.
+fn start(dir: &Path, off_s: i64) -> Device {
+    let clock = dir.with_extension("clock");
+    std::fs::create_dir(dir).expect("a directory");
+    std::fs::write(&clock, format!("{off_s:+}")).expect("written");
+    let mut command = daemon(dir);
+    if !set_clock(&mut command, &clock) && off_s > 0 {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: clocks that are off: libfaketime is not installed");
+    }
+    Device::start_by(dir, command)
+}
+
+/// The canonical dump, of the file alone.
+fn dump(device: &Device) -> String {
+    let now = engram_proto::time::RowTime::parse("2026-11-22 15:00:00").expect("a time");
+    let store = Store::open(&device.dir.join("engram.db"), now).expect("the store");
+    store.canonical_dump(&ProjectName::parse("demo").expect("a name")).expect("a dump")
+}
+
+/// What a device wrote about memories: key, hash, the hash it was made over, and the payload.
+fn edits(device: &Device) -> Vec<(String, String, Option<String>, String)> {
+    let sql = "SELECT m.entity_key, m.op, m.payload, j.base FROM sync_mutations m
+               LEFT JOIN engramd_journal j ON j.seq = m.seq
+               WHERE m.entity = 'observation' AND (j.void IS NULL OR j.void = 'superseded')";
+    let store = queue::store(device);
+    let mut statement = store.prepare(sql).expect("a statement");
+    let rows = statement.query_map([], |row| {
+        let (key, op, text): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let payload = engram_proto::mutation::payload_text(&text).expect("an object");
+        let op = Op::parse(&op).expect("an operation");
+        let version = Version::read(Entity::Observation, &key, op, &payload).expect("a version");
+        Ok((key, version.hash().to_string(), row.get(3)?, text))
+    });
+    rows.expect("rows").collect::<Result<_, _>>().expect("rows")
+}
+
+/// What a device lists as lost.
+fn lost(device: &Device) -> BTreeSet<(String, String)> {
+    let store = queue::store(device);
+    let mut statement = store.prepare("SELECT entity_key, hash FROM engramd_conflict").expect("a statement");
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+    rows.collect::<Result<_, _>>().expect("rows")
+}
+
+/// CONV-1, CONV-6: the dumps are one, to the byte, and whatever was written ends as the version that all show, as one that
+/// another was made over, or in a list of conflicts.
+#[test]
+fn scenario_12_conv_1_conv_6_three_daemons_in_a_storm_agree() {
+    for seed in SEEDS {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let temp = tempfile::tempdir().expect("a directory");
+        let cloud = Cloud::start(&temp.path().join("cloud"));
+        let gateway = Gateway::start(&cloud.url);
+        let mut devices = [("a", 0), ("b", 86_000), ("c", -86_000)].map(|(name, off_s)| {
+            let device = start(&temp.path().join(name), off_s);
+            device.enroll_at(&gateway.url, "demo");
+            device
+        });
+        let mut ids = vec![devices[0].save("demo", "first", "text of the beginning")];
+        gateway.inside().storm = Some(seed);
+        for step in 0..STEPS {
+            act(&devices[dice.roll(3)], &mut ids, &mut dice, step);
+        }
+        gateway.inside().storm = None;
+        until("all are drained and agree", || {
+            let synced = devices.iter().all(|device| device.ctl(&["sync"]).code == 0);
+            let dumps: BTreeSet<String> = devices.iter().map(dump).collect();
+            synced && dumps.len() == 1
+        });
+        for device in &devices {
+            let report = device.report();
+            let findings = report["findings"].as_array().expect("a list");
+            assert!(findings.iter().all(|finding| finding["code"] == "clock_skew"), "seed {seed}: {findings:?}");
+        }
+        devices.iter_mut().for_each(|device| assert_eq!(device.daemon.terminate(), Some(0)));
+        let dumps: BTreeSet<String> = devices.iter().map(dump).collect();
+        assert_eq!(dumps.len(), 1, "seed {seed}");
+
+        let all: Vec<_> = devices.iter().flat_map(edits).collect();
+        let seen: BTreeSet<(&str, &str)> = all
+            .iter()
+            .filter_map(|(key, hash, base, _)| Some((key.as_str(), base.as_deref().filter(|b| b != hash)?)))
+            .collect();
+        let listed: BTreeSet<_> = devices.iter().flat_map(lost).collect();
+        let ends: BTreeMap<String, BTreeSet<String>> = ends(&devices[0]);
+        for (key, hash, _, payload) in &all {
+            let is_kept = ends.get(key).is_some_and(|ends| ends.contains(hash))
+                || seen.contains(&(key, hash))
+                || listed.contains(&(key.clone(), hash.clone()));
+            assert!(is_kept, "seed {seed}: lost without a trace: {payload}\nends {:?}", ends.get(key));
+        }
+    }
+}
+
+/// The hashes of what a device ends with.
+fn ends(device: &Device) -> BTreeMap<String, BTreeSet<String>> {
+    let store = queue::store(device);
+    let sql = "SELECT entity_key, head FROM engramd_version WHERE entity = 'observation'";
+    let mut statement = store.prepare(sql).expect("a statement");
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).expect("rows");
+    let mut ends = BTreeMap::<String, BTreeSet<String>>::new();
+    for row in rows {
+        let (key, head) = row.expect("a row");
+        let version: Version = serde_json::from_str(&head).expect("a version");
+        ends.entry(key).or_default().insert(version.hash().to_string());
+    }
+    ends
+}
