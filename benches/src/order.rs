@@ -15,6 +15,8 @@ use engram_proto::id::ProjectName;
 use engram_tests::postgres::Database;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const PROJECTS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
@@ -78,7 +80,9 @@ async fn tail_pushers<J: Journal>(journal: J, rows: u64, pushers: u64, readers: 
     let batches = (rows / pushers / BATCH_ROWS).max(1);
     let expected = batches * pushers * BATCH_ROWS;
     let watch = Stopwatch::start();
-    let readers: Vec<_> = (0..readers).map(|_| tokio::spawn(tail(journal.clone(), expected))).collect();
+    let pushed = Arc::new(AtomicBool::new(false));
+    let tailing = |_| tokio::spawn(tail(journal.clone(), expected, Arc::clone(&pushed)));
+    let readers: Vec<_> = (0..readers).map(tailing).collect();
     let pushers: Vec<_> = (0..pushers).map(|at| tokio::spawn(push_all(journal.clone(), at, batches))).collect();
     let (mut told, mut latencies) = (Tally::default(), Vec::new());
     for pusher in pushers {
@@ -87,6 +91,7 @@ async fn tail_pushers<J: Journal>(journal: J, rows: u64, pushers: u64, readers: 
         latencies.extend(took);
     }
     let took = watch.elapsed();
+    pushed.store(true, Ordering::SeqCst);
     let mut seen = Vec::new();
     for reader in readers {
         seen.push(reader.await.expect("a reader"));
@@ -112,7 +117,7 @@ async fn push_all<J: Journal>(journal: J, pusher: u64, batches: u64) -> (Tally, 
     (told, took)
 }
 
-async fn tail<J: Journal>(journal: J, expected: u64) -> Tally {
+async fn tail<J: Journal>(journal: J, expected: u64, pushed: Arc<AtomicBool>) -> Tally {
     let mut cursors: BTreeMap<ProjectName, u64> = PROJECTS.iter().map(|project| (name(project), 0)).collect();
     let mut seen = Tally::default();
     while seen.rows < expected {
@@ -121,7 +126,12 @@ async fn tail<J: Journal>(journal: J, expected: u64) -> Tally {
         let page = journal.page(ask).await.expect("a page").expect("no witness to miss");
         page.rows.iter().for_each(|row| seen.add(row.seq));
         cursors.extend(if page.has_more { page.cursors } else { page.heads });
-        if page.rows.is_empty() && tokio::time::timeout(SILENCE, listener.rung()).await.is_err() {
+        if !page.rows.is_empty() {
+            continue;
+        }
+        // While pushes are under way, silence is a slow machine's.
+        let was_pushed = pushed.load(Ordering::SeqCst);
+        if tokio::time::timeout(SILENCE, listener.rung()).await.is_err() && was_pushed {
             break;
         }
     }
