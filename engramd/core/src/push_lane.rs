@@ -138,6 +138,8 @@ impl Machine {
             return;
         }
         match plan.verdict() {
+            // What is left of a batch stays pending where its project was left or paused meanwhile (SCOPE-1).
+            Verdict::GoOn if !self.may_go_on(&project) => {}
             Verdict::GoOn => {
                 self.out.push(Effect::Send { project: project.clone(), rows: plan.next() });
                 self.push.state = State::Sending(project, plan);
@@ -145,6 +147,10 @@ impl Machine {
             Verdict::Done => {}
             Verdict::Outage { evidence } => self.push_outage(&project, &plan, evidence),
         }
+    }
+
+    fn may_go_on(&self, project: &ProjectName) -> bool {
+        self.paused_all.is_none() && self.projects.get(project).is_some_and(|project| project.paused.is_none())
     }
 
     pub(crate) fn sent(&mut self, answer: Result<PushReply, Failure>) {
