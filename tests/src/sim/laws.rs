@@ -79,11 +79,12 @@ pub(super) fn scope_1(device: &Device, named: &[&ProjectName]) -> Result<(), Law
 
 /// Nothing is pending, and every cursor is at the head.
 #[must_use]
-pub(super) fn is_drained(device: &Device, disk: &Disk, projects: &[ProjectName]) -> bool {
-    let cursors = device.store.cursors(&disk.cloud_id, projects).expect("cursors");
-    let at_head = |project: &ProjectName| cursors.get(project).copied().unwrap_or(0) >= disk.end_of(project);
-    let idle = |project: &ProjectName| device.store.ack2(project).expect("counts").pending == 0;
-    projects.iter().all(at_head) && projects.iter().all(idle)
+pub(super) fn is_drained(device: &Device, (disk, cloud_id): (&Disk, &str), projects: &[ProjectName]) -> bool {
+    let at_head = |project: &ProjectName| {
+        let cursors = device.store.cursors(cloud_id, std::slice::from_ref(project)).expect("cursors");
+        cursors.get(project).copied().unwrap_or(0) >= disk.end_of(project)
+    };
+    device.books.is_idle() && projects.iter().all(at_head)
 }
 
 /// CONV-1: all hold the same canonical dump, and know of every entity what the cloud holds.

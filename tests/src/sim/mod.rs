@@ -6,16 +6,23 @@
 
 mod books;
 mod device;
+mod effects;
+mod go_cloud;
 mod laws;
+mod ledger;
+mod loud;
 mod peers;
 mod plan;
 mod server;
 mod settle;
+mod stock;
+mod talk;
 mod tape;
 mod user;
 mod wire;
 mod world;
 
+use device::Device;
 pub use laws::Law;
 pub use plan::{Plan, Step};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +41,9 @@ pub struct Ended {
 pub fn run(plan: &Plan) -> Ended {
     let mut world = World::new(plan);
     let done = catch_unwind(AssertUnwindSafe(|| world.run(plan)));
+    if matches!(done, Ok(Ok(()))) {
+        world.devices.drain(..).for_each(Device::give_back);
+    }
     let result = match done {
         Ok(done) => done.map_err(|law| law.to_string()),
         Err(panic) => {

@@ -193,6 +193,14 @@ impl Server {
         }
     }
 
+    /// Lists the projects that are paused for everybody.
+    #[must_use]
+    pub(super) fn paused(&self) -> BTreeSet<String> {
+        let disk = self.journal.disk();
+        let paused = disk.controls.values().filter(|control| !control.is_sync_enabled);
+        paused.map(|control| control.project.to_string()).collect()
+    }
+
     /// Pauses or resumes a project for everybody.
     pub(super) fn set_paused(&self, project: &ProjectName, is_paused: bool) {
         let control = Control {

@@ -1,21 +1,43 @@
 //! The world of one run: devices, the server, what is on its way between them, and time.
 
 use super::device::{Device, Heard, Job};
-use super::laws::{self, Law};
+use super::go_cloud::{GoCloud, Post};
+use super::laws::Law;
+use super::ledger::Ledger;
+use super::loud;
 use super::peers::{Peer, Road};
 use super::plan::{Plan, Step};
 use super::server::{Mood, Server};
+use super::talk::Talk;
 use super::tape;
-use super::wire::{self, Luck, Request};
+use super::wire::{Luck, Request};
 use engram_proto::http::pull::PullRequest;
-use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
-use engramd_core::{Effect, Event};
+use engramd::store::Store;
+use engramd::transport::Reply;
+use engramd_core::Event;
+use engramd_core::classify::Failure;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
 
 /// The step whose generator makes the world, and the calm after the last one.
 const OUTSIDE: u32 = u32::MAX;
+
+/// The step whose generator makes the history that all begin with.
+const BEFORE: u32 = u32::MAX - 1;
+
+/// Of so many seeds one begins with nothing; in the others everybody has the same few memories, and so edits meet.
+const EMPTY_EVERY: u64 = 4;
+
+/// Which of them.
+const EMPTY_AT: u64 = 3;
+
+/// Of so many seeds one has a Go program's server.
+const GO_EVERY: u64 = 5;
+
+/// Which of them.
+const GO_AT: u64 = 2;
 
 /// How bad it is in this world.
 #[derive(Clone, Copy, Debug)]
@@ -35,17 +57,16 @@ pub(super) struct Climate {
 }
 
 /// Something on its way.
-#[derive(Debug)]
 pub(super) struct Coming {
     due_ms: u64,
     order: u64,
-    at: usize,
+    pub(super) at: usize,
     life: u32,
-    what: What,
+    pub(super) what: What,
 }
 
-#[derive(Debug)]
-enum What {
+/// What is on its way.
+pub(super) enum What {
     /// A job for a store.
     Work(Job),
     /// The outcome of one.
@@ -56,6 +77,12 @@ enum What {
     Answer(Event),
     /// A pull that waits at the server until then.
     Listen(PullRequest),
+    /// A request that reaches a Go server.
+    Post(Post),
+    /// An answer of a Go server, and where it is waited for.
+    Bring(oneshot::Sender<Result<Reply, Failure>>, Result<Reply, Failure>),
+    /// What the adapter to a Go server wants of the store.
+    Job(engramd::store::Job<Store>),
     /// The process begins anew.
     Boot,
 }
@@ -67,12 +94,16 @@ pub(super) struct World {
     pub(super) calm: bool,
     pub(super) climate: Climate,
     pub(super) server: Server,
+    /// The cloud, where it is a Go program's; `server` then says who may touch what, how it feels, and what it holds.
+    pub(super) go: Option<GoCloud>,
     pub(super) devices: Vec<Device>,
     pub(super) peers: Vec<Peer>,
     pub(super) road: Road,
     pub(super) projects: Vec<ProjectName>,
     pub(super) tape: Vec<String>,
     pub(super) tickets: Vec<(usize, u64)>,
+    /// What was written.
+    pub(super) ledger: Ledger,
     pub(super) coming: Vec<Coming>,
     order: u64,
 }
@@ -98,12 +129,17 @@ impl World {
             }
             device
         });
-        let devices = devices.collect();
+        let mut devices: Vec<Device> = devices.collect();
         let server = Server::new("the-cloud");
         let road = Road::to(&server);
         let names = ["go-a", "go-b"].iter().take(if climate.peers > 0 { rng.random_range(1..=2) } else { 0 });
         let peers = names.map(|name| Peer::new(name, rng.random_range(-100_000..100_000), &projects)).collect();
+        let go = (plan.seed % GO_EVERY == GO_AT).then(|| GoCloud::new(&projects, climate.peers == 0));
+        if go.is_some() {
+            devices.iter_mut().for_each(|device| device.talk = Some(Talk::new()));
+        }
         Self {
+            go,
             rng,
             now_ms: 0,
             calm: false,
@@ -115,6 +151,7 @@ impl World {
             projects,
             tape: Vec::new(),
             tickets: Vec::new(),
+            ledger: Ledger::default(),
             coming: Vec::new(),
             order: 0,
         }
@@ -125,6 +162,10 @@ impl World {
         self.tape.push(format!("{:?}", self.climate));
         for at in 0..self.devices.len() {
             self.boot(at)?;
+        }
+        if plan.seed % EMPTY_EVERY != EMPTY_AT {
+            (self.rng, self.calm) = (plan.draws(BEFORE), true);
+            self.share_history()?;
         }
         for &Step { number, calm } in &plan.steps {
             (self.rng, self.calm) = (plan.draws(number), calm);
@@ -147,10 +188,11 @@ impl World {
 
     /// Checks what has to hold after every event.
     pub(super) fn check(&mut self) -> Result<(), Law> {
-        let disk = self.server.journal.disk();
-        for device in &mut self.devices {
-            let is_told_again = self.server.is_restored;
-            device.books.check(&device.name, &device.store, &disk, &self.projects, is_told_again)?;
+        let behind: Vec<_> = (0..self.devices.len()).filter(|&at| self.devices[at].is_behind()).collect();
+        for at in behind {
+            let cloud_id = self.cloud_id(at);
+            let disk = self.server.journal.disk();
+            self.devices[at].check((&*disk, cloud_id.as_str()), &self.projects, self.server.is_restored)?;
         }
         Ok(())
     }
@@ -174,8 +216,9 @@ impl World {
     pub(super) fn crash(&mut self, at: usize) -> Result<(), Law> {
         self.say(at, "dies");
         self.devices[at].crash();
+        self.ledger.survived(&self.devices[at])?;
         self.devices[at].store_free_ms = self.now_ms;
-        self.coming.retain(|coming| coming.at != at || matches!(coming.what, What::Arrive { .. }));
+        self.coming.retain(|coming| coming.at != at || matches!(coming.what, What::Arrive { .. } | What::Post(_)));
         self.tickets.retain(|&(device, _)| device != at);
         self.boot(at)
     }
@@ -188,7 +231,16 @@ impl World {
         let Some((due_ms, _, place, at)) = due.chain(wakes).min() else { return Ok(()) };
         self.now_ms = self.now_ms.max(due_ms);
         self.server.pass(self.now_ms);
-        let Some(place) = place else { return self.feed(at, Event::Tick) };
+        if let Some(go) = &mut self.go {
+            go.pass(self.now_ms, &self.server);
+        }
+        let Some(place) = place else {
+            let is_idle = !self.coming.iter().any(|coming| coming.at == at && !matches!(coming.what, What::Listen(_)));
+            if is_idle {
+                loud::nothing_is_silent(&mut self.devices[at], self.now_ms)?;
+            }
+            return self.feed(at, Event::Tick);
+        };
         let Coming { at, life, what, .. } = self.coming.swap_remove(place);
         match what {
             What::Work(job) => self.do_work(at, job),
@@ -202,6 +254,17 @@ impl World {
                 self.answer(at, Event::Pulled(self.server.pull(at, &request)));
                 Ok(())
             }
+            What::Post(post) => {
+                self.post(at, post);
+                Ok(())
+            }
+            What::Bring(waits, told) => {
+                // Nobody waits where the process died, or gave it up.
+                let _ = waits.send(told);
+                self.go_on(at);
+                Ok(())
+            }
+            What::Job(job) => self.job(at, job),
             What::Boot => self.crash(at),
         }
     }
@@ -217,13 +280,13 @@ impl World {
         }
     }
 
-    fn push(&mut self, due_ms: u64, at: usize, what: What) {
+    pub(super) fn push(&mut self, due_ms: u64, at: usize, what: What) {
         self.order += 1;
         let life = self.devices[at].life;
         self.coming.push(Coming { due_ms, order: self.order, at, life, what });
     }
 
-    fn delay_ms(&mut self) -> u64 {
+    pub(super) fn delay_ms(&mut self) -> u64 {
         let longest_ms = if self.calm { 20 } else { self.climate.delay_ms };
         self.rng.random_range(1..=longest_ms)
     }
@@ -264,64 +327,10 @@ impl World {
         counts.into_iter().chain(heard.event).try_for_each(|event| self.feed(at, event))
     }
 
-    fn send(&mut self, at: usize, request: Request) {
-        let trouble = if self.calm { 0 } else { self.climate.trouble };
-        let luck = Luck::draw(&mut self.rng, &request, trouble);
-        let draw = self.rng.random_range(0..100);
-        if luck == Luck::Twice {
-            let due_ms = self.now_ms + self.delay_ms() * 4;
-            let repetition = What::Arrive { request: request.clone(), luck: Luck::Fine, draw, is_repetition: true };
-            self.push(due_ms, at, repetition);
-        }
-        let due_ms = self.now_ms + self.delay_ms();
-        self.push(due_ms, at, What::Arrive { request, luck, draw, is_repetition: false });
-    }
-
-    fn arrive(&mut self, at: usize, life: u32, request: &Request, luck: Luck, draw: usize, is_repetition: bool) {
-        let is_waited_for = !is_repetition && self.devices[at].life == life;
-        if let Request::Pull(asked) = request
-            && asked.wait_seconds > 0
-            && luck == Luck::Fine
-            && is_waited_for
-            && self.server.refusal(false).is_none()
-        {
-            let until_ms = self.now_ms + u64::from(asked.wait_seconds) * 1_000;
-            return self.push(until_ms, at, What::Listen(asked.clone()));
-        }
-        let event = wire::answer(&self.server, self.now_ms, at, request, luck, draw);
-        if luck != Luck::Fine {
-            self.say(at, &format!("{luck:?}"));
-        }
-        if is_waited_for {
-            self.answer(at, event);
-        }
-    }
-
-    fn answer(&mut self, at: usize, event: Event) {
-        let due_ms = self.now_ms + self.delay_ms();
-        self.push(due_ms, at, What::Answer(event));
-    }
-
-    /// Gives up the pull that is under way, unless its answer is here already.
-    fn cancel_pull(&mut self, at: usize) {
-        let is_here = |coming: &Coming| coming.at == at && matches!(coming.what, What::Answer(Event::Pulled(_)));
-        if self.coming.iter().any(is_here) {
-            return;
-        }
-        self.coming.retain(|coming| {
-            let is_pull = match &coming.what {
-                What::Arrive { request, .. } => matches!(request, Request::Pull(_)),
-                What::Listen(_) => true,
-                _ => false,
-            };
-            coming.at != at || !is_pull
-        });
-        self.push(self.now_ms, at, What::Answer(Event::PullCancelled));
-    }
-
     /// Feeds one event to a machine and performs what it wants done.
     pub(super) fn feed(&mut self, at: usize, event: Event) -> Result<(), Law> {
         self.say(at, &tape::word(&event));
+        self.devices[at].silence.heard(&event, self.now_ms);
         let now = self.devices[at].now(self.now_ms);
         let draw = self.rng.random_range(0.0..1.0);
         for effect in self.devices[at].machine.handle(event, now, draw) {
@@ -331,38 +340,12 @@ impl World {
         Ok(())
     }
 
-    fn perform(&mut self, at: usize, effect: Effect) -> Result<(), Law> {
-        match effect {
-            Effect::Probe => self.send(at, Request::Probe),
-            Effect::Send { project, rows } => {
-                laws::scope_1(&self.devices[at], &[&project])?;
-                let entries = wire::entries(&project, &rows);
-                let witness = self.witness(at);
-                self.send(at, Request::Push(project, entries, witness));
-            }
-            Effect::Pull(request) => {
-                laws::scope_1(&self.devices[at], &request.cursors.keys().collect::<Vec<_>>())?;
-                let witness = self.witness(at);
-                self.send(at, Request::Pull(PullRequest { witness, ..request }));
-            }
-            Effect::CancelPull => self.cancel_pull(at),
-            Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
-            Effect::SyncProgress(..) | Effect::Note { .. } => {}
-            Effect::Stopped => self.push(self.devices[at].store_free_ms.max(self.now_ms), at, What::Boot),
-            effect => self.work(at, Job::Effect(effect.into())),
-        }
-        Ok(())
-    }
-
-    /// Returns what the cloud must still hold (CUR-3), as `peers/remote.rs` reads it for every request.
-    fn witness(&self, at: usize) -> Option<Witness> {
-        let cloud_id = self.server.journal.disk().cloud_id.clone();
-        self.devices[at].store.witness(&cloud_id).expect("a witness")
-    }
-
     /// Tells whether a device only listens, and nothing of it is on its way.
     pub(super) fn is_listening(&self, at: usize) -> bool {
         let mut its = self.coming.iter().filter(|coming| coming.at == at);
+        if self.go.is_some() {
+            return self.is_at_rest_there(at);
+        }
         its.clone().count() == 1 && its.all(|coming| matches!(coming.what, What::Listen(_)))
     }
 
