@@ -46,7 +46,7 @@ pub(crate) async fn bench(report: &mut Report, rows: u64) {
 }
 
 /// Reads the largest memory a process had, in KB.
-fn resident_peak_kb(pid: u32) -> u64 {
+pub(crate) fn resident_peak_kb(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
     peak.unwrap_or(0)

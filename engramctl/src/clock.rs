@@ -18,3 +18,10 @@ pub(crate) fn now() -> Moment {
         .map(UtcOffset::whole_seconds);
     Moment { unix_s, offset_s }
 }
+
+/// Returns now in Unix nanoseconds, to be compared with the times of files.
+pub(crate) fn unix_ns() -> i128 {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).ok().and_then(|elapsed| i128::try_from(elapsed.as_nanos()).ok()).unwrap_or_default()
+}

@@ -47,6 +47,16 @@ pub(crate) enum CtlError {
         /// Where it was looked for.
         message: String,
     },
+    /// The daemon ended in the middle of something that can be done again.
+    #[error(
+        "the daemon (pid {pid}) ended in the middle of it; what was done stays, and the same command does the rest"
+    )]
+    CutOff {
+        /// Who.
+        pid: u32,
+        /// The same command.
+        again: String,
+    },
     /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
@@ -72,12 +82,25 @@ impl CtlError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
+    /// Says of a lost connection that the command, which is known to do each thing once, is to be run again.
+    pub(crate) fn to_be_run_again(self) -> Self {
+        match self {
+            Self::Connect(ConnectError::Lost { pid } | ConnectError::Ended { pid }) => {
+                let args = std::env::args().skip(1).map(|arg| if arg.contains(' ') { format!("'{arg}'") } else { arg });
+                let words: Vec<_> = std::iter::once("engramctl".to_owned()).chain(args).collect();
+                Self::CutOff { pid, again: words.join(" ") }
+            }
+            other => other,
+        }
+    }
+
     /// Returns what to exit with.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Told(failure) => failure.exit,
             Self::Connect(error) => error.exit(),
             Self::Usage { .. } => Exit::Usage,
+            Self::CutOff { .. } => Exit::NoDaemon,
             Self::Input(_)
             | Self::Pages { .. }
             | Self::Place { .. }
@@ -95,6 +118,7 @@ impl CtlError {
             Self::Told(failure) => &failure.reason_code,
             Self::Connect(error) => error.reason_code(),
             Self::Usage { .. } => "usage",
+            Self::CutOff { .. } => "connection_lost",
             Self::Input(_) => "input_unreadable",
             Self::Place { .. } => "place_unusable",
             Self::NoChunks { .. } => "not_found",
@@ -112,6 +136,7 @@ impl CtlError {
             Self::Connect(error) => error.hint(),
             Self::Usage { hint, .. } | Self::Pages { hint, .. } => Some(hint.clone()),
             Self::NoProgress { .. } => Some("engramctl status".to_owned()),
+            Self::CutOff { again, .. } => Some(again.clone()),
             Self::Unexpected(_) => Some("engramctl version".to_owned()),
             Self::Place { .. } => Some("engramctl chunks verify --dir D names what is wrong in a directory".to_owned()),
             Self::NoChunks { .. } => Some("engramctl chunks export, or name the directory with --dir".to_owned()),

@@ -164,3 +164,23 @@ fn ours_are_never_taken_for_theirs_and_theirs_are_taken_up_once() {
     assert!(after.starts_with(&before));
     assert!(after.contains(&second(7)), "not stamped");
 }
+
+#[test]
+fn a_stand_in_that_autosync_stored_is_its_session_again() {
+    let mut two = two();
+    let id = engram_proto::stand_in::stand_in_id(&two.lab.alpha, "s9");
+    let sql = "INSERT INTO sessions (id, project, directory, started_at)
+               VALUES (?1, 'alpha', '(recovered-missing-session)', '1970-01-01 00:00:00')";
+    two.go.0.execute(sql, [&id]).unwrap();
+    two.go.save("alpha", &id, "o2", "new", &second(50));
+    assert_eq!(two.go.store_open(&second(60)), [format!("upsert session {id}")]);
+    let rows = two.lab.batch(100).rows;
+    assert_eq!(rows.iter().map(|row| row.entity_key.as_str()).collect::<Vec<_>>(), ["o2"], "it says nothing");
+    assert_eq!(rows[0].payload["session_id"], "s9");
+    two.go.0.execute("UPDATE sessions SET ended_at = ?2, summary = 'done' WHERE id = ?1", [&id, &second(70)]).unwrap();
+    two.go.journal("session", &id, "upsert", &two.go.payload("session", &id), "alpha", &second(70));
+    let rows = two.lab.batch(100).rows;
+    let ended = rows.iter().find(|row| row.entity == "session").unwrap();
+    assert_eq!((ended.entity_key.as_str(), &ended.payload["summary"]), ("s9", &serde_json::json!("done")));
+    assert!(two.go.store_open(&second(80)).is_empty(), "its key was answered");
+}

@@ -154,3 +154,55 @@ fn while_the_store_is_read_again_a_row_in_another_project_tells_of_no_move() {
     assert_eq!(two.kind("alpha"), Some(Kind::Upsert), "deleted for nobody");
     two.check();
 }
+
+#[test]
+fn what_moved_away_unsent_and_came_back_is_written_anew() {
+    let mut two = two();
+    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    two.lab.write(Entity::Observation, Op::Upsert, observation("o2", "s1", "unsent", 100));
+    two.move_to_beta();
+    two.go.edit("beta", "o2", "edited", &second(300));
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    let served = |seq| row(seq, "beta", "observation", "upsert", two.go.payload("observation", "o2"));
+    let (first, again) = (served(40), served(48));
+    two.lab.apply(vec![row(32, "beta", "session", "upsert", session("s1", "/a", 0)), first]);
+    for table in ["sessions", "observations", "user_prompts"] {
+        two.go.0.execute(&format!("UPDATE {table} SET project = 'alpha'"), []).unwrap();
+    }
+    two.lab.apply(vec![again]);
+    assert_eq!(two.sent("beta").last(), Some(&("delete".to_owned(), "o2".to_owned())));
+    assert!(
+        two.sent("alpha").contains(&("upsert".to_owned(), "o2".to_owned())),
+        "what was taken back tells of nothing"
+    );
+    two.check();
+}
+
+#[test]
+fn a_move_beside_autosync_is_told_once_everything_was_read_again() {
+    let mut two = two();
+    let (alpha, beta) = (project("alpha"), project("beta"));
+    two.lab.store.enroll(&beta, at(0)).unwrap();
+    two.go.pull(&[up(16, "observation", observation("o1", "s1", "one", 100))]);
+    two.move_to_beta();
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    let mark = two.lab.store.counts().unwrap()[&alpha].reread.unwrap();
+    two.lab.apply(vec![
+        up(16, "observation", observation("o1", "s1", "one", 100)),
+        up(24, "prompt", prompt("p1", "s1", "why", 100)),
+    ]);
+    two.lab.store.stand_ins(&two.lab.fence, &alpha, at(9)).unwrap();
+    assert_eq!(two.sent("alpha"), pairs(&[]), "nothing is pushed before all was read again");
+    for name in [&alpha, &beta] {
+        two.lab.store.clear_reread(&two.lab.fence, name, mark).unwrap();
+    }
+    two.lab.store.stand_ins(&two.lab.fence, &alpha, at(9)).unwrap();
+    assert_eq!(two.sent("alpha"), pairs(&[("delete", "o1"), ("delete", "p1")]));
+    let mut arrived = two.sent("beta");
+    arrived.sort_unstable();
+    assert_eq!(arrived, pairs(&[("upsert", "o1"), ("upsert", "p1"), ("upsert", "s1")]));
+    let live = "SELECT group_concat(project) FROM observations WHERE deleted_at IS NULL";
+    assert_eq!(two.lab.one::<String>(live), "beta");
+    assert_eq!(two.lab.one::<String>("SELECT group_concat(project) FROM user_prompts"), "beta");
+    two.check();
+}

@@ -1,6 +1,6 @@
-//! Giving the rows of a chunk to the daemon, frame by frame.
+//! Giving the rows of chunks to the daemon: many small chunks in one frame, a large one in as many as it needs.
 
-use super::read::{self, Checked};
+use super::read::{self, Checked, Damage};
 use crate::connect::Client;
 use crate::exit::CtlError;
 use engram_proto::chunk::ChunkId;
@@ -17,6 +17,9 @@ const FRAME_BYTES: usize = 1 << 20;
 const FRAME_ROWS: usize = 1_000;
 /// Frames that are read ahead of the one that is on its way.
 const FRAMES_AHEAD: usize = 1;
+/// So many chunks, and bytes of their files, are given at once: a question costs as much as many rows.
+const LOAD_CHUNKS: usize = 256;
+const LOAD_BYTES: usize = 1 << 20;
 
 /// What the daemon is to do with a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,44 @@ pub(crate) enum Aim {
     Apply,
     /// Write down what is in it.
     Learn,
+}
+
+/// A chunk's file that was read into memory and checked.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Its name.
+    pub(crate) id: ChunkId,
+    /// Its bytes.
+    pub(crate) packed: Vec<u8>,
+    /// What they hold.
+    pub(crate) checked: Checked,
+}
+
+/// Chunks that are given at once.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    chunks: Vec<Found>,
+    bytes: usize,
+    rows: u64,
+}
+
+impl Load {
+    /// Adds a chunk.
+    pub(crate) fn add(&mut self, found: Found) {
+        self.bytes += found.packed.len();
+        self.rows += found.checked.rows.iter().sum::<u64>();
+        self.chunks.push(found);
+    }
+
+    /// Counts the chunks.
+    pub(crate) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Tells whether it is to be given before another one is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.chunks.len() >= LOAD_CHUNKS || self.bytes >= LOAD_BYTES || self.rows >= FRAME_ROWS as u64
+    }
 }
 
 /// A daemon that is asked about one place.
@@ -53,70 +94,108 @@ impl Talk<'_> {
         }
     }
 
-    /// Gives a chunk that was checked; where its rows are not wanted, nothing is sent.
-    pub(crate) async fn give(
-        &mut self,
-        id: &ChunkId,
-        (packed, checked): (Vec<u8>, &Checked),
-        aim: Aim,
-    ) -> Result<ChunkTaken, CtlError> {
-        let of = ChunkName {
-            place: self.place.clone(),
-            id: id.to_string(),
-            hash: checked.hash.clone(),
-            apply: aim == Aim::Apply,
-        };
+    /// Asks whether the place is as it was when all of it was in and listed.
+    pub(crate) async fn is_settled(&mut self, stamp: Option<&str>) -> Result<bool, CtlError> {
+        let Some(stamp) = stamp else { return Ok(false) };
+        match self.ask(ChunksRequest::Settled { place: self.place.clone(), stamp: stamp.to_owned() }).await? {
+            ChunksReply::Settled(settled) => Ok(settled),
+            _ => Err(CtlError::Unexpected("not whether a place is settled")),
+        }
+    }
+
+    /// Says that all that lies there is in and listed.
+    pub(crate) async fn settle(&mut self, stamp: Option<String>) -> Result<(), CtlError> {
+        let Some(stamp) = stamp else { return Ok(()) };
+        let request = ChunksRequest::Settle { place: self.place.clone(), stamp };
+        self.client.ask_one(RequestBody::Chunks(request)).await.map(drop)
+    }
+
+    /// Gives chunks; of those whose rows are not wanted, nothing is sent.
+    pub(crate) async fn give(&mut self, load: Load, aim: Aim) -> Result<ChunkTaken, CtlError> {
+        let (place, apply) = (self.place.clone(), aim == Aim::Apply);
         let mut sum = ChunkTaken::default();
-        if !self.wants(of.clone()).await? {
+        let mut named: Vec<_> = load.chunks.into_iter().map(|found| (name(&found), found)).collect();
+        if named.is_empty() {
             return Ok(sum);
         }
+        let chunks = named.iter().map(|(name, _)| name.clone()).collect();
+        let ChunksReply::Wanted(wanted) = self.ask(ChunksRequest::Found { place, chunks, apply }).await? else {
+            return Err(CtlError::Unexpected("not whether chunks are wanted"));
+        };
+        let mut wanted = wanted.into_iter();
+        named.retain(|_| wanted.next().unwrap_or(true));
         let (frames, mut ready) = mpsc::channel(FRAMES_AHEAD);
-        // Sessions come first, wherever they stand in the chunk: nothing of it then waits for one.
-        let reading = tokio::task::spawn_blocking(move || frame_up(&packed, &frames));
-        let mut waiting = Vec::new();
-        while let Some(rows) = ready.recv().await {
-            let part = ChunkRows { of: of.clone(), rows: std::mem::replace(&mut waiting, rows), last: false };
-            if !part.rows.is_empty() {
-                add(&mut sum, self.rows(part).await?);
-            }
+        let reading = tokio::task::spawn_blocking(move || frame_up(&named, frames));
+        while let Some(parts) = ready.recv().await {
+            let request = ChunksRequest::Rows { place: self.place.clone(), parts, apply };
+            let ChunksReply::Taken(taken) = self.ask(request).await? else {
+                return Err(CtlError::Unexpected("not what became of rows"));
+            };
+            add(&mut sum, taken);
         }
-        // It was read to its end before, from the same bytes.
+        // They were read to their end before, from the same bytes.
         let read = reading.await.map_err(|error| CtlError::Input(error.to_string()))?;
-        read.map_err(|damage| CtlError::Input(format!("chunk {id}: {damage}")))?;
-        let part = ChunkRows { of, rows: waiting, last: true };
-        add(&mut sum, self.rows(part).await?);
+        read.map_err(|(id, damage)| CtlError::Input(format!("chunk {id}: {damage}")))?;
         Ok(sum)
-    }
-
-    async fn wants(&mut self, name: ChunkName) -> Result<bool, CtlError> {
-        match self.ask(ChunksRequest::Found(name)).await? {
-            ChunksReply::Wanted(wanted) => Ok(wanted),
-            _ => Err(CtlError::Unexpected("not whether a chunk is wanted")),
-        }
-    }
-
-    async fn rows(&mut self, part: ChunkRows) -> Result<ChunkTaken, CtlError> {
-        match self.ask(ChunksRequest::Rows(part)).await? {
-            ChunksReply::Taken(taken) => Ok(taken),
-            _ => Err(CtlError::Unexpected("not what became of rows")),
-        }
     }
 }
 
-fn frame_up(packed: &[u8], frames: &mpsc::Sender<Vec<ChunkRow>>) -> Result<(), read::Damage> {
-    let (mut frame, mut filled) = (Vec::new(), 0);
-    for parts in [&ChunkPart::ALL[..1], &ChunkPart::ALL[1..]] {
-        read::rows(packed, parts, &mut |part, json| {
-            filled += json.len();
-            frame.push(ChunkRow { part, json: json.to_owned() });
-            if filled > FRAME_BYTES || frame.len() >= FRAME_ROWS {
-                filled = 0;
-                // Whoever waits for them may have given up.
-                let _ = frames.blocking_send(std::mem::take(&mut frame));
-            }
-        })?;
+fn name(found: &Found) -> ChunkName {
+    ChunkName { id: found.id.to_string(), hash: found.checked.hash.clone() }
+}
+
+/// Rows on their way into frames.
+struct Framing {
+    parts: Vec<ChunkRows>,
+    bytes: usize,
+    rows: usize,
+    to: mpsc::Sender<Vec<ChunkRows>>,
+}
+
+impl Framing {
+    fn begin(&mut self, of: &ChunkName) {
+        self.parts.push(ChunkRows { of: of.clone(), rows: Vec::new(), last: false });
     }
-    let _ = frames.blocking_send(frame);
+
+    fn add(&mut self, of: &ChunkName, part: ChunkPart, json: &str) {
+        if self.bytes > FRAME_BYTES || self.rows >= FRAME_ROWS {
+            self.send();
+            self.begin(of);
+        }
+        (self.bytes, self.rows) = (self.bytes + json.len(), self.rows + 1);
+        if let Some(last) = self.parts.last_mut() {
+            last.rows.push(ChunkRow { part, json: json.to_owned() });
+        }
+    }
+
+    fn send(&mut self) {
+        (self.bytes, self.rows) = (0, 0);
+        // Whoever waits for them may have given up.
+        let _ = self.to.blocking_send(std::mem::take(&mut self.parts));
+    }
+}
+
+fn frame_up(named: &[(ChunkName, Found)], to: mpsc::Sender<Vec<ChunkRows>>) -> Result<(), (ChunkId, Damage)> {
+    let mut framing = Framing { parts: Vec::new(), bytes: 0, rows: 0, to };
+    for (name, found) in named {
+        framing.begin(name);
+        // Sessions come first, wherever they stand in the chunk: nothing of it then waits for one.
+        let runs = if found.checked.sessions_first {
+            vec![&ChunkPart::ALL[..]]
+        } else {
+            vec![&ChunkPart::ALL[..1], &ChunkPart::ALL[1..]]
+        };
+        for parts in runs {
+            let read = read::rows(&found.packed, parts, &mut |part, json| framing.add(name, part, json));
+            read.map_err(|damage| (found.id.clone(), damage))?;
+        }
+        if let Some(last) = framing.parts.last_mut() {
+            last.last = true;
+        }
+    }
+    if !framing.parts.is_empty() {
+        framing.send();
+    }
     Ok(())
 }
 

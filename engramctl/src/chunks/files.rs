@@ -100,6 +100,21 @@ pub(super) fn names(dir: impl AsFd) -> Result<Vec<String>, Fault> {
     Ok(names)
 }
 
+/// What tells one state of a file from the next, and the last time at which it changed, in Unix nanoseconds; nothing of a
+/// file that is not there. A directory's tells of the names in it.
+pub(super) fn trace(dir: impl AsFd, name: &str) -> Result<Option<(String, i128)>, Fault> {
+    let stat = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let ns = |s: i128, ns: i128| s * 1_000_000_000 + ns;
+    let modified = ns(stat.st_mtime.into(), stat.st_mtime_nsec.into());
+    let changed = ns(stat.st_ctime.into(), stat.st_ctime_nsec.into());
+    let text = format!("{}:{}:{}:{modified}:{changed}", stat.st_dev, stat.st_ino, stat.st_size);
+    Ok(Some((text, modified.max(changed))))
+}
+
 /// Reads a plain file, of at most so many bytes, into memory: what is looked at after that can no longer be swapped.
 pub(super) fn read(dir: impl AsFd, name: &str, bytes_max: usize) -> Result<Vec<u8>, Fault> {
     // Without `NONBLOCK` a pipe would be waited for.

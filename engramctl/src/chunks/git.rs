@@ -33,17 +33,22 @@ impl WorkTree {
         &self.root
     }
 
-    /// Adds the lines for a place to `.gitattributes`, where they are not there; tells whether it did.
-    pub(crate) fn add_attributes(&self, place: &Path) -> Result<bool, CtlError> {
+    /// Makes the lines that say what merges the files of a place.
+    fn lines(&self, place: &Path) -> Result<[String; 2], CtlError> {
         let inside = place.strip_prefix(&self.root).map_err(|_| {
             let message = format!("{} is not inside of the repository {}", place.display(), self.root.display());
             CtlError::usage(message, "give a directory of the repository with --dir")
         })?;
         let inside = inside.to_string_lossy();
-        let wanted = [
+        Ok([
             format!("/{inside}/manifest.json merge={DRIVER}"),
             format!("/{inside}/chunks/*.jsonl.gz -text -diff merge={DRIVER}"),
-        ];
+        ])
+    }
+
+    /// Adds the lines for a place to `.gitattributes`, where they are not there; tells whether it did.
+    pub(crate) fn add_attributes(&self, place: &Path) -> Result<bool, CtlError> {
+        let wanted = self.lines(place)?;
         let failed = |fault: Fault| CtlError::Place {
             path: self.root.join(ATTRIBUTES).display().to_string(),
             reason: fault.to_string(),
@@ -54,21 +59,26 @@ impl WorkTree {
             Err(Fault::Missing) => String::new(),
             Err(fault) => return Err(failed(fault)),
         };
-        let missing: Vec<_> =
-            wanted.iter().filter(|line| !text.lines().any(|has| has.trim() == line.as_str())).collect();
-        if missing.is_empty() {
+        if !add(&mut text, &wanted) {
             return Ok(false);
         }
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        missing.iter().for_each(|line| text.extend([line.as_str(), "\n"]));
         files::write(&root, ATTRIBUTES, text.as_bytes()).map_err(failed)?;
         Ok(true)
     }
 
     /// Registers the driver for this clone; git takes no such command from a repository, so every clone does it once.
-    pub(crate) fn register_driver(&self) -> Result<(), CtlError> {
+    ///
+    /// The attributes are written into the clone as well: a rebase begins with a commit that may not have the file yet.
+    pub(crate) fn register_driver(&self, place: &Path) -> Result<(), CtlError> {
+        let path = self.root.join(self.git(&["rev-parse", "--git-path", "info/attributes"])?);
+        let mut text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| self.failed(&error.to_string()))?,
+        };
+        if add(&mut text, &self.lines(place)?) {
+            let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            made.and_then(|()| std::fs::write(&path, text)).map_err(|error| self.failed(&error.to_string()))?;
+        }
         let program = std::env::current_exe().map_err(|error| self.failed(&error.to_string()))?;
         let program = program.to_string_lossy().replace('\'', r"'\''");
         let command = format!("'{program}' chunks merge-driver %O %A %B %P");
@@ -77,14 +87,30 @@ impl WorkTree {
     }
 
     fn configure(&self, name: &str, value: &str) -> Result<(), CtlError> {
-        let key = format!("merge.{DRIVER}.{name}");
-        let mut git = Command::new("git");
-        let done = git.arg("-C").arg(&self.root).args(["config", &key, value]).output();
+        self.git(&["config", &format!("merge.{DRIVER}.{name}"), value]).map(drop)
+    }
+
+    /// Runs git in the work tree, and returns the line that it printed.
+    fn git(&self, args: &[&str]) -> Result<String, CtlError> {
+        let done = Command::new("git").arg("-C").arg(&self.root).args(args).output();
         let done = done.map_err(|error| self.failed(&format!("git cannot be run: {error}")))?;
-        if done.status.success() { Ok(()) } else { Err(self.failed(&String::from_utf8_lossy(&done.stderr))) }
+        if !done.status.success() {
+            return Err(self.failed(&String::from_utf8_lossy(&done.stderr)));
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).trim_end_matches(['\n', '\r']).to_owned())
     }
 
     fn failed(&self, why: &str) -> CtlError {
         CtlError::Input(format!("the merge driver of {} was not registered: {}", self.root.display(), why.trim()))
     }
+}
+
+/// Adds the lines that a text does not have; tells whether there were any.
+fn add(text: &mut String, wanted: &[String]) -> bool {
+    let missing: Vec<_> = wanted.iter().filter(|line| !text.lines().any(|has| has.trim() == line.as_str())).collect();
+    if !missing.is_empty() && !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    missing.iter().for_each(|line| text.extend([line.as_str(), "\n"]));
+    !missing.is_empty()
 }

@@ -5,6 +5,9 @@ use engram_proto::chunk::{ChunkId, Manifest, ManifestEntry};
 use engram_proto::time::RowTime;
 use std::collections::BTreeMap;
 
+/// How the lines of an entry begin, in their order.
+const FIELDS: [&str; 6] = ["\"id\"", "\"created_by\"", "\"created_at\"", "\"sessions\"", "\"memories\"", "\"prompts\""];
+
 /// What a manifest says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
@@ -33,7 +36,11 @@ impl Listing {
                 let marked = text.lines().any(|line| line.starts_with("<<<<<<<"));
                 let why = if marked { "a merge left conflict markers in it".to_owned() } else { error.to_string() };
                 let mut listing = Self::unreadable(why);
+                let sides = sides(&text).map(|side| serde_json::from_str::<Manifest>(&side).ok());
+                sides.into_iter().flatten().flat_map(|side| side.chunks).for_each(|entry| listing.add(entry));
+                let whole = listing.entries.clone();
                 salvage(&text).into_iter().for_each(|entry| listing.add(entry));
+                listing.entries.extend(whole);
                 listing.refused.clear();
                 listing
             }
@@ -104,29 +111,37 @@ fn rank(entry: &ManifestEntry) -> (bool, &str, &str, u64, u64, u64) {
     (created_at.is_empty(), created_at, created_by, *sessions, *memories, *prompts)
 }
 
-/// Reads entries line by line, as both programs write them, whatever stands between; only whole ones count.
-fn salvage(text: &str) -> Vec<ManifestEntry> {
-    let mut entries: Vec<ManifestEntry> = Vec::new();
+/// Splits a text with conflict markers into what each side had.
+fn sides(text: &str) -> [String; 2] {
+    let mut sides = [String::new(), String::new()];
+    let mut of = [true, true];
     for line in text.lines() {
-        let Some((name, value)) = line.trim().trim_end_matches(',').split_once(':') else { continue };
-        let (name, value) = (name.trim().trim_matches('"'), value.trim());
-        let text = serde_json::from_str::<String>(value);
-        if name == "id" {
-            entries.push(ManifestEntry { id: text.unwrap_or_default(), ..ManifestEntry::default() });
-            continue;
-        }
-        let Some(entry) = entries.last_mut() else { continue };
-        match (name, text, value.parse::<u64>()) {
-            ("created_by", Ok(text), _) if entry.created_by.is_empty() => entry.created_by = text,
-            ("created_at", Ok(text), _) if entry.created_at.is_empty() => entry.created_at = text,
-            ("sessions", _, Ok(count)) => entry.sessions = count,
-            ("memories", _, Ok(count)) => entry.memories = count,
-            ("prompts", _, Ok(count)) => entry.prompts = count,
-            _ => {}
+        match line.get(..7) {
+            Some("<<<<<<<") => of = [true, false],
+            // What both had before, where git is told to show it.
+            Some("|||||||") => of = [false, false],
+            Some("=======") => of = [false, true],
+            Some(">>>>>>>") => of = [true, true],
+            _ => {
+                for (side, _) in sides.iter_mut().zip(of).filter(|(_, has)| *has) {
+                    side.extend([line, "\n"]);
+                }
+            }
         }
     }
-    entries.retain(|entry| !entry.created_at.is_empty());
-    entries
+    sides
+}
+
+/// Reads entries line by line, as both programs write them, whatever stands between. Only those that stand in one piece
+/// count: of two that git mixed up nothing is known, and each is listed again from its file.
+fn salvage(text: &str) -> Vec<ManifestEntry> {
+    let lines: Vec<&str> = text.lines().map(|line| line.trim().trim_end_matches(',')).collect();
+    let is_one = |lines: &&[&str]| lines.iter().zip(FIELDS).all(|(line, name)| line.starts_with(name));
+    let entries = lines.windows(FIELDS.len()).filter(is_one).map(|lines| {
+        let entry = serde_json::from_str::<ManifestEntry>(&format!("{{{}}}", lines.join(",")));
+        entry.ok().filter(|entry| !entry.created_at.is_empty())
+    });
+    entries.flatten().collect()
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use std::time::Duration;
 /// The directory's name where none is given.
 pub(crate) const NAME: &str = ".engram";
 /// The table of contents.
-pub(crate) const MANIFEST: &str = "manifest.json";
+const MANIFEST: &str = "manifest.json";
 /// Where the chunks are.
-pub(crate) const CHUNKS: &str = "chunks";
+const CHUNKS: &str = "chunks";
 /// What follows an id in the name of a file.
 pub(crate) const SUFFIX: &str = ".jsonl.gz";
 
@@ -23,6 +23,9 @@ pub(crate) const SUFFIX: &str = ".jsonl.gz";
 const MANIFEST_BYTES_MAX: usize = 16 << 20;
 /// A chunk's file is no larger, in bytes; hosts of repositories refuse files not much beyond.
 const CHUNK_BYTES_MAX: usize = 64 << 20;
+
+/// Two changes so far apart, in nanoseconds, have two times on every file system; the coarsest counts in 2 s.
+const TOLD_APART_NS: i128 = 2_500_000_000;
 
 /// How long another export is waited for, and how often it is looked at.
 const LOCK_TRIES: u32 = 200;
@@ -45,6 +48,14 @@ pub(crate) struct Contents {
     pub(crate) listing: Listing,
     /// The chunks whose files are there.
     pub(crate) files: BTreeSet<ChunkId>,
+}
+
+impl Contents {
+    /// Tells whether the manifest lists just what lies there.
+    pub(crate) fn is_listed(&self) -> bool {
+        let listing = &self.listing;
+        listing.broken.is_none() && listing.refused.is_empty() && listing.entries.keys().eq(&self.files)
+    }
 }
 
 impl Place {
@@ -107,6 +118,16 @@ impl Place {
         }
         let made = files::make_dir_at(self.dir()?, CHUNKS);
         made.map(drop).map_err(|fault| unusable(&self.path.join(CHUNKS), &fault))
+    }
+
+    /// Returns what tells this state of the directory from any other, without reading a list; nothing where that cannot be
+    /// told, for the last change is younger than the clock of a file system is coarse.
+    pub(crate) fn stamp(&self, now_unix_ns: i128) -> Option<String> {
+        let dir = self.dir.as_ref()?;
+        let trace = |name| files::trace(dir, name).ok().map(|found| found.unwrap_or_else(|| ("-".to_owned(), 0)));
+        let ((manifest, manifest_ns), (chunks, chunks_ns)) = (trace(MANIFEST)?, trace(CHUNKS)?);
+        let told_apart = manifest_ns.max(chunks_ns) < now_unix_ns - TOLD_APART_NS;
+        told_apart.then(|| format!("{manifest} {chunks}"))
     }
 
     /// Looks at what lies there.

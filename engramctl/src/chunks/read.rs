@@ -43,6 +43,8 @@ pub(crate) struct Checked {
     pub(crate) rows: [u64; 4],
     /// The latest time in a row, as the row has it.
     pub(crate) latest: String,
+    /// Whether its sessions stand before everything else.
+    pub(crate) sessions_first: bool,
 }
 
 /// Reads a chunk to its end, and checks that it is one and has the content that its name says.
@@ -54,8 +56,9 @@ pub(crate) fn check(id: &ChunkId, packed: &[u8]) -> Result<Checked, Damage> {
 
 fn measure(packed: &[u8]) -> Result<Checked, Damage> {
     let mut rows = [0; 4];
-    let mut latest = String::new();
+    let (mut latest, mut sessions_first) = (String::new(), true);
     let hash = walk(packed, &mut |part, json| {
+        sessions_first &= part != ChunkPart::Session || rows[1..] == [0; 3];
         if let Some(count) = ChunkPart::ALL.iter().position(|&one| one == part).and_then(|at| rows.get_mut(at)) {
             *count += 1;
         }
@@ -63,7 +66,7 @@ fn measure(packed: &[u8]) -> Result<Checked, Damage> {
             latest = std::mem::take(&mut latest).max(times.latest());
         }
     })?;
-    Ok(Checked { hash, rows, latest })
+    Ok(Checked { hash, rows, latest, sessions_first })
 }
 
 /// Calls a closure with every row that stands in some of the lists.

@@ -55,7 +55,7 @@ pub(crate) struct DirArgs {
 
 /// Does what was asked for.
 pub(crate) async fn run(globals: &Globals, command: ChunksCommand, out: &mut Out) -> Result<Exit, CtlError> {
-    match command {
+    let done = match command {
         ChunksCommand::Init(args) => init::run(args.dir.as_deref(), out),
         ChunksCommand::Export(args) => export::run(globals, args, out).await,
         ChunksCommand::Import(args) => import::run(globals, &args, out).await,
@@ -63,7 +63,8 @@ pub(crate) async fn run(globals: &Globals, command: ChunksCommand, out: &mut Out
         ChunksCommand::Verify(args) => verify::run(&args, out),
         ChunksCommand::Watch(args) => watch::run(globals, args, out).await,
         ChunksCommand::MergeDriver(args) => merge_driver::run(&args, out),
-    }
+    };
+    done.map_err(CtlError::to_be_run_again)
 }
 
 /// Something that was passed over, and why.

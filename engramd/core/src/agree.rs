@@ -32,6 +32,11 @@ impl Agree {
         }
     }
 
+    /// Forgets what a server said that does not answer any more.
+    pub(crate) fn forget(&mut self) {
+        self.wanted.clear();
+    }
+
     /// Looks at once whether a pass is due: time may have passed that the monotonic clock does not know of.
     pub(crate) fn wake(&mut self) {
         self.recheck_at_ms = 0;

@@ -67,6 +67,8 @@ pub struct Machine {
     pub(crate) push: PushLane,
     pub(crate) pull: PullLane,
     pub(crate) tickets: Vec<Ticket>,
+    /// Raised whenever another server may answer; what was read or answered before is not of this one (CUR-3).
+    pub(crate) conversation: u64,
     /// Raised whenever somebody wants to be up to date; a pull that began at it or later fulfils it.
     pub(crate) generation: u64,
     pub(crate) last_success_ms: Option<i64>,
@@ -99,6 +101,7 @@ impl Machine {
             push: PushLane::default(),
             pull: PullLane::default(),
             tickets: Vec::new(),
+            conversation: 0,
             generation: 1,
             last_success_ms: None,
             panicked: Retry::default(),
@@ -143,6 +146,10 @@ impl Machine {
     fn take(&mut self, event: Event) {
         match event {
             Event::CloudChanged(cloud) => self.cloud_changed(cloud),
+            Event::Reloaded(cloud, projects) => {
+                self.cloud_changed(cloud);
+                self.projects_changed(projects);
+            }
             Event::ProjectsChanged(projects) => self.projects_changed(projects),
             Event::Counted(counts) => self.counted(counts),
             Event::Tick => {}
@@ -213,12 +220,20 @@ impl Machine {
         if cloud != self.cloud || self.cloud_since == Now::default() {
             self.server = Server::default();
             self.replaced = Replaced::default();
-            self.forget_places();
+            self.another_answers();
             self.cloud = cloud;
             self.cloud_since = self.now;
         }
         // A new token looks the same from here, and ends a refusal at once (REC-1).
         self.wake();
+    }
+
+    /// Forgets how far everything was read, and what is under way: what comes of it is not of whoever answers now.
+    pub(crate) fn another_answers(&mut self) {
+        self.conversation += 1;
+        self.cancel_pull();
+        self.agree.forget();
+        self.forget_places();
     }
 
     fn projects_changed(&mut self, projects: Projects) {

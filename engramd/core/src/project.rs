@@ -91,9 +91,14 @@ impl Project {
         (self.cursor, self.head, self.behind, self.drained_generation) = (None, 0, 0, 0);
     }
 
+    /// Tells whether anything of it may be said to the cloud that answers.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.paused.is_none() && self.elsewhere.is_none() && !self.mirroring
+    }
+
     /// Tells whether it may be asked for rows now.
     pub(crate) fn can_pull(&self, now: Now) -> bool {
-        self.paused.is_none() && self.elsewhere.is_none() && !self.mirroring && self.access.is_due(now)
+        self.takes_part() && self.access.is_due(now)
     }
 
     /// Tells whether it has rows to send and may send them now.

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct PullLane {
     state: State,
+    /// The conversation in which that began.
+    conversation: u64,
     /// How receiving goes.
     pub(crate) retry: Retry,
     /// Pages that came since the machine began.
@@ -100,6 +102,7 @@ impl Machine {
             return;
         }
         self.end_random_waits();
+        self.pull.conversation = self.conversation;
         let Some(info) = &self.server.info else { return };
         if self.projects.values().any(|project| project.cursor.is_none()) {
             let effect = Effect::LoadCursors {
@@ -187,7 +190,8 @@ impl Machine {
     }
 
     pub(crate) fn cursors_loaded(&mut self, answer: Result<BTreeMap<ProjectName, u64>, StoreTrouble>) {
-        if !matches!(std::mem::take(&mut self.pull.state), State::LoadingCursors) {
+        let was_loading = matches!(std::mem::take(&mut self.pull.state), State::LoadingCursors);
+        if !was_loading || self.pull.conversation != self.conversation {
             return;
         }
         match answer {
@@ -203,6 +207,10 @@ impl Machine {
 
     pub(crate) fn pulled(&mut self, answer: Result<PullReply, Failure>) {
         let State::Fetching { request, generation, .. } = std::mem::take(&mut self.pull.state) else { return };
+        if self.pull.conversation != self.conversation {
+            // A page of a server that was left moves no cursor of another one.
+            return;
+        }
         let page = match answer {
             Ok(page) => page,
             Err(failure) => return self.conversation_failed(failure, None, false),
@@ -284,6 +292,20 @@ impl Machine {
     }
 
     fn page_done(&mut self, end: PageEnd, generation: u64, applied: &BTreeMap<ProjectName, Applied>) {
+        if self.pull.conversation == self.conversation {
+            self.page_ended(end, generation);
+        }
+        for (name, done) in applied {
+            if let Some(project) = self.projects.get_mut(name) {
+                project.applied(*done, self.now);
+            }
+            if done.received > 0 {
+                self.note("pulled", Some(name), format!("{} rows, {} changed", done.received, done.changed));
+            }
+        }
+    }
+
+    fn page_ended(&mut self, end: PageEnd, generation: u64) {
         self.pull.poll_at_ms = self.now.mono_ms + self.settings.tick_ms;
         for name in &end.asked {
             let Some(project) = self.projects.get_mut(name) else { continue };
@@ -300,14 +322,6 @@ impl Machine {
             project.last_pull_ms = Some(self.now.wall_ms);
         }
         self.agree.hear(&end.heads, end.digests);
-        for (name, done) in applied {
-            if let Some(project) = self.projects.get_mut(name) {
-                project.applied(*done, self.now);
-            }
-            if done.received > 0 {
-                self.note("pulled", Some(name), format!("{} rows, {} changed", done.received, done.changed));
-            }
-        }
     }
 
     pub(crate) fn reread_cleared(&mut self, answer: Result<(), StoreTrouble>) {

@@ -23,6 +23,8 @@ const OUTAGE_ROUNDS: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct PushLane {
     state: State,
+    /// The conversation in which that began.
+    conversation: u64,
     /// How sending goes, whatever the project.
     pub(crate) retry: Retry,
     /// Whose turn it was last, so that no project waits for another (ISO-2).
@@ -82,6 +84,7 @@ impl Machine {
         };
         self.push.last = Some(project.clone());
         self.push.state = State::Loading(project.clone());
+        self.push.conversation = self.conversation;
         let cloud_now = self.cloud_now();
         self.out.push(Effect::LoadBatch { fence: fence.clone(), project, limits, cloud_now });
     }
@@ -138,8 +141,8 @@ impl Machine {
             return;
         }
         match plan.verdict() {
-            // What is left of a batch stays pending where its project was left or paused meanwhile (SCOPE-1).
-            Verdict::GoOn if !self.may_go_on(&project) => {}
+            // Its user may have left it, or its server, while a part was under way; what is pending stays so.
+            Verdict::GoOn if !self.may_send(&project) => {}
             Verdict::GoOn => {
                 self.out.push(Effect::Send { project: project.clone(), rows: plan.next() });
                 self.push.state = State::Sending(project, plan);
@@ -149,12 +152,18 @@ impl Machine {
         }
     }
 
-    fn may_go_on(&self, project: &ProjectName) -> bool {
-        self.paused_all.is_none() && self.projects.get(project).is_some_and(|project| project.paused.is_none())
+    /// Tells whether more of the batch under way may be said to the server that answers (SCOPE-1, CUR-3).
+    fn may_send(&self, project: &ProjectName) -> bool {
+        let takes_part = self.projects.get(project).is_some_and(Project::takes_part);
+        takes_part && self.paused_all.is_none() && self.push.conversation == self.conversation
     }
 
     pub(crate) fn sent(&mut self, answer: Result<PushReply, Failure>) {
         let State::Sending(project, plan) = std::mem::take(&mut self.push.state) else { return };
+        if self.push.conversation != self.conversation {
+            // The rows stay pending: a server that was left acknowledges nothing for the one that answers now.
+            return;
+        }
         match answer {
             Ok(reply) => self.push_answered(project, plan, &reply),
             Err(Failure::Rows(fault)) => self.push_refused(project, plan, &fault),

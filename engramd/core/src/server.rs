@@ -105,7 +105,7 @@ impl Machine {
             Ok(info) => {
                 self.server.state = State::Known;
                 if self.server.info.as_ref().is_some_and(|before| before.cloud_id != info.cloud_id) {
-                    self.forget_places();
+                    self.another_answers();
                 }
                 self.server.info = Some(info);
                 let trouble = self.server.retry.trouble.as_ref().map(|trouble| trouble.code);

@@ -1,56 +1,64 @@
 //! Taking the rows of a chunk: applied one by one, or only written down as being there.
 
-use super::read::{self, Entry};
+use super::read;
+use crate::store::chunks::Part;
 use crate::store::{Store, StoreError};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
-use engram_proto::ipc::chunks::{ChunkRows, ChunkTaken, ChunksHeld};
+use engram_proto::ipc::chunks::{ChunkName, ChunkRows, ChunkTaken, ChunksHeld};
 use engram_proto::ipc::reply::{HeldKind, HeldRow};
-use engram_proto::merge::Version;
-use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::time::RowTime;
 use std::collections::BTreeSet;
 
 /// So many held rows are named at most; `held list` has them all.
 const NAMED_MAX: usize = 20;
 
-/// Takes some rows; with the last ones the chunk counts as read.
+/// Takes some rows of chunks that were found at a place; a chunk counts as read with its last ones.
 ///
 /// # Errors
 /// [`StoreError::Invalid`] for a hash that is none, and what SQLite says.
-pub fn take(store: &mut Store, part: &ChunkRows, now: RowTime) -> Result<ChunkTaken, StoreError> {
-    let hash = Hash::from_hex(&part.of.hash)
-        .ok_or_else(|| StoreError::Invalid(format!("{:?} is no hash of a chunk", part.of.hash)))?;
-    let (mut entries, mut skipped) = (Vec::new(), Vec::new());
-    for row in &part.rows {
-        match read::entry(store, row)? {
-            Ok(entry) => entries.push(entry),
-            Err(reason) => skipped.push(format!("chunk {}: {reason}", part.of.id)),
+pub fn take(
+    store: &mut Store,
+    (place, apply): (&str, bool),
+    parts: &[ChunkRows],
+    now: RowTime,
+) -> Result<ChunkTaken, StoreError> {
+    let (mut taken, mut read) = (ChunkTaken::default(), Vec::new());
+    for ChunkRows { of, rows, last } in parts {
+        let mut part = Part {
+            place: place.to_owned(),
+            id: of.id.clone(),
+            hash: hash(of)?,
+            rows: Vec::with_capacity(rows.len()),
+            last: *last,
+        };
+        for row in rows {
+            match read::entry(store, row)? {
+                Ok(entry) => part.rows.push(entry),
+                Err(reason) => taken.skipped.push((of.id.clone(), reason)),
+            }
         }
+        taken.rows += rows.len() as u64;
+        read.push(part);
     }
-    let chunk = store.chunk_number(hash, now)?;
-    let mut taken = ChunkTaken { rows: part.rows.len() as u64, skipped, ..ChunkTaken::default() };
-    if part.of.apply {
-        for (project, applied) in store.bring(chunk, &entries, now)? {
+    if apply {
+        for (project, applied) in store.bring(&read, now)? {
             taken.changed += applied.changed;
             taken.queued += applied.queued;
             taken.projects.push(project.to_string());
         }
     } else {
-        let versions: Vec<_> = entries.into_iter().filter_map(version).collect();
-        store.chunk_learn(chunk, &versions, now)?;
-    }
-    if part.last {
-        store.chunk_read((&part.of.place, &part.of.id), chunk, part.of.apply, now)?;
+        store.chunks_learn(&read, now)?;
     }
     Ok(taken)
 }
 
-fn version((project, row): Entry) -> Option<(ProjectName, String, Version)> {
-    let (entity, op) = (Entity::parse(&row.entity)?, Op::parse(&row.op)?);
-    let payload = payload_object(row.payload).ok()?;
-    let version = Version::read(entity, &row.entity_key, op, &payload).ok()?;
-    Some((project, row.entity_key, version))
+/// Reads the hash that a chunk is named with.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for one that is none.
+pub fn hash(name: &ChunkName) -> Result<Hash, StoreError> {
+    Hash::from_hex(&name.hash).ok_or_else(|| StoreError::Invalid(format!("{:?} is no hash of a chunk", name.hash)))
 }
 
 /// Ends an import: makes stand-ins where every chunk was read, and names what is still held of what it brought.

@@ -8,4 +8,4 @@ mod import;
 mod read;
 
 pub use export::{export, projects_of};
-pub use import::{finish, take};
+pub use import::{finish, hash, take};

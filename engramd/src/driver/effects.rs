@@ -227,10 +227,10 @@ impl Driver {
                 }
                 others_wrote_ms.store(clock::mono_ms(), Ordering::Relaxed);
                 while store.take_up(TAKE_UP_ROWS, clock::row_time())? {}
-                Ok::<_, StoreError>(Some((read_projects(store)?, count(store)?)))
+                Ok::<_, StoreError>(Some((next_stamp(), read_projects(store)?, count(store)?)))
             });
             match looked.await {
-                Ok(Ok(Some((projects, counted)))) => Outcome::Counted(counted, vec![Event::ProjectsChanged(projects)]),
+                Ok(Ok(Some((stamp, projects, counted)))) => Outcome::Projects(stamp, projects, counted),
                 Ok(Ok(None)) | Err(StoreGone) => Outcome::Nothing,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "another process's writes cannot be looked at");

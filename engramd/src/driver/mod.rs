@@ -95,6 +95,8 @@ enum Outcome {
     Events(Vec<Event>),
     Counted(Counted, Vec<Event>),
     Loaded(Box<Reloaded>),
+    /// What is so after another process wrote, and the stamp of when it was read.
+    Projects(u64, Projects, Counted),
     /// Who answered at this host.
     Introduced(String, Box<Result<HealthReply, Failure>>),
     Nothing,
@@ -125,6 +127,8 @@ pub struct Driver {
     /// Of the newest configuration that was heard of: several may be read at once, and come in any order.
     loaded_stamp: u64,
     counted_stamp: u64,
+    /// Of the newest projects that were heard of, read alone or with a configuration.
+    projects_stamp: u64,
     /// When another process was last seen to write, on the monotonic clock; 0 before.
     others_wrote_ms: Arc<AtomicU64>,
     last_turn: Now,
@@ -151,6 +155,7 @@ impl Driver {
             syncs: Vec::new(),
             loaded_stamp: 0,
             counted_stamp: 0,
+            projects_stamp: 0,
             others_wrote_ms: Arc::default(),
             last_turn: clock::now(),
         };
@@ -213,6 +218,10 @@ impl Driver {
                 events.into_iter().for_each(|event| self.feed(event));
             }
             Ok(Outcome::Loaded(loaded)) => self.loaded(*loaded),
+            Ok(Outcome::Projects(stamp, projects, counted)) => {
+                self.counted(counted);
+                self.projects(stamp, projects);
+            }
             Ok(Outcome::Introduced(host, answer)) => {
                 // One of a server that was left meanwhile says nothing of the one that is asked now (CUR-3).
                 if self.remote.as_ref().is_some_and(|(_, remote)| remote.host() == host) {
@@ -236,19 +245,31 @@ impl Driver {
         }
     }
 
+    /// Hears which projects take part, unless it heard of newer ones: two looks may end in any order (SCOPE-1).
+    fn projects(&mut self, stamp: u64, projects: Projects) {
+        if stamp > self.projects_stamp {
+            self.projects_stamp = stamp;
+            self.feed(Event::ProjectsChanged(projects));
+        }
+    }
+
     fn loaded(&mut self, loaded: Reloaded) {
         if loaded.stamp <= self.loaded_stamp {
             return;
         }
         self.loaded_stamp = loaded.stamp;
         let cloud = self.configure(loaded.cloud);
-        if let Some(projects) = loaded.projects {
-            self.feed(Event::ProjectsChanged(projects));
+        // First: what the machine wants next goes to this server already (CUR-3).
+        match loaded.projects.filter(|_| loaded.stamp > self.projects_stamp) {
+            Some(projects) => {
+                self.projects_stamp = loaded.stamp;
+                self.feed(Event::Reloaded(cloud, projects));
+            }
+            None => self.feed(Event::CloudChanged(cloud)),
         }
         if let Some(counted) = loaded.counted {
             self.counted(counted);
         }
-        self.feed(Event::CloudChanged(cloud));
         let syncs = std::mem::take(&mut self.syncs).into_iter();
         let (due, later): (Vec<_>, Vec<_>) = syncs.partition(|(from, _)| *from <= loaded.stamp);
         self.syncs = later;

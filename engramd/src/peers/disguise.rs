@@ -8,19 +8,9 @@ use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::RECOVERED_DIRECTORY;
 use engram_proto::mutation::{Entity, payload_object, text_of};
+pub use engram_proto::stand_in::stand_in_id;
+use engram_proto::stand_in::{self, DELETED_AT, session_id_of};
 use engram_proto::time::row_text;
-
-/// The field that Go clients pass over.
-const DELETED_AT: &str = "engramd_deleted_at";
-
-/// What the id of a stand-in begins with.
-const STAND_IN: &str = "recovered-missing-session/";
-
-/// Returns the id under which a session that this project was not told of is stood in for.
-#[must_use]
-pub fn stand_in_id(project: &ProjectName, session_id: &str) -> String {
-    format!("{STAND_IN}{project}/{session_id}")
-}
 
 /// Makes the payload of a stand-in: whatever a Go client has under this id already, it is not this.
 #[must_use]
@@ -54,34 +44,24 @@ pub fn hides_deletion(payload: &Object) -> bool {
 
 /// Takes a row out of its disguise; tells whether it says anything then.
 pub fn take_back(row: &mut PulledMutation) -> bool {
-    let entity = Entity::parse(&row.entity);
-    let prefix = format!("{STAND_IN}{}/", row.project);
-    let own_id = |id: &str| id.strip_prefix(&prefix).filter(|id| !id.is_empty()).map(str::to_owned);
+    let (Some(entity), Ok(project)) = (Entity::parse(&row.entity), ProjectName::parse(&row.project)) else {
+        return true;
+    };
     let Ok(mut payload) = payload_object(row.payload.clone()) else { return true };
-    match entity {
-        Some(Entity::Session) => {
-            let stood_in = own_id(&row.entity_key);
-            if let Some(deleted_at) = payload.remove(DELETED_AT) {
-                payload.insert("deleted_at".to_owned(), deleted_at);
-            } else if stood_in.is_none() {
-                return true;
-            }
-            if let Some(id) = stood_in {
-                let blank = |field| text_of(&payload, field).is_none_or(|text| text.trim().is_empty());
-                if blank("summary") && blank("ended_at") {
-                    return false;
-                }
-                payload.insert("id".to_owned(), id.clone().into());
-                row.entity_key = id;
-            }
+    let mut changes = stand_in::take_back(&project, entity, &mut payload);
+    let own = session_id_of(&project, &row.entity_key).to_owned();
+    if entity == Entity::Session && own != row.entity_key {
+        let blank = |field| text_of(&payload, field).is_none_or(|text| text.trim().is_empty());
+        if blank("summary") && blank("ended_at") {
+            return false;
         }
-        Some(Entity::Observation | Entity::Prompt) => {
-            let Some(id) = text_of(&payload, "session_id").and_then(own_id) else { return true };
-            payload.insert("session_id".to_owned(), id.into());
-        }
-        Some(Entity::Relation) | None => return true,
+        payload.insert("id".to_owned(), own.clone().into());
+        row.entity_key = own;
+        changes = true;
     }
-    row.payload = payload.into();
+    if changes {
+        row.payload = payload.into();
+    }
     true
 }
 

@@ -55,6 +55,7 @@ impl Store {
         self.write(|tx| {
             lease::check(tx, fence)?;
             if let Some(former) = cloud_id(tx)? {
+                remirror::leave(tx, &former)?;
                 let mut leave = tx.prepare_cached(
                     "INSERT OR IGNORE INTO engramd_home (project, cloud_id, since) VALUES (?1, ?2, ?3)",
                 )?;

@@ -2,11 +2,12 @@
 
 use super::apply::sessions;
 use super::error::StoreError;
-use super::{Store, versions};
+use super::{Store, journal, versions};
 use engram_proto::canonical::{Object, canonical_object};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::Entity;
+use engram_proto::stand_in::session_id_of;
 use engram_proto::time::{RowTime, row_text};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -76,6 +77,7 @@ impl Store {
             let mut dump = String::new();
             for (entity, key) in keys(conn, project)? {
                 if let Some(version) = versions::local(conn, project, entity, &key)?
+                    && has_its_say(conn, project, &key, &version)?
                     && let Some(line) = line(conn, project, &key, &version)?
                 {
                     dump.push_str(&canonical_object(&line));
@@ -112,6 +114,24 @@ fn keys(conn: &Connection, project: &ProjectName) -> Result<BTreeSet<(Entity, St
         }
     }
     Ok(keys)
+}
+
+/// Tells whether a row says anything of its entity: a session is no other's stand-in, and a session or a deletion of which
+/// nothing was ever told in this project is not another project's (a Go process moved it).
+fn has_its_say(conn: &Connection, project: &ProjectName, key: &str, version: &Version) -> Result<bool, StoreError> {
+    let entity = version.entity();
+    if entity == Entity::Session && session_id_of(project, key) != key {
+        return Ok(false);
+    }
+    let may_have_moved = entity == Entity::Session || version.is_delete();
+    if !may_have_moved
+        || versions::known(conn, project, entity, key)?.is_some()
+        || journal::tells_of(conn, project, entity, key)?
+    {
+        return Ok(true);
+    }
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM engramd_version WHERE entity = ?1 AND entity_key = ?2)";
+    Ok(conn.prepare_cached(sql)?.query_row([entity.as_str(), key], |row| row.get(0))?)
 }
 
 /// Writes one entity; stand-ins and relations that nobody judged are left out.

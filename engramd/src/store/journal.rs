@@ -101,7 +101,8 @@ fn append_text(
     Ok(seq)
 }
 
-/// Tells whether a journal row of an entity was ever written, in whatever state it is now; a mark is none.
+/// Tells whether a journal row of an entity was ever written, in whatever state it is now; a mark is none, and neither is
+/// one that was taken back.
 pub(super) fn tells_of(
     conn: &Connection,
     project: &ProjectName,
@@ -111,7 +112,8 @@ pub(super) fn tells_of(
     let mut statement = conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
              LEFT JOIN engramd_journal AS j ON j.seq = m.seq
-         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark')",
+         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3
+             AND j.void IS NOT 'mark' AND j.void IS NOT 'taken_back')",
     )?;
     Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
 }

@@ -38,6 +38,7 @@ mod schema;
 mod served;
 pub mod sessions;
 mod settle;
+mod snapshot;
 mod state;
 mod thread;
 pub mod versions;
@@ -52,6 +53,7 @@ pub use open::open_reader;
 pub use rows::observation::normalized_hash;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use served::AcceptedRow;
+pub use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 pub use thread::{Job, StoreGone, StoreHandle, StoreQueue};
 

@@ -28,13 +28,12 @@ pub fn settle(
     key: &str,
     at: RowTime,
 ) -> Result<bool, StoreError> {
-    let is_child = matches!(entity, Entity::Observation | Entity::Prompt);
-    if !is_child || versions::known(conn, project, entity, key)?.is_some() {
+    if !is_child(entity) || versions::known(conn, project, entity, key)?.is_some() {
         return Ok(false);
     }
     let mut moved = false;
     for before in told_of_in_others(conn, project, entity, key)? {
-        moved |= leave(conn, &before, entity, key, (project, at))?;
+        moved |= leave(conn, &before, entity, key, (project, at), false)?;
     }
     if moved {
         arrive(conn, project, entity, key, at)?;
@@ -50,18 +49,74 @@ pub(super) fn settle_gone(
     key: &str,
     at: RowTime,
 ) -> Result<bool, StoreError> {
-    let sql = match entity {
-        Entity::Observation => "SELECT project FROM observations WHERE sync_id = ?1 AND project <> ?2",
-        Entity::Prompt => "SELECT project FROM user_prompts WHERE sync_id = ?1 AND project <> ?2",
-        Entity::Session | Entity::Relation => return Ok(false),
-    };
-    let mut statement = conn.prepare_cached(sql)?;
-    let names = statement.query_map([key, project.as_str()], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     let mut moved = false;
-    for name in names.iter().filter_map(|name| ProjectName::parse(name).ok()) {
+    for name in rows_in_others(conn, project, entity, key)? {
         moved |= settle(conn, &name, entity, key, at)?;
     }
     Ok(moved)
+}
+
+/// Tells whether an entity of which this project has no row may be the row of another one, and that cannot be told yet:
+/// what another program pulled was not read again.
+pub(super) fn is_in_doubt(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<bool, StoreError> {
+    for name in rows_in_others(conn, project, entity, key)? {
+        let is_due = reread::is_due(conn, project)? || reread::is_due(conn, &name)?;
+        if is_due && is_nobodys(conn, &name, entity, key)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Settles the move of an entity about which there was doubt, and whose row was therefore written in the project that it
+/// left; tells whether it did move.
+pub(super) fn settle_late(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    at: RowTime,
+) -> Result<bool, StoreError> {
+    let mut moved = false;
+    for name in rows_in_others(conn, project, entity, key)? {
+        if is_nobodys(conn, &name, entity, key)? && leave(conn, project, entity, key, (&name, at), true)? {
+            arrive(conn, &name, entity, key, at)?;
+            moved = true;
+        }
+    }
+    Ok(moved)
+}
+
+fn is_child(entity: Entity) -> bool {
+    matches!(entity, Entity::Observation | Entity::Prompt)
+}
+
+/// Tells whether nothing is known in a project of a row that is there, and nothing was ever written of it.
+fn is_nobodys(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<bool, StoreError> {
+    let is_known = versions::known(conn, project, entity, key)?.is_some();
+    Ok(!is_known && !journal::tells_of(conn, project, entity, key)?)
+}
+
+/// Lists the other projects that have a row of this sync id.
+fn rows_in_others(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Vec<ProjectName>, StoreError> {
+    let sql = match entity {
+        Entity::Observation => "SELECT project FROM observations WHERE sync_id = ?1 AND project <> ?2",
+        Entity::Prompt => "SELECT project FROM user_prompts WHERE sync_id = ?1 AND project <> ?2",
+        Entity::Session | Entity::Relation => return Ok(Vec::new()),
+    };
+    let mut statement = conn.prepare_cached(sql)?;
+    let names = statement.query_map([key, project.as_str()], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
 }
 
 /// Lists the other projects in which any journal row, a mark too, tells of a key.
@@ -80,13 +135,15 @@ fn told_of_in_others(
     Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
 }
 
-/// Deletes an entity in the project that it left; what never went out is taken back instead.
+/// Deletes an entity in the project that it left; what never went out is taken back instead. Where there is a row of it
+/// still it did not leave, unless that was only put back.
 fn leave(
     conn: &Connection,
     before: &ProjectName,
     entity: Entity,
     key: &str,
     (project, at): (&ProjectName, RowTime),
+    was_put_back: bool,
 ) -> Result<bool, StoreError> {
     let is_here = match rows::find(conn, before, entity, key)? {
         Some(Found::Observation(_)) => true,
@@ -94,7 +151,7 @@ fn leave(
         _ => false,
     };
     let read = !reread::is_due(conn, project)? && !reread::is_due(conn, before)?;
-    if is_here || !read || !versions::held(conn, before, entity, key)?.is_empty() {
+    if (is_here && !was_put_back) || !read || !versions::held(conn, before, entity, key)?.is_empty() {
         return Ok(false);
     }
     let Some(version) = versions::local(conn, before, entity, key)?.filter(|version| !version.is_delete()) else {

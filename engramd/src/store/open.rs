@@ -89,12 +89,11 @@ pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 ///
 /// # Errors
 /// What SQLite says.
-pub(super) fn open_snapshot(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_snapshots(path: &Path) -> Result<Connection, StoreError> {
     let conn = open_reader(path)?;
     // The file is open for reading alone; temporary tables are written elsewhere.
     conn.pragma_update(None, "query_only", false)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    conn.execute_batch("BEGIN")?;
     Ok(conn)
 }
 

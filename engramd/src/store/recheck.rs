@@ -20,7 +20,7 @@ const DONE_AT: &str = "rechecked_at";
 const PLACE: &str = "recheck_place";
 
 /// Project, entity and key.
-type Place = (String, String, String);
+pub(super) type Place = (String, String, String);
 
 impl Store {
     /// Looks at the next rows where a pass is due, `every_ms` after the end of the last one; goes on where it was, after a
@@ -123,6 +123,8 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
             let is_live = row.key.kind == Kind::Upsert;
             if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good }
         }
+        // What is left of a deleted prompt is its tombstone.
+        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Good,
         (known, Some(_)) if known.is_delete() => Look::Undead,
         (known, Some(row)) if known.hash() != row.hash() => Look::Different,
         (known, None) if !known.is_delete() && !is_elsewhere(conn, project, known)? => Look::Different,
@@ -153,7 +155,13 @@ fn is_elsewhere(conn: &Connection, project: &ProjectName, version: &Version) -> 
     }
 }
 
-fn keep_in_mind(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<(), StoreError> {
+/// Keeps in mind that an entity's row is to be looked at again.
+pub(super) fn keep_in_mind(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<(), StoreError> {
     conn.prepare_cached("INSERT OR IGNORE INTO engramd_different (project, entity, entity_key) VALUES (?1, ?2, ?3)")?
         .execute([project.as_str(), entity.as_str(), key])?;
     Ok(())
@@ -177,13 +185,18 @@ pub(super) fn first_different(
     Ok(None)
 }
 
-/// Forgets those that were put right since they were found.
-fn forget_mended(conn: &Connection) -> Result<(), StoreError> {
+/// Lists the entities whose rows are to be looked at again.
+pub(super) fn kept_in_mind(conn: &Connection) -> Result<Vec<Place>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT project, entity, entity_key FROM engramd_different")?;
     let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(all.collect::<Result<_, _>>()?)
+}
+
+/// Forgets those that were put right since they were found.
+fn forget_mended(conn: &Connection) -> Result<(), StoreError> {
     let mut forget =
         conn.prepare_cached("DELETE FROM engramd_different WHERE project = ?1 AND entity = ?2 AND entity_key = ?3")?;
-    for (project, entity, key) in all.collect::<Result<Vec<Place>, _>>()? {
+    for (project, entity, key) in kept_in_mind(conn)? {
         let names = ProjectName::parse(&project).ok().zip(Entity::parse(&entity));
         let is_mended = match names {
             Some((project, entity)) => matches!(look(conn, &project, entity, &key)?, Look::Good),

@@ -62,6 +62,14 @@ pub(super) fn begin(conn: &Connection, project: &ProjectName) -> Result<(), Stor
     Ok(())
 }
 
+/// Forgets what was begun for a cloud that is left: nobody said that it is to be mirrored to the next one. One that lost
+/// rows is found out again when it answers again, for its witness is kept.
+pub(super) fn leave(conn: &Connection, former: &str) -> Result<(), StoreError> {
+    let restored = belonging::is_restored(conn, former)?;
+    conn.prepare_cached("DELETE FROM engramd_remirror WHERE ?1 OR stage > 0 OR after <> ''")?.execute([restored])?;
+    belonging::restoration_ended(conn)
+}
+
 /// Lists the projects that are due.
 pub(super) fn due(conn: &Connection) -> Result<BTreeSet<ProjectName>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT project FROM engramd_remirror")?;

@@ -1,6 +1,7 @@
 //! The store on a thread of its own: closures in, results out, the queue bounded.
 
 use super::error::StoreError;
+use super::snapshot::{Idle, Snapshot};
 use super::{Store, open};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,7 @@ pub struct StoreHandle {
     writer: mpsc::Sender<Job<Store>>,
     reader: Option<mpsc::Sender<Job<Connection>>>,
     path: Option<PathBuf>,
+    idle: Idle,
 }
 
 impl StoreHandle {
@@ -73,14 +75,14 @@ impl StoreHandle {
                 tracing::warn!(%error, "the log stays beside the store");
             }
         })?;
-        Ok((Self { writer: writer_tx, reader: reader_tx, path }, thread))
+        Ok((Self { writer: writer_tx, reader: reader_tx, path, idle: Idle::default() }, thread))
     }
 
     /// Makes a handle without a thread, and the queue into which it puts what it is told.
     #[must_use]
     pub fn queued() -> (Self, StoreQueue) {
         let (writer, queue) = mpsc::channel(QUEUE_MAX);
-        (Self { writer, reader: None, path: None }, StoreQueue(queue))
+        (Self { writer, reader: None, path: None, idle: Idle::default() }, StoreQueue(queue))
     }
 
     /// Runs a closure on the store's thread.
@@ -94,14 +96,14 @@ impl StoreHandle {
         ask(&self.writer, f).await
     }
 
-    /// Opens a connection that sees the store as it is now, for as long as it lives: for reading more than fits into one
+    /// Returns a connection that sees the store as it is now, for as long as it lives: for reading more than fits into one
     /// closure.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for a store that is in no file, and what SQLite says.
-    pub fn snapshot(&self) -> Result<Connection, StoreError> {
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let path = self.path.as_deref().ok_or_else(|| StoreError::Invalid("the store is in no file".to_owned()))?;
-        open::open_snapshot(path)
+        self.idle.snapshot(path)
     }
 
     /// Runs a closure that only reads, on the connection that never waits for the writer.

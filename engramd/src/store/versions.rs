@@ -87,7 +87,17 @@ pub fn local(
     entity: Entity,
     key: &str,
 ) -> Result<Option<Version>, StoreError> {
-    let mut version = known(conn, project, entity, key)?;
+    beside(conn, known(conn, project, entity, key)?, project, (entity, key))
+}
+
+/// Does the same, where what is known was read before.
+pub(super) fn beside(
+    conn: &Connection,
+    known: Option<Version>,
+    project: &ProjectName,
+    (entity, key): (Entity, &str),
+) -> Result<Option<Version>, StoreError> {
+    let mut version = known;
     for own in pending(conn, project, entity, key)? {
         version = join(version, own);
     }

@@ -70,15 +70,15 @@ impl Shelf {
     /// Gives one chunk, in parts of three rows.
     pub fn give(&self, store: &mut Store, id: &str, apply: bool) -> ChunkTaken {
         let rows = &self.chunks[id];
-        let of = ChunkName { place: self.path.clone(), id: id.to_owned(), hash: hash(rows).to_string(), apply };
+        let of = ChunkName { id: id.to_owned(), hash: hash(rows).to_string() };
         let mut all = ChunkTaken::default();
-        if !store.chunk_wanted((&of.place, &of.id), hash(rows), apply, at(5_000)).unwrap() {
+        if store.chunks_wanted(&self.path, &[(id.to_owned(), hash(rows))], apply, at(5_000)).unwrap() == [false] {
             return all;
         }
         let parts: Vec<&[ChunkRow]> = rows.chunks(3).collect();
         for (n, part) in parts.iter().enumerate() {
             let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len() };
-            let taken = chunks::take(store, &part, at(5_000)).unwrap();
+            let taken = chunks::take(store, (&self.path, apply), &[part], at(5_000)).unwrap();
             all.rows += taken.rows;
             all.changed += taken.changed;
             all.queued += taken.queued;

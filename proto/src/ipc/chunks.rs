@@ -44,6 +44,20 @@ pub struct ChunkRow {
 /// What a client may ask about chunk files. A place is the absolute path of the directory with the manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ChunksRequest {
+    /// Ask whether a place is as it was when everything there was known and in; see `Settle`.
+    Settled {
+        /// Where.
+        place: String,
+        /// What tells one state of the directory from another.
+        stamp: String,
+    },
+    /// Keep that every chunk of a place in this state was applied, and is listed.
+    Settle {
+        /// Where.
+        place: String,
+        /// What tells one state of the directory from another.
+        stamp: String,
+    },
     /// Compare the files that lie at a place with what is known.
     Meet {
         /// Where.
@@ -51,10 +65,24 @@ pub enum ChunksRequest {
         /// The ids of all files there.
         ids: Vec<String>,
     },
-    /// Ask whether the rows of a chunk are wanted.
-    Found(ChunkName),
-    /// Take rows of a chunk, in as many parts as it needs.
-    Rows(ChunkRows),
+    /// Ask of which chunks the rows are wanted.
+    Found {
+        /// Where they were found.
+        place: String,
+        /// Which.
+        chunks: Vec<ChunkName>,
+        /// Whether their rows are to be applied, or only written down as being there.
+        apply: bool,
+    },
+    /// Take rows of chunks; a large chunk comes in several parts, and many small ones at once.
+    Rows {
+        /// Where they were found.
+        place: String,
+        /// The rows.
+        parts: Vec<ChunkRows>,
+        /// Whether they are to be applied, or only written down as being there.
+        apply: bool,
+    },
     /// End an import: what still misses its session is applied under a stand-in, if every chunk was read.
     Imported {
         /// Projects of which something was brought.
@@ -85,14 +113,10 @@ pub enum ChunksRequest {
 /// A chunk that was found at a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkName {
-    /// Where.
-    pub place: String,
     /// Its file's id.
     pub id: String,
     /// The SHA-256 of its uncompressed bytes, 64 hex digits.
     pub hash: String,
-    /// Whether its rows are to be applied, or only written down as being there.
-    pub apply: bool,
 }
 
 /// Rows of a chunk.
@@ -122,8 +146,10 @@ pub struct ExportMark {
 pub enum ChunksReply {
     /// Which files are news.
     Met(ChunksMet),
-    /// Whether the rows are wanted.
-    Wanted(bool),
+    /// Whether a place is as it was.
+    Settled(bool),
+    /// Whether the rows are wanted, of each chunk in its order.
+    Wanted(Vec<bool>),
     /// What became of rows.
     Taken(ChunkTaken),
     /// How an import ended.
@@ -156,8 +182,8 @@ pub struct ChunkTaken {
     pub queued: u64,
     /// The projects they belong to.
     pub projects: Vec<String>,
-    /// Rows that say nothing that could be held, each with the reason.
-    pub skipped: Vec<String>,
+    /// Rows that say nothing that could be held: the chunk's id, and the reason.
+    pub skipped: Vec<(String, String)>,
 }
 
 /// What an import left over.

@@ -41,7 +41,10 @@ impl GoClient {
     }
 
     /// Tries waiting relations again; one that waited through five cycles is given up for ever.
-    pub(super) fn replay(&mut self) {
+    ///
+    /// # Panics
+    /// Where SQLite refuses.
+    pub fn replay(&mut self) {
         let now = self.now.to_string();
         let transaction = self.db.transaction().expect("a transaction");
         let sql = "SELECT sync_id, payload FROM sync_apply_deferred WHERE apply_status = 'deferred' LIMIT ?1";

@@ -5,7 +5,9 @@
 
 mod apply;
 mod backfill;
+pub mod beside;
 mod chunk;
+mod lease;
 mod schema;
 pub mod server;
 pub mod user;
@@ -18,9 +20,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::path::{Path, PathBuf};
-
-/// How long its lease on a store lasts, in seconds.
-const LEASE_S: i64 = 60;
 
 /// Rows of one push and of one page.
 const BATCH_ROWS: usize = 100;
@@ -145,7 +144,10 @@ impl GoClient {
     }
 
     fn over(path: &Path, name: &str, now: RowTime) -> Self {
-        let db = Connection::open(path).expect("a store");
+        Self::on(Connection::open(path).expect("a store"), path, name, now)
+    }
+
+    fn on(db: Connection, path: &Path, name: &str, now: RowTime) -> Self {
         db.execute_batch(schema::TABLES).expect("tables");
         let client = Self { path: path.to_owned(), db, now, written: 0, name: name.to_owned() };
         client.backfill();
@@ -183,16 +185,11 @@ impl GoClient {
     /// # Panics
     /// Where the server cannot be reached, does not speak the contract, or SQLite refuses.
     pub async fn autosync(&mut self, remote: &Remote) -> Result<bool, Halt> {
-        const OWNER: &str = "autosync-1795356000000000000";
-        let sql = "UPDATE sync_state SET lease_owner = ?1, lease_until = ?2 WHERE target_key = 'cloud'
-                   AND (coalesce(lease_owner, '') IN ('', ?1) OR coalesce(lease_until, '') < ?3)";
-        let until = self.now.plus_s(LEASE_S).rfc3339();
-        if self.db.execute(sql, params![OWNER, until, self.now.rfc3339()]).expect("the lease") == 0 {
+        if !self.take_lease() {
             return Ok(false);
         }
         let cycle = self.cycle(remote).await;
-        let sql = "UPDATE sync_state SET lease_owner = NULL, lease_until = NULL WHERE lease_owner = ?1";
-        self.db.execute(sql, [OWNER]).expect("given back");
+        self.give_lease_back();
         cycle.map(|()| true)
     }
 

@@ -40,20 +40,31 @@ struct Row {
 pub(super) struct Books {
     commits: Option<u64>,
     rows: BTreeMap<i64, Row>,
-    /// How far each project was looked at, of which cloud.
-    read_to: BTreeMap<(String, ProjectName), u64>,
-    /// Where each cursor was at the last look.
-    cursors: BTreeMap<ProjectName, u64>,
+    /// How far each project was looked at, of which cloud, and where its cursor was then.
+    read_to: BTreeMap<(String, ProjectName), ReadTo>,
+    /// Rows that a Go process acknowledged.
+    by_peer: BTreeSet<i64>,
 }
 
-/// What is looked at: a device's store, and what the cloud holds.
+/// How far a project was looked at.
+#[derive(Debug, Default)]
+struct ReadTo {
+    end: u64,
+    cursor: u64,
+}
+
+/// What is looked at: a device's store, and what the clouds hold.
 pub(super) struct Looked<'a> {
     pub(super) name: &'a str,
     pub(super) store: &'a Store,
-    pub(super) disk: &'a Disk,
-    /// The name by which the device knows it.
-    pub(super) cloud_id: &'a str,
+    /// What each cloud holds, and the name by which the device knows it.
+    pub(super) held: &'a [Held<'a>],
+    /// Memories that a Go process moved to another project without telling, where any reaches the store.
+    pub(super) moved: Option<&'a BTreeSet<String>>,
 }
+
+/// What a cloud holds, and the name by which a device knows it.
+pub(super) type Held<'a> = (&'a Disk, &'a str);
 
 /// Every journal row but the marks for the peer, with what says where it stands.
 const ROWS: &str = "SELECT m.seq, m.project, m.acked_at IS NOT NULL, j.void IS NOT NULL, h.id IS NOT NULL
@@ -75,6 +86,16 @@ impl Books {
         self.commits != Some(store.commits())
     }
 
+    /// Looks at everything the next time: another connection wrote, whose rows nobody names.
+    pub(super) fn look_again(&mut self) {
+        self.commits = None;
+    }
+
+    /// Hears which rows a Go process acknowledged, by their number: what became of them at the door is in no receipt.
+    pub(super) fn taken_by_peer(&mut self, seqs: impl Iterator<Item = i64>) {
+        self.by_peer.extend(seqs);
+    }
+
     /// Looks at what a device's store committed since the last time. While a restored cloud is told again what it lost,
     /// it need not hold what is acknowledged.
     ///
@@ -87,25 +108,26 @@ impl Books {
         touched: &Touched,
         is_told_again: bool,
     ) -> Result<(), Law> {
+        let is_all = self.commits.is_none();
         let acked = self.states(looked, touched)?;
         self.commits = Some(looked.store.commits());
         if !is_told_again {
             acked.into_iter().try_for_each(|seq| ack_1(looked, seq))?;
         }
         let mut is_applied = false;
-        for project in projects {
-            is_applied |= self.cur_1(looked, project)?;
+        for (held, project) in looked.held.iter().flat_map(|held| projects.iter().map(move |project| (held, project))) {
+            is_applied |= self.cur_1(looked, held, project)?;
         }
         // Nothing else changes what is known or shown of a memory.
-        if is_applied || touched.held || touched.memories || !touched.seqs.is_empty() {
-            laws::conv_4(looked.name, looked.store)?;
+        if is_all || is_applied || touched.held || touched.memories || !touched.seqs.is_empty() {
+            laws::conv_4(looked.name, looked.store, looked.moved)?;
         }
         Ok(())
     }
 
     /// ACK-1 of every row that is acknowledged.
     pub(super) fn all_acked(&self, looked: &Looked<'_>) -> Result<(), Law> {
-        let acked = self.rows.iter().filter(|(_, row)| row.state == State::Acked);
+        let acked = self.rows.iter().filter(|(seq, row)| row.state == State::Acked && !self.by_peer.contains(seq));
         acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(looked, seq))
     }
 
@@ -139,7 +161,7 @@ impl Books {
             if !before.may_become(state) {
                 return Err(Law::new("ACK-2", format!("{name}: row {seq} went from {before:?} to {state:?}")));
             }
-            if state == State::Acked && before != State::Acked {
+            if state == State::Acked && before != State::Acked && !self.by_peer.contains(seq) {
                 acked.push(*seq);
             }
         }
@@ -172,14 +194,14 @@ impl Books {
     /// CUR-1: everything up to the cursor is known here, or parked with its evidence. Tells whether the cursor moved.
     fn cur_1(
         &mut self,
-        &Looked { name, store, disk, cloud_id }: &Looked<'_>,
+        &Looked { name, store, .. }: &Looked<'_>,
+        (disk, cloud_id): &Held<'_>,
         project: &ProjectName,
     ) -> Result<bool, Law> {
         let cursors = store.cursors(cloud_id, std::slice::from_ref(project)).expect("cursors");
         let cursor = cursors.get(project).copied().unwrap_or(0);
-        let read_to = self.read_to.entry((cloud_id.to_owned(), project.clone())).or_default();
-        let last = self.cursors.entry(project.clone()).or_default();
-        let first = disk.rows.partition_point(|row| row.seq <= *read_to);
+        let read_to = self.read_to.entry(((*cloud_id).to_owned(), project.clone())).or_default();
+        let first = disk.rows.partition_point(|row| row.seq <= read_to.end);
         for row in disk.rows[first..].iter().take_while(|row| row.seq <= cursor) {
             let Some(version) = row.version.as_ref().filter(|_| row.name.project == *project) else { continue };
             let (entity, key) = (version.entity(), row.name.key.as_str());
@@ -189,10 +211,9 @@ impl Books {
                 return Err(Law::new("CUR-1", what));
             }
         }
-        let moved = cursor != *last;
-        *last = cursor;
-        *read_to = cursor.max(*read_to);
-        Ok(moved)
+        let has_moved = cursor != read_to.cursor;
+        *read_to = ReadTo { end: cursor.max(read_to.end), cursor };
+        Ok(has_moved)
     }
 }
 
@@ -223,7 +244,7 @@ pub(super) fn contains(known: Option<&Version>, version: &Version) -> bool {
 }
 
 /// ACK-1: what is acknowledged is in the cloud's current version of its entity.
-fn ack_1(&Looked { name, store, disk, .. }: &Looked<'_>, seq: i64) -> Result<(), Law> {
+fn ack_1(&Looked { name, store, held, .. }: &Looked<'_>, seq: i64) -> Result<(), Law> {
     let sql = "SELECT project, entity, entity_key, op, payload FROM sync_mutations WHERE seq = ?1";
     let row = store.read(|conn| {
         let text = |row: &rusqlite::Row<'_>, at| row.get::<_, String>(at);
@@ -238,7 +259,7 @@ fn ack_1(&Looked { name, store, disk, .. }: &Looked<'_>, seq: i64) -> Result<(),
         Some((Name::known(&ProjectName::parse(&project).ok()?, entity, &key), version))
     };
     let (entity, version) = read().expect("a row of ours reads");
-    if contains(disk.head(&entity), &version) {
+    if held.iter().any(|(disk, _)| contains(disk.head(&entity), &version)) {
         return Ok(());
     }
     let what =

@@ -1,11 +1,11 @@
 //! One device: a real store in memory and a real machine, and what a daemon does between them.
 
-use super::books::{Books, Looked};
+use super::beside::Beside;
+use super::books::{Books, Held, Looked};
 use super::laws::Law;
 use super::loud::Silence;
 use super::stock::{self, Fuse, Stocked, Trail};
-use super::talk::{HOST, Talk};
-use crate::model::Disk;
+use super::talk::Talk;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd::driver::{self, Counted, machine_settings};
@@ -25,6 +25,9 @@ pub(super) struct Heard {
     pub(super) counted: Option<Counted>,
     /// The answer.
     pub(super) event: Option<Event>,
+    /// How many loads there had been when projects were read; older ones than the last load's are not heard, as in the
+    /// driver.
+    pub(super) loads: Option<u64>,
     /// Whether the history of a project goes on to be queued.
     pub(super) more: bool,
     /// Whether everything is to be read anew, for all of it is queued now.
@@ -38,6 +41,8 @@ pub(super) enum Job {
     Effect(Box<Effect>),
     /// The next slice of a project's history.
     Backfill(ProjectName),
+    /// What other processes wrote.
+    LookBeside,
 }
 
 /// One device.
@@ -66,6 +71,14 @@ pub(super) struct Device {
     pub(super) silence: Silence,
     /// What it says to a Go server, where there is one.
     pub(super) talk: Option<Talk>,
+    /// How often everything was read anew.
+    pub(super) loads: u64,
+    /// Whether no daemon runs.
+    pub(super) down: bool,
+    /// The place of the server that it is configured for.
+    pub(super) cloud: usize,
+    /// Go processes on its store, where there are any.
+    pub(super) beside: Option<Beside>,
     counted_stamp: u64,
     /// What was counted last, and after how many commits.
     counted: Option<(u64, Counts)>,
@@ -92,14 +105,31 @@ impl Device {
             books: Books::default(),
             silence: Silence::default(),
             talk: None,
+            loads: 0,
+            down: false,
+            cloud: 0,
+            beside: None,
             counted_stamp: 0,
             counted: None,
         }
     }
 
-    /// Gives the store to the next run.
+    /// Gives the store to the next run, unless others reach it.
     pub(super) fn give_back(self) {
-        stock::give_back(Stocked { store: self.store, fuse: self.fuse, trail: self.trail });
+        if self.beside.is_none() {
+            stock::give_back(Stocked { store: self.store, fuse: self.fuse, trail: self.trail });
+        }
+    }
+
+    /// Lets Go processes reach its store: a copy, for the one that is used again is nobody else's.
+    pub(super) fn share(&mut self) {
+        let (conn, beside) = Beside::of(&self.name, &self.store, self.skew_ms);
+        let Stocked { store, fuse, trail } = Stocked::over(conn);
+        let store = std::mem::replace(&mut self.store, store);
+        let fuse = std::mem::replace(&mut self.fuse, fuse);
+        let trail = std::mem::replace(&mut self.trail, trail);
+        stock::give_back(Stocked { store, fuse, trail });
+        self.beside = Some(beside);
     }
 
     /// Reads its own clock.
@@ -130,16 +160,14 @@ impl Device {
     ///
     /// # Panics
     /// Where the store fails, which a store in memory does not.
-    pub(super) fn load(&mut self) -> (Vec<Event>, Vec<ProjectName>) {
+    pub(super) fn load(&mut self, host: &str) -> (Vec<Event>, Vec<ProjectName>) {
+        self.loads += 1;
         let projects = driver::read_projects(&mut self.store).expect("projects");
         let queueing = projects.queueing.clone();
         let counts = self.count_all().expect("counts");
         self.counted_stamp = counts.stamp;
-        let events = vec![
-            Event::ProjectsChanged(projects),
-            Event::Counted(counts.counts),
-            Event::CloudChanged(Cloud::Configured { host: HOST.to_owned() }),
-        ];
+        let events =
+            vec![Event::Reloaded(Cloud::Configured { host: host.to_owned() }, projects), Event::Counted(counts.counts)];
         (events, queueing)
     }
 
@@ -158,25 +186,27 @@ impl Device {
         Ok(counted)
     }
 
-    /// Tells whether something was committed since the last look.
+    /// Tells whether something was committed since the last look; what a Go process wrote counts once our daemon looked.
     pub(super) fn is_behind(&self) -> bool {
-        self.books.is_behind(&self.store)
+        self.books.is_behind(&self.store) && !self.has_news()
     }
 
     /// Returns what the laws look at.
-    pub(super) fn looked<'a>(&'a self, (disk, cloud_id): (&'a Disk, &'a str)) -> Looked<'a> {
-        Looked { name: &self.name, store: &self.store, disk, cloud_id }
+    pub(super) fn looked<'a>(&'a self, held: &'a [Held<'a>]) -> Looked<'a> {
+        let moved = self.beside.as_ref().map(Beside::moved);
+        Looked { name: &self.name, store: &self.store, held, moved }
     }
 
     /// Checks what has to hold after every event. While a restored cloud is told again what it lost, it need not hold
     /// what is acknowledged.
     pub(super) fn check(
         &mut self,
-        (disk, cloud_id): (&Disk, &str),
+        held: &[Held<'_>],
         projects: &[ProjectName],
         is_told_again: bool,
     ) -> Result<(), Law> {
-        let looked = Looked { name: &self.name, store: &self.store, disk, cloud_id };
+        let moved = self.beside.as_ref().map(Beside::moved);
+        let looked = Looked { name: &self.name, store: &self.store, held, moved };
         self.books.check(&looked, projects, &self.trail.take(), is_told_again)?;
         match &self.counted {
             Some((commits, counts)) if *commits == self.store.commits() => self.books.counts_are(&self.name, counts),
@@ -199,6 +229,7 @@ impl Device {
         let heard = match job {
             Job::Effect(effect) => self.watched(*effect, now_ms),
             Job::Backfill(project) => self.backfill(&project, now_ms),
+            Job::LookBeside => self.look_beside(now_ms),
         };
         if self.fuse.is_blown() { None } else { heard.map(|heard| self.with_counts(heard)) }
     }
@@ -294,7 +325,10 @@ impl Device {
     }
 
     /// Runs a job of the loop; `None` where the process died in it.
-    fn told<T>(&mut self, f: impl FnOnce(&mut Store) -> Result<T, StoreError>) -> Option<Result<T, StoreTrouble>> {
+    pub(super) fn told<T>(
+        &mut self,
+        f: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Option<Result<T, StoreTrouble>> {
         match f(&mut self.store) {
             Ok(value) => Some(Ok(value)),
             Err(StoreError::LeaseLost) => Some(Err(StoreTrouble::LeaseLost)),

@@ -1,21 +1,26 @@
-//! What a machine wants done: work for the store, and requests, with everything that may happen to them on the way.
+//! What a machine wants done: work for the store, and requests.
 
-use super::device::Job;
+use super::clouds::Said;
+use super::device::{Heard, Job};
 use super::laws::{self, Law};
-use super::wire::{self, Luck, Request};
-use super::world::{Coming, What, World};
+use super::wire::{self, Request};
+use super::world::{What, World};
 use engram_proto::http::pull::PullRequest;
-use engram_proto::http::witness::Witness;
-use engramd_core::{Effect, Event};
+use engramd_core::Effect;
 use rand::RngExt as _;
 
 impl World {
+    /// Performs one effect.
     pub(super) fn perform(&mut self, at: usize, effect: Effect) -> Result<(), Law> {
+        if let Effect::LoadBelonging { cloud_id, .. } | Effect::LoadCursors { cloud_id, .. } = &effect {
+            self.words.believes(at, cloud_id);
+        }
         match effect {
             Effect::Probe if self.go.is_some() => self.talk(at, effect),
             Effect::Probe => self.send(at, Request::Probe),
             Effect::Send { project, rows } => {
                 laws::scope_1(&self.devices[at], &[&project])?;
+                self.words.cur_3(at, &project)?;
                 if self.go.is_some() {
                     self.talk(at, Effect::Send { project, rows });
                     return Ok(());
@@ -26,6 +31,7 @@ impl World {
             }
             Effect::Pull(request) => {
                 laws::scope_1(&self.devices[at], &request.cursors.keys().collect::<Vec<_>>())?;
+                request.cursors.keys().try_for_each(|project| self.words.cur_3(at, project))?;
                 if self.go.is_some() {
                     self.talk(at, Effect::Pull(request));
                     return Ok(());
@@ -36,81 +42,57 @@ impl World {
             Effect::CancelPull => self.cancel_pull(at),
             Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
             Effect::SyncProgress(..) | Effect::Note { .. } => {}
-            Effect::Stopped => self.push(self.devices[at].store_free_ms.max(self.now_ms), at, What::Boot),
+            Effect::Stopped => {
+                let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.pause_ms(at);
+                self.devices[at].down = self.devices[at].beside.is_some();
+                self.push(due_ms, at, What::Boot);
+            }
             effect => self.work(at, Job::Effect(effect.into())),
         }
         Ok(())
     }
 
-    /// Returns what the cloud must still hold (CUR-3), as `peers/remote.rs` reads it for every request.
-    fn witness(&self, at: usize) -> Option<Witness> {
-        let cloud_id = self.server.journal.disk().cloud_id.clone();
-        self.devices[at].store.witness(&cloud_id).expect("a witness")
+    /// Tells the store's thread to do something when some time has passed.
+    pub(super) fn work_later(&mut self, at: usize, after_ms: u64, job: Job) {
+        self.push(self.now_ms + after_ms, at, What::Work(job));
     }
 
-    pub(super) fn send(&mut self, at: usize, request: Request) {
-        let trouble = if self.calm { 0 } else { self.climate.trouble };
-        let luck = Luck::draw(&mut self.rng, request.asked(), trouble);
-        let draw = self.rng.random_range(0..100);
-        if luck == Luck::Twice {
-            let due_ms = self.now_ms + self.delay_ms() * 4;
-            let repetition = What::Arrive { request: request.clone(), luck: Luck::Fine, draw, is_repetition: true };
-            self.push(due_ms, at, repetition);
-        }
-        let due_ms = self.now_ms + self.delay_ms();
-        self.push(due_ms, at, What::Arrive { request, luck, draw, is_repetition: false });
+    pub(super) fn work(&mut self, at: usize, job: Job) {
+        let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.rng.random_range(1..=5);
+        self.devices[at].store_free_ms = due_ms;
+        self.push(due_ms, at, What::Work(job));
     }
 
-    pub(super) fn arrive(
-        &mut self,
-        at: usize,
-        life: u32,
-        request: &Request,
-        luck: Luck,
-        draw: usize,
-        is_repetition: bool,
-    ) {
-        let is_waited_for = !is_repetition && self.devices[at].life == life;
-        if let Request::Pull(asked) = request
-            && asked.wait_seconds > 0
-            && luck == Luck::Fine
-            && is_waited_for
-            && self.server.refusal(false).is_none()
-        {
-            let until_ms = self.now_ms + u64::from(asked.wait_seconds) * 1_000;
-            return self.push(until_ms, at, What::Listen(asked.clone()));
+    pub(super) fn do_work(&mut self, at: usize, job: Job) -> Result<(), Law> {
+        let dies = self.draws_death();
+        if dies {
+            let commits = self.rng.random_range(0..=1);
+            self.devices[at].fuse.burn(commits);
         }
-        let event = wire::answer(&self.server, self.now_ms, at, request, luck, draw);
-        if luck != Luck::Fine {
-            self.say(at, &format!("{luck:?}"));
+        let before = Said::by(&self.devices[at].store);
+        let heard = self.devices[at].work(job.clone(), self.now_ms);
+        self.words.hears(at, &before, &self.devices[at].store);
+        // Blown: before a commit; else after the last one, and before anybody heard of it.
+        let Some(heard) = heard.filter(|_| !dies) else { return self.crash(at) };
+        if heard.more {
+            self.work(at, job);
         }
-        if is_waited_for {
-            self.answer(at, event);
-        }
+        let due_ms = self.now_ms + self.rng.random_range(0..=2);
+        self.push(due_ms, at, What::Hear(heard));
+        Ok(())
     }
 
-    pub(super) fn answer(&mut self, at: usize, event: Event) {
-        let due_ms = self.now_ms + self.delay_ms();
-        self.push(due_ms, at, What::Answer(event));
+    /// Tells whether a process dies in what it does now.
+    pub(super) fn draws_death(&mut self) -> bool {
+        !self.calm && self.rng.random_range(0..1_000) < self.climate.deaths
     }
 
-    /// Gives up the pull that is under way, unless its answer is here already.
-    fn cancel_pull(&mut self, at: usize) {
-        let is_here = |coming: &Coming| coming.at == at && matches!(coming.what, What::Answer(Event::Pulled(_)));
-        if self.coming.iter().any(is_here) {
-            return;
+    pub(super) fn hear(&mut self, at: usize, heard: Heard) -> Result<(), Law> {
+        let counts = heard.counted.and_then(|counted| self.devices[at].newer(counted));
+        if heard.reload {
+            return self.reload(at);
         }
-        if self.go.is_some() {
-            return self.drop_pull(at);
-        }
-        self.coming.retain(|coming| {
-            let is_pull = match &coming.what {
-                What::Arrive { request, .. } => matches!(request, Request::Pull(_)),
-                What::Listen(_) => true,
-                _ => false,
-            };
-            coming.at != at || !is_pull
-        });
-        self.push(self.now_ms, at, What::Answer(Event::PullCancelled));
+        let is_old = heard.loads.is_some_and(|loads| loads < self.devices[at].loads);
+        counts.into_iter().chain(heard.event.filter(|_| !is_old)).try_for_each(|event| self.feed(at, event))
     }
 }

@@ -17,8 +17,9 @@ type Key = (String, String);
 /// What is shown of memories and prompts.
 pub(super) type Shown = BTreeMap<Key, String>;
 
-const SHOWN: &str = "SELECT project, sync_id, title || char(10) || content FROM observations WHERE deleted_at IS NULL
-    UNION ALL SELECT project, sync_id, content FROM user_prompts";
+const SHOWN: &str =
+    "SELECT project, sync_id, title || char(10) || content FROM observations WHERE deleted_at IS NULL AND sync_id <> ''
+    UNION ALL SELECT project, sync_id, content FROM user_prompts WHERE sync_id <> ''";
 
 /// Everything that is kept beside what is shown.
 const KEPT: &str = "SELECT project, entity_key, payload FROM engramd_conflict
@@ -122,7 +123,7 @@ impl Ledger {
     }
 
     /// Nothing is lost: in the calm, every text is somewhere.
-    pub(super) fn nothing_is_lost(&self, devices: &[Device], disk: &Disk) -> Result<(), Law> {
+    pub(super) fn nothing_is_lost(&self, devices: &[Device], disk: &Disk, other: Option<&Disk>) -> Result<(), Law> {
         let (mut current, mut kept) = (Shown::new(), BTreeSet::new());
         for device in devices {
             let read = device.store.read(|conn| {
@@ -137,7 +138,7 @@ impl Ledger {
             });
             read.expect("rows");
         }
-        for (name, payload) in &disk.conflicts {
+        for (name, payload) in other.into_iter().chain([disk]).flat_map(|disk| &disk.conflicts) {
             kept.insert(((name.project.to_string(), name.key.clone()), words(payload)));
         }
         let is_somewhere = |text: &Text| {

@@ -4,10 +4,14 @@
 //! and all devices must agree within a budget of events (liveness), and a save must reach the others at once (no waking
 //! is dropped).
 
+mod beside;
 mod books;
+mod clouds;
 mod device;
 mod effects;
+mod excuses;
 mod go_cloud;
+mod kind;
 mod laws;
 mod ledger;
 mod loud;
@@ -18,11 +22,13 @@ mod settle;
 mod stock;
 mod talk;
 mod tape;
+mod travel;
 mod user;
 mod wire;
 mod world;
 
 use device::Device;
+pub use kind::Kind;
 pub use laws::Law;
 pub use plan::{Plan, Step};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,8 +45,17 @@ pub struct Ended {
 /// Runs a plan to its end.
 #[must_use]
 pub fn run(plan: &Plan) -> Ended {
+    run_about(plan, None)
+}
+
+/// Runs a plan to its end; the tape ends with what the devices' books say of a key.
+#[must_use]
+pub fn run_about(plan: &Plan, key: Option<&str>) -> Ended {
     let mut world = World::new(plan);
     let done = catch_unwind(AssertUnwindSafe(|| world.run(plan)));
+    for (device, key) in world.devices.iter().flat_map(|device| key.map(|key| (device, key))) {
+        world.tape.push(laws::books_of(device, key));
+    }
     if matches!(done, Ok(Ok(()))) {
         world.devices.drain(..).for_each(Device::give_back);
     }

@@ -1,6 +1,7 @@
 //! Go clients in the world: they reach the real routes of the server, over the model's journal and without a socket.
 
 use super::device::row_time;
+use super::excuses;
 use super::go_cloud::Direct;
 use super::laws::Law;
 use super::server::Server;
@@ -17,6 +18,7 @@ use engram_cloud::router::router;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use rand::RngExt as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -39,13 +41,13 @@ pub(super) struct Peer {
 /// The way between Go clients and the server.
 pub(super) struct Road {
     router: Router,
-    runtime: Arc<Runtime>,
+    pub(super) runtime: Arc<Runtime>,
     _draining: watch::Sender<bool>,
 }
 
 /// What becomes of the pushes of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Luck {
+pub(super) enum Luck {
     Fine,
     RequestLost,
     AnswerLost,
@@ -53,13 +55,13 @@ enum Luck {
 }
 
 /// One cycle's way to a server.
-struct Way<W> {
+pub(super) struct Way<W> {
     to: W,
     luck: Luck,
 }
 
 /// The way to a server of ours.
-struct Routed(Router);
+pub(super) struct Routed(Router);
 
 impl Road {
     /// Builds the routes over the server's journal.
@@ -126,6 +128,11 @@ impl Peer {
 }
 
 impl World {
+    /// One cycle's way to the server, which is one of ours.
+    pub(super) fn way(&self, luck: Luck) -> Way<Routed> {
+        Way { to: Routed(self.road.router.clone()), luck }
+    }
+
     /// Something that a Go client, or its user, does.
     pub(super) fn a_peer_acts(&mut self) -> Result<(), Law> {
         let at = self.rng.random_range(0..self.peers.len());
@@ -152,6 +159,7 @@ impl World {
 
     fn peer_cycles(&mut self, at: usize, luck: Luck) -> Result<(), Law> {
         let runtime = Arc::clone(&self.road.runtime);
+        let ours = self.way(luck);
         let client = &mut self.peers[at].client;
         let done = match &mut self.go {
             Some(go) => {
@@ -160,7 +168,7 @@ impl World {
                 go.pass(self.now_ms, &self.server);
                 done
             }
-            None => runtime.block_on(client.cycle(&Way { to: Routed(self.road.router.clone()), luck })),
+            None => runtime.block_on(client.cycle(&ours)),
         };
         match done {
             // A push that was lost on the way ends the cycle; the next one begins with it.
@@ -197,10 +205,19 @@ impl World {
             _ => None,
         });
         let ours: Memories = live.collect();
+        let mut projects = BTreeMap::<&str, BTreeSet<&ProjectName>>::new();
+        for row in &disk.rows {
+            projects.entry(&row.name.key).or_default().insert(&row.name.project);
+        }
+        let twice = projects.into_iter().filter(|(_, projects)| projects.len() > 1).map(|(key, _)| key).collect();
         for peer in &self.peers {
             let theirs = memories_of(&peer.client);
-            let one = ours.iter().find(|(key, title)| theirs.get(*key) != Some(*title));
-            let other = theirs.iter().find(|(key, _)| !ours.contains_key(*key));
+            let counts = |key: &(String, String)| {
+                !excuses::nobody_offers_what_only_go_clients_held_of_the_lost_rows(&self.lost, key)
+                    && !excuses::a_go_client_has_room_for_one_row_of_a_sync_id(&twice, key)
+            };
+            let one = ours.iter().find(|(key, title)| theirs.get(*key) != Some(*title) && counts(key));
+            let other = theirs.iter().find(|(key, _)| !ours.contains_key(*key) && counts(key));
             if one.is_some() || other.is_some() {
                 let what = format!("{} differs: the cloud has {one:?}, it has {other:?} beside", peer.name);
                 return Err(Law::new("CONV-1", what));

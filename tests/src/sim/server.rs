@@ -1,6 +1,7 @@
 //! The server of the simulation: the model of the cloud, who may touch what, and how it feels.
 
 use super::device::wall_ms;
+use super::excuses::LostRows;
 use crate::model::{Disk, ModelJournal, SharedDisk};
 use engram_cloud::clock::{Clock, rfc3339_us};
 use engram_cloud::journal::{Batch, Control, Entry, Fate, PageAsk, Pushed, Told};
@@ -37,6 +38,8 @@ pub(super) enum Mood {
 pub(super) struct Server {
     /// What it holds.
     pub(super) journal: ModelJournal,
+    /// Its name in addresses.
+    pub(super) host: &'static str,
     /// How it feels.
     pub(super) mood: Mood,
     /// Devices, by their place, that may not touch a project yet.
@@ -54,13 +57,14 @@ pub(super) struct Server {
 impl Server {
     /// Makes one that is well and holds nothing.
     #[must_use]
-    pub(super) fn new(cloud_id: &str) -> Self {
+    pub(super) fn new(cloud_id: &str, host: &'static str) -> Self {
         let now_us = Arc::new(AtomicI64::new(wall_ms(0, 0) * US_PER_MS));
         let hands = Arc::clone(&now_us);
         let clock = Clock::new(move || hands.load(Ordering::Relaxed));
         let journal = ModelJournal::open(SharedDisk::new(Disk::new(cloud_id).into()), clock.clone());
         Self {
             journal,
+            host,
             mood: Mood::Well,
             ungranted: BTreeSet::new(),
             now_us,
@@ -178,17 +182,13 @@ impl Server {
         request.cursors.iter().any(is_news)
     }
 
-    /// Copies what it holds, or puts the copy in its place.
-    pub(super) fn back_up_or_restore(&mut self) -> &'static str {
+    /// Copies what it holds, or puts the copy in its place; tells what it did, and of what it lost rows.
+    pub(super) fn back_up_or_restore(&mut self) -> (&'static str, LostRows) {
         match self.backup.take() {
-            Some(backup) => {
-                *self.journal.disk() = backup;
-                self.is_restored = true;
-                "restored"
-            }
+            Some(backup) => ("restored", self.replace(backup)),
             None => {
                 self.backup = Some(self.journal.disk().clone());
-                "backed up"
+                ("backed up", LostRows::new())
             }
         }
     }
@@ -199,6 +199,22 @@ impl Server {
         let disk = self.journal.disk();
         let paused = disk.controls.values().filter(|control| !control.is_sync_enabled);
         paused.map(|control| control.project.to_string()).collect()
+    }
+
+    /// Begins anew with nothing, as another data set; tells of what it lost rows.
+    pub(super) fn empty(&mut self) -> LostRows {
+        self.backup = None;
+        let cloud_id = format!("{}-anew", self.journal.disk().cloud_id);
+        self.replace(Disk::new(&cloud_id))
+    }
+
+    fn replace(&mut self, with: Disk) -> LostRows {
+        self.is_restored = true;
+        let mut disk = self.journal.disk();
+        let before = std::mem::replace(&mut *disk, with);
+        let is_here = |seq: u64| disk.rows.binary_search_by_key(&seq, |row| row.seq).is_ok();
+        let lost = before.rows.iter().filter(|row| !is_here(row.seq));
+        lost.map(|row| (row.name.project.to_string(), row.name.key.clone())).collect()
     }
 
     /// Pauses or resumes a project for everybody.

@@ -57,6 +57,7 @@ impl World {
         self.end_trouble()?;
         self.rest()?;
         self.peers_come_to_rest()?;
+        self.shared_stores_agree()?;
         let now = super::device::row_time(self.now_ms, 0);
         {
             let disk = self.server.journal.disk();
@@ -67,13 +68,15 @@ impl World {
             }
             laws::nobody_diverges(&self.devices)?;
             self.devices.iter().try_for_each(loud::calm_is_said)?;
-            if self.peers.is_empty() {
-                self.ledger.nothing_is_lost(&self.devices, &disk)?;
+            // A Go program's last writer wins, and keeps nothing of what loses.
+            if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) {
+                let others = self.other.as_ref().map(|other| other.journal.disk());
+                self.ledger.nothing_is_lost(&self.devices, &disk, others.as_deref())?;
             }
             laws::nothing_is_from_the_future(&disk, now)?;
             for device in &self.devices {
                 laws::nothing_is_lost(device, &disk)?;
-                device.books.all_acked(&device.looked((&*disk, disk.cloud_id.as_str())))?;
+                device.books.all_acked(&device.looked(&[(&*disk, disk.cloud_id.as_str())]))?;
             }
         }
         self.a_save_is_everywhere_at_once()
@@ -91,7 +94,8 @@ impl World {
             self.enroll_all(at);
             self.boot(at)?;
         }
-        Ok(())
+        self.go_processes_end();
+        self.everybody_comes_to_one_cloud()
     }
 
     /// Lets events happen until everything is everywhere and everybody only listens.
@@ -128,11 +132,7 @@ impl World {
             let named = report.findings.iter().filter(|finding| finding.code == ReasonCode::CloudReplaced);
             let named: Vec<_> = named.filter_map(|finding| finding.project.clone()).collect();
             for project in self.projects.clone().iter().filter(|project| named.contains(&project.to_string())) {
-                self.say(at, &format!("mirrors {project} again"));
-                self.devices[at].store.remirror(project).expect("due");
-            }
-            if !named.is_empty() {
-                self.reload(at)?;
+                self.remirror(at, project)?;
             }
         }
         Ok(())

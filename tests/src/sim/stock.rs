@@ -133,6 +133,14 @@ impl Stocked {
         });
         copied.expect("a copy");
         conn.execute(NAME, [device_id]).expect("named");
+        Self::over(conn)
+    }
+
+    /// Takes a connection to a store that is made already.
+    ///
+    /// # Panics
+    /// Where SQLite refuses.
+    pub(super) fn over(mut conn: Connection) -> Self {
         let fuse = Fuse(Arc::new(AtomicI64::new(NO_LIMIT)));
         let breaks = fuse.clone();
         conn.commit_hook(Some(move || breaks.refuses())).expect("a hook");

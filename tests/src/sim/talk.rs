@@ -106,7 +106,7 @@ impl World {
         let (ended, posts, jobs) = talk.step();
         for event in ended {
             let due_ms = self.now_ms + self.rng.random_range(0..=2);
-            self.push(due_ms, at, What::Answer(event));
+            self.push(due_ms, at, What::Answer(0, event));
         }
         for job in jobs {
             let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.rng.random_range(1..=5);
@@ -164,7 +164,7 @@ impl World {
         let before = talk.tasks.len();
         talk.tasks.retain(|task| !task.is_pull);
         if talk.tasks.len() < before {
-            self.push(self.now_ms, at, What::Answer(Event::PullCancelled));
+            self.push(self.now_ms, at, What::Answer(0, Event::PullCancelled));
         }
     }
 

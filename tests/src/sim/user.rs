@@ -1,6 +1,7 @@
 //! What people and the world do to devices and the server: writes, by the real write rules, and incidents.
 
 use super::device::Job;
+use super::excuses::LostRows;
 use super::laws::Law;
 use super::ledger::Before;
 use super::server::Mood;
@@ -37,6 +38,9 @@ impl World {
     /// One of the write commands, on a device's own clock.
     pub(super) fn somebody_writes(&mut self) -> Result<(), Law> {
         let at = self.rng.random_range(0..self.devices.len());
+        if self.devices[at].down {
+            return Ok(());
+        }
         let project = self.some_project();
         self.writes(at, &project, None)
     }
@@ -109,12 +113,12 @@ impl World {
             7 | 8 => self.enrolls(at, &project),
             9 => self.pauses(at, project),
             // What only Go clients held of the lost rows nobody offers again (peers.md, "Known and left").
-            11 if self.peers.is_empty() => {
-                let what = match &mut self.go {
-                    Some(go) => go.back_up_or_restore(&mut self.server),
+            11 if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) => {
+                let (what, lost) = match &mut self.go {
+                    Some(go) => (go.back_up_or_restore(&mut self.server), LostRows::new()),
                     None => self.server.back_up_or_restore(),
                 };
-                self.say(at, &format!("sees the server {what}"));
+                self.loses(at, 0, what, lost);
                 Ok(())
             }
             10 => {

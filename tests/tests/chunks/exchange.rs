@@ -11,6 +11,8 @@ fn the_go_programs_chunks_come_in_with_what_it_drops_itself() {
     let before = files(&ana.place());
     let imported = ana.json(&["import"]);
     assert_eq!((&imported["chunks"], &imported["rows"], &imported["held"]), (&3.into(), &56.into(), &0.into()));
+    // A Go process on this store would pass over them.
+    assert_eq!(ana.one::<i64>("SELECT count(*) FROM sync_chunks WHERE target_key = 'local'"), 3);
     let expected = include_str!("../../fixtures/chunks/two-people.expected.json");
     let expected: Value = serde_json::from_str(expected).expect("an object");
     for (list, sql) in [

@@ -1,12 +1,13 @@
-//! Two people, one repository: real clones, random exports, merges, rebases and conflicts, with and without the merge
-//! driver, end in identical dumps and no file to repair by hand (chunks.md 4).
+//! Two people, one repository: real clones, random exports, branches, merges, rebases, cherry-picks, reverts and
+//! conflicts, with and without the merge driver, end in identical dumps and no file to repair by hand (chunks.md 4).
 
 use crate::harness::{Person, read_by_others, shared};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// So many repositories; `ENGRAM_GIT_HISTORIES` asks for more.
 const HISTORIES: u64 = 6;
-const STEPS: usize = 14;
+const STEPS: usize = 24;
 
 /// Numbers that look random and are the same at every run.
 struct Dice(u64);
@@ -26,9 +27,19 @@ struct History<'p> {
     project: String,
     ids: Vec<String>,
     driver: [bool; 2],
+    /// Branches beside main that were begun, by person.
+    topics: [Vec<String>; 2],
+    tally: &'p mut Tally,
 }
 
+/// What was done, by name.
+type Tally = BTreeMap<&'static str, u64>;
+
 impl History<'_> {
+    fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
     fn write(&mut self, who: usize, dice: &mut Dice) {
         let device = &self.people[who].device;
         let own = |id: &String| device.ctl(&["get", id]).code == 0;
@@ -42,13 +53,19 @@ impl History<'_> {
             (4, _) => drop(device.ctl(&["prompt", "--project", &self.project, &format!("please {}", dice.roll(99))])),
             _ => self.ids.push(device.save(&self.project, &format!("title {}", dice.roll(999)), "text")),
         }
+        self.count("writes");
     }
 
-    /// Exports and commits; in the middle of a conflict this is what ends it.
-    fn export(&self, who: usize) {
+    /// Exports and commits.
+    fn export(&mut self, who: usize) {
+        self.export_only(who);
+        self.commit(who);
+        self.count("exports");
+    }
+
+    fn export_only(&self, who: usize) {
         let export = self.people[who].chunks(&["export", "--project", &self.project]);
         assert!([0, 5].contains(&export.code), "{export:?}");
-        self.commit(who);
     }
 
     fn commit(&self, who: usize) {
@@ -56,106 +73,231 @@ impl History<'_> {
         self.people[who].git(&["commit", "-q", "-m", "chunks"]);
     }
 
-    /// Brings the other side in, by a merge or a rebase; what conflicts is ended by an export, never by hand.
-    fn integrate(&self, who: usize, rebase: bool) {
-        let person = &self.people[who];
+    /// Brings the other side in, by a merge or a rebase.
+    fn integrate(&mut self, who: usize, rebase: bool, dice: &mut Dice) {
         self.commit(who);
+        let person = &self.people[who];
         person.must(&["fetch", "-q", "origin"]);
         if !person.git(&["rev-parse", "-q", "--verify", "origin/main"]).0 {
             return;
         }
-        let (mut clean, mut said) = person.git(if rebase {
-            &["rebase", "-q", "origin/main"]
+        if rebase {
+            self.run(who, "rebases", (&["rebase", "-q", "origin/main"], &["rebase", "--continue"]), dice);
         } else {
-            &["merge", "-q", "--no-edit", "--allow-unrelated-histories", "origin/main"]
-        });
-        assert!(clean || !self.driver[who], "the driver leaves no conflict: {said}");
-        for _ in 0..40 {
-            if clean {
-                break;
-            }
-            assert!(said.to_lowercase().contains("conflict"), "{said}");
-            let export = person.chunks(&["export", "--project", &self.project]);
-            assert!([0, 5].contains(&export.code), "{export:?}");
-            person.must(&["add", "-A"]);
-            (clean, said) = person.git(if rebase { &["rebase", "--continue"] } else { &["commit", "-q", "--no-edit"] });
+            let merge = &["merge", "-q", "--no-edit", "--allow-unrelated-histories", "origin/main"];
+            self.run(who, "merges", (merge, &["commit", "-q", "--no-edit"]), dice);
         }
-        assert!(clean, "{said}");
     }
 
-    fn share(&self, who: usize) {
-        for _ in 0..3 {
-            if self.people[who].git(&["push", "-q", "origin", "HEAD:main"]).0 {
+    /// Runs a command that may conflict; a conflict is ended by an export, or as people end them in a hurry: with one
+    /// side of the manifest, or with the markers in it. Never by hand.
+    fn run(&mut self, who: usize, what: &'static str, (begin, go_on): (&[&str], &[&str]), dice: &mut Dice) {
+        self.count(what);
+        let (mut clean, mut said) = self.people[who].git(begin);
+        for _ in 0..40 {
+            let person = &self.people[who];
+            // What is there already makes an empty commit, which nobody wants.
+            let is_empty =
+                ["is now empty", "nothing to commit", "working tree clean"].iter().any(|words| said.contains(words));
+            if is_empty && begin[0] != "merge" && !person.git(&[begin[0], "--skip"]).0 {
+                person.must(&[begin[0], "--quit"]);
+            }
+            if clean || is_empty {
                 return;
             }
-            self.integrate(who, false);
+            // Of a file that one side took away git asks no driver.
+            let united = said.contains("conflict in .engram/manifest.json");
+            assert!(!self.driver[who] || !united, "the driver leaves no conflict: {said}");
+            assert!(said.to_lowercase().contains("conflict"), "{begin:?}: {said}");
+            let how = match dice.roll(5) {
+                0 if person.git(&["checkout", "--ours", "--", ".engram/manifest.json"]).0 => "conflicts: ours",
+                1 if person.git(&["checkout", "--theirs", "--", ".engram/manifest.json"]).0 => "conflicts: theirs",
+                2 => "conflicts: markers left",
+                _ => {
+                    self.export_only(who);
+                    "conflicts: export"
+                }
+            };
+            self.count(how);
+            let person = &self.people[who];
+            person.must(&["add", "-A"]);
+            (clean, said) = person.git(go_on);
+        }
+        panic!("{begin:?} does not end: {said}");
+    }
+
+    fn share(&mut self, who: usize, dice: &mut Dice) {
+        for _ in 0..3 {
+            if self.people[who].git(&["push", "-q", "origin", "HEAD:main"]).0 {
+                self.count("pushes");
+                return;
+            }
+            self.integrate(who, false, dice);
         }
     }
 
-    fn import(&self, who: usize) {
+    fn import(&mut self, who: usize) {
         if self.people[who].place().is_dir() {
             let import = self.people[who].chunks(&["import"]);
             assert!([0, 5].contains(&import.code), "{import:?}");
+            self.count("imports");
+        }
+    }
+
+    /// Begins a branch, or goes back to main and takes one in, or forgets it.
+    fn branch(&mut self, who: usize, dice: &mut Dice) {
+        self.commit(who);
+        let name = format!("topic-{}", self.topics[who].len());
+        let on_main = self.people[who].must(&["branch", "--show-current"]).trim() == "main";
+        if on_main && dice.roll(2) == 0 {
+            self.people[who].must(&["checkout", "-q", "-b", &name]);
+            self.topics[who].push(name);
+            return self.count("branches");
+        }
+        self.people[who].must(&["checkout", "-q", "main"]);
+        let Some(topic) = self.topics[who].get(dice.roll(self.topics[who].len().max(1))).cloned() else { return };
+        match dice.roll(3) {
+            0 => {
+                self.run(
+                    who,
+                    "squashes",
+                    (
+                        &["merge", "-q", "--squash", "--allow-unrelated-histories", &topic],
+                        &["commit", "-q", "-m", "squashed"],
+                    ),
+                    dice,
+                );
+                self.commit(who);
+            }
+            1 => {
+                let merge = &["merge", "-q", "--no-edit", "--allow-unrelated-histories", topic.as_str()];
+                self.run(who, "branches merged", (merge, &["commit", "-q", "--no-edit"]), dice);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes one commit from anywhere, or takes one back, or forgets the last one.
+    fn pick(&mut self, who: usize, dice: &mut Dice) {
+        self.commit(who);
+        let all = self.people[who].must(&["rev-list", "--no-merges", "--all"]);
+        let all: Vec<&str> = all.lines().collect();
+        let commit = all[dice.roll(all.len())];
+        match dice.roll(4) {
+            0 | 1 => self.run(who, "cherry-picks", (&["cherry-pick", commit], &["cherry-pick", "--continue"]), dice),
+            2 => {
+                if self.people[who].git(&["merge-base", "--is-ancestor", commit, "HEAD"]).0 {
+                    self.run(who, "reverts", (&["revert", "--no-edit", commit], &["revert", "--continue"]), dice);
+                }
+            }
+            _ => {
+                if self.people[who].git(&["reset", "-q", "--hard", "HEAD~1"]).0 {
+                    self.count("resets");
+                }
+            }
         }
     }
 }
 
-fn history(seed: u64, temp: &Path, ana: &mut Person, bob: &mut Person) {
+/// Everybody of a run: two who work, and one who comes last.
+struct Everybody {
+    ana: Person,
+    bob: Person,
+    eve: Person,
+    tally: Tally,
+}
+
+fn history(seed: u64, temp: &Path, all: &mut Everybody) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let hub = temp.join(format!("hub-{seed}.git"));
-    ana.must(&["init", "-q", "--bare", "-b", "main", hub.to_str().expect("a path")]);
-    let mut history = History { people: [ana, bob], project: format!("p{seed}"), ids: Vec::new(), driver: [false; 2] };
+    let hub = hub.to_str().expect("a path");
+    all.ana.work = temp.to_owned();
+    all.ana.must(&["init", "-q", "--bare", "-b", "main", hub]);
+    let Everybody { ana, bob, eve, tally } = all;
+    let people = [ana, bob];
+    let project = format!("p{seed}");
+    let mut history =
+        History { people, project, ids: Vec::new(), driver: [false; 2], topics: Default::default(), tally };
     for who in 0..2 {
         history.people[who].work = temp.join(format!("clone-{seed}-{who}"));
         std::fs::create_dir_all(&history.people[who].work).expect("a directory");
         history.people[who].must(&["init", "-q", "-b", "main"]);
-        history.people[who].must(&["remote", "add", "origin", hub.to_str().expect("a path")]);
+        history.people[who].must(&["remote", "add", "origin", hub]);
         history.driver[who] = dice.roll(2) == 0;
+        history.count(if history.driver[who] { "clones with the driver" } else { "clones without it" });
         if history.driver[who] {
             assert_eq!(history.people[who].chunks(&["init"]).code, 0);
         }
         std::fs::write(history.people[who].work.join(format!("of-{who}")), "a first file").expect("written");
         history.commit(who);
     }
+    // One that nobody deletes: there is something to share.
+    let _ = history.people[0].device.save(&history.project, "first", "text");
     for _ in 0..STEPS {
         let who = dice.roll(2);
-        match dice.roll(7) {
-            0 => history.export(who),
-            1 => history.integrate(who, dice.roll(3) == 0),
-            2 => history.share(who),
-            3 => history.import(who),
+        match dice.roll(12) {
+            0 | 1 => history.export(who),
+            2 | 3 => {
+                let rebase = dice.roll(3) == 0;
+                history.integrate(who, rebase, &mut dice);
+            }
+            4 => history.share(who, &mut dice),
+            5 => history.import(who),
+            6 => history.branch(who, &mut dice),
+            7 => history.pick(who, &mut dice),
             _ => history.write(who, &mut dice),
         }
     }
+    for who in 0..2 {
+        history.commit(who);
+        history.people[who].must(&["checkout", "-q", "main"]);
+    }
     for _ in 0..3 {
         for who in 0..2 {
-            history.integrate(who, false);
+            history.integrate(who, false, &mut dice);
             history.import(who);
             history.export(who);
-            history.share(who);
+            history.share(who, &mut dice);
         }
     }
-    history.integrate(0, false);
+    history.integrate(0, false, &mut dice);
     history.import(0);
+    history.export(0);
+    history.share(0, &mut dice);
     for who in 0..2 {
+        history.integrate(who, false, &mut dice);
         let (person, project) = (&history.people[who], &history.project);
-        assert_eq!(person.chunks(&["verify"]).code, 0, "seed {seed}");
+        let verify = person.chunks(&["verify"]);
+        assert_eq!(verify.code, 0, "seed {seed}: {verify:?}");
         assert_eq!(person.json(&["export", "--project", project])["outcome"], "nothing", "seed {seed}");
         read_by_others(&person.place());
     }
+    // Who comes last, without the driver, has what the others have.
+    eve.work = temp.join(format!("clone-{seed}-last"));
+    let eve_work = eve.work.clone();
+    history.people[0].must(&["clone", "-q", hub, eve_work.to_str().expect("a path")]);
+    let import = eve.chunks(&["import"]);
+    assert_eq!(import.code, 0, "seed {seed}: {import:?}");
     let [ana, bob] = &history.people;
-    let (ours, theirs) = (shared(&ana.dump(&history.project)), shared(&bob.dump(&history.project)));
-    let differ: Vec<_> = ours.symmetric_difference(&theirs).collect();
-    assert!(differ.is_empty(), "seed {seed}: {differ:#?}");
+    let dumps = [&**ana, &**bob, &*eve].map(|person| shared(&person.dump(&history.project)));
+    for other in &dumps[1..] {
+        let differ: Vec<_> = dumps[0].symmetric_difference(other).collect();
+        assert!(differ.is_empty(), "seed {seed}: {differ:#?}");
+    }
+    for name in ["clone-SEED-0", "clone-SEED-1", "clone-SEED-last", "hub-SEED.git"] {
+        std::fs::remove_dir_all(temp.join(name.replace("SEED", &seed.to_string()))).expect("removed");
+    }
 }
 
 #[test]
-fn conv_1_two_clones_of_one_repository_agree_whatever_git_did() {
+fn conv_1_clones_of_one_repository_agree_whatever_git_did() {
     let temp = tempfile::tempdir().expect("a directory");
-    let (mut ana, mut bob) = (Person::new(temp.path(), "ana"), Person::new(temp.path(), "bob"));
+    let person = |name| Person::new(temp.path(), name);
+    let mut all = Everybody { ana: person("ana"), bob: person("bob"), eve: person("eve"), tally: Tally::new() };
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let first = number("ENGRAM_GIT_SEED").unwrap_or(1);
     for seed in first..first + number("ENGRAM_GIT_HISTORIES").unwrap_or(HISTORIES) {
-        history(seed, temp.path(), &mut ana, &mut bob);
+        history(seed, temp.path(), &mut all);
     }
+    println!("{:?}", all.tally);
 }

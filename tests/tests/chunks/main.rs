@@ -1,8 +1,11 @@
 //! Chunk files between real programs: exchanged with the Go program's, merged by git, hostile, and cut short.
 
+#[cfg(target_os = "linux")]
+mod cost;
 mod crash;
 mod exchange;
 mod harness;
 mod histories;
 mod hostile;
 mod manifest;
+mod watch;

@@ -81,5 +81,8 @@ fn init_prepares_a_repository_once() {
     let said = ana.must(&["check-attr", "merge", ".engram/manifest.json", ".engram/chunks/0123abcd.jsonl.gz", "a.png"]);
     assert_eq!(said.matches("merge: engram").count(), 2, "{said}");
     assert!(said.contains("a.png: merge: unset"), "{said}");
+    // A rebase begins with a commit that may not have the file yet.
+    std::fs::remove_file(ana.work.join(".gitattributes")).expect("removed");
+    assert!(ana.must(&["check-attr", "merge", ".engram/manifest.json"]).contains("merge: engram"));
     assert!(ana.must(&["config", "merge.engram.driver"]).contains("merge-driver %O %A %B %P"));
 }

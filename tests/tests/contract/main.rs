@@ -104,6 +104,7 @@ contract!(
         peer_rows::a_deletion_reaches_prompts_that_a_peer_wrote,
         rail::a_peers_chunks_are_served_under_their_ids,
         rail::conv_5_what_a_peer_was_told_in_chunks_alone_is_taken_over,
+        peer_rows::conv_1_what_was_sent_in_another_form_counts_as_what_it_says,
         peer_rows::the_peer_may_go_on_where_this_server_ended,
         peer_rows::a_child_before_its_session_is_left_out_of_the_grant_form_and_appended_again,
         round_trips::a_push_is_four_round_trips_and_pushes_that_wait_share_them,

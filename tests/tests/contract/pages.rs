@@ -128,7 +128,7 @@ pub(crate) async fn the_digest_is_what_the_current_versions_add_up_to<B: Bench>(
     assert_eq!(page(&journal, &[("alpha", head)], 10).await.digests[&name("alpha")], sum(&rows));
 }
 
-fn sum(rows: &[PulledMutation]) -> Digest {
+pub(crate) fn sum(rows: &[PulledMutation]) -> Digest {
     let mut versions = BTreeMap::new();
     for row in rows {
         let Some(entity) = Entity::parse(&row.entity) else { continue };

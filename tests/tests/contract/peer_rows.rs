@@ -1,12 +1,14 @@
 //! A database that the Go program filled: its rows are served, merged with, and left as they are.
 
 use crate::bench::*;
+use crate::pages::sum;
 use engram_cloud::auth::Grant;
 use engram_cloud::clock::Clock;
 use engram_cloud::journal::postgres::Postgres;
 use engram_cloud::journal::{Fate, Journal};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::mutation::Entity;
+use engram_proto::stand_in::stand_in_id;
 use engram_tests::postgres::Database;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -157,6 +159,36 @@ pub(crate) async fn a_deletion_reaches_prompts_that_a_peer_wrote(bench: Postgres
     let rows = read_all(&journal, &["alpha"]).await;
     assert_eq!((last(&rows, "early").op.as_str(), last(&rows, "late").op.as_str()), ("delete", "upsert"));
     assert_eq!(last(&rows, "early").payload["deleted_at"], "2026-11-22 12:00:00");
+}
+
+/// peers.md: every pull of ours takes back the forms in which devices sent sessions to a Go server; so does the take-over,
+/// or devices and server would add up to other digests (`diverged`).
+pub(crate) async fn conv_1_what_was_sent_in_another_form_counts_as_what_it_says(bench: PostgresBench) {
+    load(&bench.0);
+    let mut deleted = session("alpha", "deleted").payload;
+    deleted["engramd_deleted_at"] = json!("2026-11-22 12:00:00");
+    peer_writes(&bench.0, "session", "deleted", "upsert", &deleted);
+    let id = stand_in_id(&name("alpha"), "unknown");
+    let stand_in = json!({"id": id, "directory": "(recovered-missing-session)", "started_at": "1970-01-01 00:00:00"});
+    peer_writes(&bench.0, "session", &id, "upsert", &stand_in);
+    let mut child = memory("alpha", "child", "title", 1).payload;
+    child["session_id"] = json!(id);
+    peer_writes(&bench.0, "observation", "child", "upsert", &child);
+    let mut ended = stand_in;
+    (ended["summary"], ended["ended_at"]) = (json!("done"), json!("2026-11-22 13:00:00"));
+    peer_writes(&bench.0, "session", &id, "upsert", &ended);
+    let journal = opened_journal(&bench).await;
+    let rows = read_all(&journal, &["alpha"]).await;
+    assert_eq!(last(&rows, "child").payload["session_id"], "unknown");
+    assert_eq!(last(&rows, "deleted").payload["deleted_at"], "2026-11-22 12:00:00");
+    assert_eq!(last(&rows, "unknown").payload["summary"], "done");
+    let head = rows.last().map_or(0, |row| row.seq);
+    let own: Vec<_> = rows.into_iter().filter(|row| row.entity_key != id).collect();
+    assert_eq!(page(&journal, &[("alpha", head)], 10).await.digests[&name("alpha")], sum(&own));
+    journal.close().await;
+    // Another start appends nothing more.
+    let journal = opened_journal(&bench).await;
+    assert_eq!(read_all(&journal, &["alpha"]).await.iter().filter(|row| row.entity_key != id).count(), own.len());
 }
 
 /// cloud.md: one may switch back; the peer's next number is above ours, and what it writes then is merged with again.

@@ -10,6 +10,8 @@
 
 mod books;
 mod child;
+mod chunk_course;
+mod chunk_kills;
 mod ledger;
 mod migration;
 mod script;

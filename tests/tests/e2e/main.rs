@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_server;
 mod bad_store;
+mod chunk_fleet;
 mod conflicts;
 mod crash;
 mod docs;

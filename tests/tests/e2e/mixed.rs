@@ -18,7 +18,7 @@ const PROJECTS: [&str; 2] = ["shared", "late"];
 const ROUNDS_MAX: usize = 12;
 
 /// What a user sees: kind, project and sync id, with the text.
-type Shown = BTreeMap<(String, String, String), String>;
+pub(crate) type Shown = BTreeMap<(String, String, String), String>;
 
 struct Fleet {
     cloud: Option<Cloud>,
@@ -30,12 +30,12 @@ struct Fleet {
 }
 
 #[expect(clippy::disallowed_methods, reason = "Go clients live in the daemons' time")]
-fn now() -> RowTime {
+pub(crate) fn now() -> RowTime {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     RowTime::from_unix_s(i64::try_from(since.as_secs()).expect("a time")).expect("a time")
 }
 
-fn shown(store: &Connection) -> Shown {
+pub(crate) fn shown(store: &Connection) -> Shown {
     let sql = "SELECT 'observation', project, sync_id, title || char(10) || content FROM observations
                WHERE deleted_at IS NULL
                UNION ALL SELECT 'prompt', project, sync_id, content FROM user_prompts

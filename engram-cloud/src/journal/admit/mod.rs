@@ -21,7 +21,7 @@ use engram_proto::merge::{Digest, Standing, Version, merge, rival};
 use engram_proto::mutation::{Entity, Op};
 pub use facts::{Facts, Head, Name, Taken, related};
 use serde_json::Value;
-pub use take_over::{PeerRow, is_brought, session_of_child};
+pub use take_over::{PeerRow, is_brought, session_of_child, stood_in_for};
 
 /// One transaction's work. Numbers are drawn here, while the lock is held that the commit gives back (CUR-2).
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Whether a pushed chunk tells just what the journal holds after it (`journal/rail.rs`).
 //!
 //! A client that imports it applies it as it is: what lost, mixed or drew other rows after it would be another truth
-//! there, and a row whose parent such a client lacks stops its import for ever.
+//! there, and a row whose parent such a client lacks stops its import for ever. One that overwrites anything is left to the
+//! slices, which its sender imports too.
 
 use super::{Admission, Name};
 use crate::journal::rail::{ChunkPush, Telling};
@@ -27,7 +28,9 @@ impl Admission {
             Some(Version::Session(session)) => session.start.known && session.deleted_at.is_none(),
             _ => false,
         };
-        statements.iter().all(|(name, version)| version_of(name) == Some(version))
+        // Who pushed it counts it as imported, and never applies it again over an older row that is told before it.
+        let is_first = |name: &Name, version: &Version| self.facts.held(name).iter().all(|held| held == version);
+        statements.iter().all(|(name, version)| version_of(name) == Some(version) && is_first(name, version))
             && self.changes.rows.iter().all(|row| statements.contains_key(&row.name))
             && push.references.iter().all(known)
             && ends.iter().all(|key| stands(Name::known(&push.chunk.project, Entity::Observation, key)))

@@ -8,7 +8,7 @@ use super::load::{self, PeerRows};
 use super::opened;
 use super::writer::{Done, Job, ask};
 use crate::journal::JournalError;
-use crate::journal::admit::{Admission, Changes, Facts, Head, Name, PeerRow, related, session_of_child};
+use crate::journal::admit::{Admission, Changes, Facts, Name, PeerRow, related, session_of_child, stood_in_for};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::Entity;
@@ -78,7 +78,8 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
     let mut peers = load::facts(&mut *connection, facts).await?;
     let mut more = Facts::default();
     let heads = peers.iter().flat_map(|(name, rows)| versions(name, rows).map(move |version| (name, version)));
-    for other in heads.flat_map(|(name, version)| related(name, &version)) {
+    let stood_in = peers.keys().filter_map(stood_in_for);
+    for other in heads.flat_map(|(name, version)| related(name, &version)).chain(stood_in) {
         if !facts.heads.contains_key(&other) {
             more.heads.insert(other, None);
         }
@@ -99,5 +100,5 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
 }
 
 fn versions<'a>(name: &'a Name, rows: &'a [PeerRow]) -> impl Iterator<Item = Version> + 'a {
-    rows.iter().filter_map(|row| Some(Head::read(name, row.told, &row.op, row.payload.clone())?.version))
+    rows.iter().filter_map(|row| Some(row.read(name)?.0.version))
 }

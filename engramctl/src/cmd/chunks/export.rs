@@ -3,9 +3,8 @@
 use super::import::{checked, not_there};
 use super::{PATIENCE, Skipped};
 use crate::chunks::build::{Builder, Built};
-use crate::chunks::content::{Aim, Talk};
-use crate::chunks::listing::Listing;
-use crate::chunks::place::Place;
+use crate::chunks::content::{Aim, Found, Load, Talk};
+use crate::chunks::place::{Contents, Place};
 use crate::chunks::read::{self, Checked};
 use crate::cli::Globals;
 use crate::clock;
@@ -23,7 +22,7 @@ use engram_proto::ipc::request::RequestBody;
 use engram_proto::reason::Exit;
 use engram_proto::time::{RowTime, UNKNOWN_TIME};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -110,8 +109,8 @@ struct Export {
     place: Place,
     client: Client,
     lock: Option<OwnedFd>,
-    listing: Listing,
-    files: BTreeSet<ChunkId>,
+    /// What lies there; not looked at until it matters.
+    contents: Option<Contents>,
     /// What was read of chunks that nobody had read before.
     seen: BTreeMap<ChunkId, Checked>,
     report: Exported,
@@ -120,24 +119,31 @@ struct Export {
 impl Export {
     async fn new(place: Place, client: Client) -> Result<Self, CtlError> {
         let lock = place.lock().await?;
-        let contents = place.contents()?;
         let report = Exported { dir: place.name(), ..Exported::default() };
-        let (listing, files) = (contents.listing, contents.files);
-        Ok(Self { place, client, lock, listing, files, seen: BTreeMap::new(), report })
+        Ok(Self { place, client, lock, contents: None, seen: BTreeMap::new(), report })
     }
 
     async fn run(mut self, project: Option<String>, out: &Out) -> Result<Exported, CtlError> {
-        self.learn_others(out).await?;
+        let stamp = self.place.stamp(clock::unix_ns());
+        let is_settled = self.talk().is_settled(stamp.as_deref()).await?;
+        let all_in = is_settled || self.learn_others(out).await?;
         let marks = self.write_rows(project, out).await?;
         self.write_manifest()?;
         // Only now, when the files are on the disk and in the list, the rows count as being in a chunk. What is in one
         // holds here as well: of a prompt that went with its session, only the chunk has a delete.
+        let mut load = Load::default();
         for id in self.report.chunks.iter().filter_map(|chunk| ChunkId::parse(&chunk.id).ok()).collect::<Vec<_>>() {
-            let (packed, checked) = checked(&self.place, &id).map_err(CtlError::Input)?;
-            self.talk().give(&id, (packed, &checked), Aim::Apply).await?;
+            load.add(checked(&self.place, &id).map_err(CtlError::Input)?);
+            if load.is_full() {
+                self.talk().give(std::mem::take(&mut load), Aim::Apply).await?;
+            }
         }
+        self.talk().give(load, Aim::Apply).await?;
         let kept = ChunksRequest::Exported { place: self.place.name(), marks };
         self.client.ask_one(RequestBody::Chunks(kept)).await?;
+        if !is_settled && all_in && !self.report.manifest_written && self.report.skipped.is_empty() {
+            self.talk().settle(stamp).await?;
+        }
         self.report.outcome = match (self.report.skipped.is_empty(), self.report.chunks.is_empty()) {
             (false, _) => "partial",
             (true, true) => "nothing",
@@ -150,22 +156,36 @@ impl Export {
         Talk { client: &mut self.client, place: self.place.name() }
     }
 
-    /// Reads the chunks that nobody here has read, once, to learn what is in them; nothing of it is applied.
-    async fn learn_others(&mut self, out: &Out) -> Result<(), CtlError> {
-        let files = self.files.clone();
+    /// Looks at what lies there, once.
+    fn contents(&mut self) -> Result<&mut Contents, CtlError> {
+        let contents = match self.contents.take() {
+            Some(contents) => contents,
+            None => self.place.contents()?,
+        };
+        Ok(self.contents.insert(contents))
+    }
+
+    /// Reads the chunks that nobody here has read, once, to learn what is in them; nothing of it is applied. Tells whether
+    /// all that lies there was applied before.
+    async fn learn_others(&mut self, out: &Out) -> Result<bool, CtlError> {
+        let files = self.contents()?.files.clone();
         let met = self.talk().meet(&files).await?;
         let unknown: Vec<ChunkId> = met.unknown.iter().filter_map(|id| ChunkId::parse(id).ok()).collect();
+        let mut load = Load::default();
         for (done, id) in unknown.iter().enumerate() {
             out.progress(&render::progress(done, unknown.len(), 0));
             match checked(&self.place, id) {
-                Ok((packed, checked)) => {
-                    self.talk().give(id, (packed, &checked), Aim::Learn).await?;
-                    self.seen.insert(id.clone(), checked);
+                Ok(found) => {
+                    self.seen.insert(id.clone(), found.checked.clone());
+                    load.add(found);
                 }
                 Err(reason) => self.report.skipped.push(Skipped::new(id, reason)),
             }
+            if load.is_full() || done + 1 == unknown.len() {
+                self.talk().give(std::mem::take(&mut load), Aim::Learn).await?;
+            }
         }
-        Ok(())
+        Ok(met.unknown.is_empty() && met.unread.is_empty())
     }
 
     /// Writes what is in no chunk yet, and returns up to where it was looked for.
@@ -203,52 +223,67 @@ impl Export {
             self.lock = self.place.lock().await?;
         }
         let id = self.free_id(&built)?;
-        if !self.files.contains(&id) {
+        if !self.contents()?.files.contains(&id) {
             self.place.write(&id, &built.packed)?;
-            self.files.insert(id.clone());
         }
+        let contents = self.contents()?;
+        contents.files.insert(id.clone());
         let [sessions, memories, prompts, mutations] = built.rows;
-        let created_at = self.listing.after(clock::now().unix_s);
+        let created_at = contents.listing.after(clock::now().unix_s);
         let entry = ManifestEntry { id: id.to_string(), created_by: author(), created_at, sessions, memories, prompts };
-        self.listing.entries.entry(id.clone()).or_insert(entry);
+        contents.listing.entries.entry(id.clone()).or_insert(entry);
         self.report.chunks.push(Written { id: id.to_string(), sessions, memories, prompts, mutations });
         Ok(())
     }
 
     /// Finds the shortest id that no other content has.
-    fn free_id(&self, built: &Built) -> Result<ChunkId, CtlError> {
+    fn free_id(&mut self, built: &Built) -> Result<ChunkId, CtlError> {
         for digits in DIGITS {
             let id = ChunkId::of_hash(&built.hash, digits);
-            let same = |checked: Checked| Hash::from_hex(&checked.hash) == Some(built.hash);
-            if !self.files.contains(&id) || checked(&self.place, &id).is_ok_and(|(_, found)| same(found)) {
+            let same = |found: Found| Hash::from_hex(&found.checked.hash) == Some(built.hash);
+            if !self.contents()?.files.contains(&id) || checked(&self.place, &id).is_ok_and(same) {
                 return Ok(id);
             }
         }
         Err(CtlError::Input(format!("no id is left for a chunk with the hash {}", built.hash)))
     }
 
-    /// Makes the manifest list what lies there, where it does not.
+    /// Makes the manifest list what lies there, where it does not; where nobody had to look, it does.
     fn write_manifest(&mut self) -> Result<(), CtlError> {
-        let contents = crate::chunks::place::Contents { listing: self.listing.clone(), files: self.files.clone() };
-        for skipped in not_there(&contents) {
+        let Some(mut contents) = self.contents.take() else { return Ok(()) };
+        let mut changed = !self.report.chunks.is_empty();
+        if !contents.is_listed() {
+            changed |= self.mend(&mut contents);
+        }
+        if changed {
+            let text = contents.listing.write().map_err(|error| CtlError::Input(error.to_string()))?;
+            self.place.write_manifest(&text)?;
+            self.report.manifest_written = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the list what lies there; tells whether it was something else.
+    fn mend(&mut self, contents: &mut Contents) -> bool {
+        for skipped in not_there(contents) {
             let reason = format!("{}; it was taken off the list", skipped.reason);
             self.report.skipped.push(Skipped { reason, ..skipped });
         }
-        let refused = !self.listing.refused.is_empty();
-        let listed = self.listing.entries.len();
-        self.listing.entries.retain(|id, _| self.files.contains(id));
-        let mut changed = refused || listed != self.listing.entries.len() || self.listing.broken.is_some();
-        for id in &self.files {
-            if self.listing.entries.contains_key(id) {
+        let Contents { listing, files } = contents;
+        let listed = listing.entries.len();
+        listing.entries.retain(|id, _| files.contains(id));
+        let mut changed = !listing.refused.is_empty() || listed != listing.entries.len() || listing.broken.is_some();
+        for id in files.iter() {
+            if listing.entries.contains_key(id) {
                 continue;
             }
             let found = match self.seen.get(id) {
                 Some(checked) => Ok(checked.clone()),
-                None => checked(&self.place, id).map(|(_, checked)| checked),
+                None => checked(&self.place, id).map(|found| found.checked),
             };
             match found {
                 Ok(found) => {
-                    self.listing.entries.insert(id.clone(), adopted(id, &found));
+                    listing.entries.insert(id.clone(), adopted(id, &found));
                     self.report.adopted.push(id.to_string());
                     changed = true;
                 }
@@ -259,12 +294,7 @@ impl Export {
                 Err(_) => {}
             }
         }
-        if changed || !self.report.chunks.is_empty() {
-            let text = self.listing.write().map_err(|error| CtlError::Input(error.to_string()))?;
-            self.place.write_manifest(&text)?;
-            self.report.manifest_written = true;
-        }
-        Ok(())
+        changed
     }
 }
 

@@ -1,10 +1,11 @@
 //! `engramctl chunks import`: takes in what lies in the chunks and was not read yet.
 
 use super::{PATIENCE, Skipped};
-use crate::chunks::content::{Aim, Talk};
+use crate::chunks::content::{Aim, Found, Load, Talk};
 use crate::chunks::place::{Contents, Place};
 use crate::chunks::read;
 use crate::cli::Globals;
+use crate::clock;
 use crate::connect::Client;
 use crate::exit::CtlError;
 use crate::out::Out;
@@ -84,26 +85,31 @@ pub(super) fn finish(imported: &Imported, out: &mut Out) -> Result<Exit, CtlErro
 pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Result<Imported, CtlError> {
     let mut client = Client::connect_patient(globals, PATIENCE).await?;
     let mut talk = Talk { client: &mut client, place: place.name() };
+    let stamp = place.stamp(clock::unix_ns());
+    if talk.is_settled(stamp.as_deref()).await? {
+        return Ok(Imported { dir: place.name(), outcome: "nothing", ..Imported::default() });
+    }
     let contents = place.contents()?;
     let met = talk.meet(&contents.files).await?;
     let news: BTreeSet<&str> = met.unknown.iter().chain(&met.unread).map(String::as_str).collect();
     let mut imported = Imported { dir: place.name(), manifest: contents.listing.broken.clone(), ..Imported::default() };
     imported.skipped = not_there(&contents);
-    let mut projects = BTreeSet::new();
-    let wanted: Vec<&ChunkId> = in_order(&contents).into_iter().filter(|id| news.contains(id.as_str())).collect();
+    let (mut projects, mut load) = (BTreeSet::new(), Load::default());
+    let wanted = in_order(&contents, &news);
     for (done, id) in wanted.iter().enumerate() {
         out.progress(&render::progress(done, wanted.len(), imported.rows));
         match checked(place, id) {
-            Ok((packed, checked)) => {
-                let taken = talk.give(id, (packed, &checked), Aim::Apply).await?;
-                imported.chunks += 1;
-                imported.rows += taken.rows;
-                imported.changed += taken.changed;
-                imported.queued += taken.queued;
-                imported.skipped.extend(taken.skipped.iter().map(|reason| Skipped::new(id, reason)));
-                projects.extend(taken.projects);
-            }
+            Ok(found) => load.add(found),
             Err(reason) => imported.skipped.push(Skipped::new(id, reason)),
+        }
+        if load.is_full() || done + 1 == wanted.len() {
+            imported.chunks += load.chunks() as u64;
+            let taken = talk.give(std::mem::take(&mut load), Aim::Apply).await?;
+            imported.rows += taken.rows;
+            imported.changed += taken.changed;
+            imported.queued += taken.queued;
+            imported.skipped.extend(taken.skipped.iter().map(|(id, reason)| Skipped::new(id, reason)));
+            projects.extend(taken.projects);
         }
     }
     let complete = imported.skipped.is_empty();
@@ -115,6 +121,9 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
         };
         (imported.held, imported.held_rows) = (held, named);
     }
+    if complete && contents.is_listed() {
+        talk.settle(stamp).await?;
+    }
     imported.outcome = match (imported.held > 0 || !complete, imported.chunks) {
         (true, _) => "partial",
         (false, 0) => "nothing",
@@ -124,15 +133,18 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
 }
 
 /// Reads a chunk into memory and checks it.
-pub(super) fn checked(place: &Place, id: &ChunkId) -> Result<(Vec<u8>, read::Checked), String> {
+pub(super) fn checked(place: &Place, id: &ChunkId) -> Result<Found, String> {
     let packed = place.read(id).map_err(|fault| fault.to_string())?;
     let checked = read::check(id, &packed).map_err(|damage| damage.to_string())?;
-    Ok((packed, checked))
+    Ok(Found { id: id.clone(), packed, checked })
 }
 
 /// Lists what the manifest names and is not there.
 pub(super) fn not_there(contents: &Contents) -> Vec<Skipped> {
     let listing = &contents.listing;
+    if contents.is_listed() {
+        return Vec::new();
+    }
     let missing = listing.entries.keys().filter(|id| !contents.files.contains(id));
     let missing = missing.map(|id| Skipped::new(id, "the manifest lists it, but its file is missing"));
     let refused =
@@ -140,9 +152,12 @@ pub(super) fn not_there(contents: &Contents) -> Vec<Skipped> {
     missing.chain(refused).collect()
 }
 
-/// Lists the files there in the order in which the manifest says that they were made, then the others.
-fn in_order(contents: &Contents) -> Vec<&ChunkId> {
-    let listed = contents.listing.in_order().into_iter().filter(|id| contents.files.contains(id));
-    let others = contents.files.iter().filter(|id| !contents.listing.entries.contains_key(id));
-    listed.chain(others).collect()
+/// Lists the news among the files in the order in which the manifest says that they were made, then those not listed.
+fn in_order<'c>(contents: &'c Contents, news: &BTreeSet<&str>) -> Vec<&'c ChunkId> {
+    let mut wanted: Vec<_> = contents.files.iter().filter(|id| news.contains(id.as_str())).collect();
+    wanted.sort_by_key(|&id| {
+        let listed = contents.listing.entries.get(id);
+        (listed.is_none(), listed.map(|entry| &entry.created_at), id)
+    });
+    wanted
 }

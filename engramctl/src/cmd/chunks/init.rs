@@ -43,7 +43,7 @@ pub(crate) fn run(dir: Option<&Path>, out: &mut Out) -> Result<Exit, CtlError> {
     }
     let attributes_written = tree.add_attributes(place.path())?;
     place.make()?;
-    tree.register_driver()?;
+    tree.register_driver(place.path())?;
     let inside = place.path().strip_prefix(tree.root()).unwrap_or(place.path());
     let prepared = Prepared {
         repository: tree.root().display().to_string(),

@@ -58,9 +58,9 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<Exit, CtlError> {
     for (done, id) in contents.files.iter().enumerate() {
         out.progress(&render::progress(done, contents.files.len(), verified.rows));
         match checked(&place, id) {
-            Ok((_, checked)) => {
+            Ok(found) => {
                 verified.chunks += 1;
-                verified.rows += checked.rows.iter().sum::<u64>();
+                verified.rows += found.checked.rows.iter().sum::<u64>();
                 if !contents.listing.entries.contains_key(id) && contents.listing.broken.is_none() {
                     let reason = "the manifest does not list it; the next export does";
                     verified.problems.push(Skipped::new(id, reason));

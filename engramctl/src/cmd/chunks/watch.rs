@@ -1,8 +1,9 @@
 //! `engramctl chunks watch`: imports when git brings new chunks.
 
-use super::import;
-use crate::chunks::place::{CHUNKS, MANIFEST, Place};
+use super::{Skipped, import};
+use crate::chunks::place::Place;
 use crate::cli::Globals;
+use crate::clock;
 use crate::exit::CtlError;
 use crate::out::Out;
 use crate::project::working_directory;
@@ -10,6 +11,7 @@ use clap::Args;
 use engram_proto::reason::Exit;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +19,9 @@ Examples:
   engramctl chunks watch . --json
 
 Imports once, then whenever the chunks of one of the working copies change,
-until it is stopped. It never exports: that makes files that someone commits.";
+until it is stopped (Ctrl-C or SIGTERM, which is exit code 0). What cannot be
+read is named once and tried again. It never exports: that makes files that
+someone commits.";
 
 /// How often the directories are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,41 +34,75 @@ pub(crate) struct WatchArgs {
     paths: Vec<PathBuf>,
 }
 
-/// What tells that files came: the time and the place of each.
-type Stamp = Vec<Option<(std::time::SystemTime, u64)>>;
+/// One directory, and what was said of it.
+struct Watched {
+    path: PathBuf,
+    /// How it was when all of it was read.
+    seen: Option<String>,
+    /// What was passed over the last time: a broken chunk is named once.
+    skipped: Vec<Skipped>,
+    /// Why it could not be read the last time; that is said once too.
+    failed: Option<String>,
+}
 
 /// Watches, until it is stopped or nobody reads what it says.
 pub(crate) async fn run(globals: &Globals, args: WatchArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
-    let mut seen: Vec<Option<Stamp>> = vec![None; args.paths.len()];
+    let watched = |path| Watched { path: working.join(path), seen: None, skipped: Vec::new(), failed: None };
+    let mut all: Vec<_> = args.paths.iter().map(watched).collect();
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(CtlError::Runtime)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(CtlError::Runtime)?;
+    // Whatever it is cut off in is done again the next time.
+    tokio::select! {
+        ended = watch(globals, &working, &mut all, out) => ended.map(|()| Exit::Done),
+        _ = interrupted.recv() => Ok(Exit::Done),
+        _ = terminated.recv() => Ok(Exit::Done),
+    }
+}
+
+async fn watch(globals: &Globals, working: &Path, all: &mut [Watched], out: &mut Out) -> Result<(), CtlError> {
     loop {
-        for (path, seen) in args.paths.iter().zip(&mut seen) {
-            let place = Place::find(Some(&working.join(path)), &working)?;
-            let stamp = stamp(place.path());
-            if seen.as_ref() == Some(&stamp) || place.must_exist().is_err() {
-                continue;
-            }
-            match import::import(globals, &place, out).await {
-                Ok(imported) => {
-                    *seen = Some(stamp);
-                    out.progress("");
-                    if imported.outcome != "nothing" {
-                        import::finish(&imported, out)?;
-                    }
-                }
-                // The daemon may be back the next time.
-                Err(error) => out.failure_of_many(&error),
+        for one in &mut *all {
+            match one.look(globals, working, out).await {
+                Err(error @ CtlError::Output(_)) => return Err(error),
+                // It may be back the next time.
+                Err(error) => one.fails(&error, out),
+                Ok(()) => one.failed = None,
             }
         }
         if out.closed() {
-            return Ok(Exit::Done);
+            return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-fn stamp(place: &Path) -> Stamp {
-    use std::os::unix::fs::MetadataExt as _;
-    let of = |path: PathBuf| path.symlink_metadata().ok().and_then(|data| Some((data.modified().ok()?, data.ino())));
-    vec![of(place.join(MANIFEST)), of(place.join(CHUNKS))]
+impl Watched {
+    /// Imports, unless nothing changed since everything was read.
+    async fn look(&mut self, globals: &Globals, working: &Path, out: &mut Out) -> Result<(), CtlError> {
+        let place = Place::find(Some(&self.path), working)?;
+        place.must_exist()?;
+        let stamp = place.stamp(clock::unix_ns());
+        if stamp.is_some() && stamp == self.seen {
+            return Ok(());
+        }
+        let imported = import::import(globals, &place, out).await;
+        out.progress("");
+        let imported = imported?;
+        self.seen = stamp;
+        if imported.chunks > 0 || imported.skipped != self.skipped {
+            import::finish(&imported, out)?;
+        }
+        self.skipped = imported.skipped;
+        Ok(())
+    }
+
+    fn fails(&mut self, error: &CtlError, out: &Out) {
+        self.seen = None;
+        let words = error.to_string();
+        if self.failed.as_ref() != Some(&words) {
+            out.failure_of_many(error);
+        }
+        self.failed = Some(words);
+    }
 }

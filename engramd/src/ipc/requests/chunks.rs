@@ -1,13 +1,12 @@
 //! Chunk files: the client has them, the daemon says what they mean.
 
-use super::{ClientGone, Context, Responder, failed, on_store, optional_project, store_failed};
+use super::{ClientGone, Context, Responder, on_store, optional_project, store_failed};
 use crate::chunks;
 use crate::clock;
 use crate::driver;
 use crate::driver::handle::Command;
 use crate::store::chunks::Mark;
 use crate::store::{Store, StoreError};
-use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{
     ChunkName, ChunkPart, ChunkRow, ChunksMet, ChunksReply, ChunksRequest, ExportEnd, ExportMark,
@@ -23,9 +22,19 @@ const FRAMES_MAX: usize = 2;
 pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder) -> Result<(), ClientGone> {
     let result = match request {
         ChunksRequest::Meet { place, ids } => meet(cx, place, ids).await,
-        ChunksRequest::Found(name) => found(cx, name).await,
-        ChunksRequest::Rows(part) => {
-            counted(cx, move |store| chunks::take(store, &part, clock::row_time()).map(ChunksReply::Taken)).await
+        ChunksRequest::Settled { place, stamp } => {
+            on_store(cx, move |store| store.place_is_settled(&place, &stamp).map(ChunksReply::Settled)).await
+        }
+        ChunksRequest::Settle { place, stamp } => {
+            let kept = on_store(cx, move |store| store.place_settle(&place, &stamp, clock::row_time())).await;
+            return to.result(kept.map(|()| Reply::Done("The place is settled.".to_owned()))).await;
+        }
+        ChunksRequest::Found { place, chunks, apply } => found(cx, place, chunks, apply).await,
+        ChunksRequest::Rows { place, parts, apply } => {
+            counted(cx, move |store| {
+                chunks::take(store, (&place, apply), &parts, clock::row_time()).map(ChunksReply::Taken)
+            })
+            .await
         }
         ChunksRequest::Imported { projects, complete, held_since } => {
             let projects = names(&projects);
@@ -57,12 +66,11 @@ async fn meet(cx: &Context, place: String, ids: Vec<String>) -> Result<ChunksRep
     .await
 }
 
-async fn found(cx: &Context, name: ChunkName) -> Result<ChunksReply, Failure> {
-    let Some(hash) = Hash::from_hex(&name.hash) else {
-        return Err(failed("invalid_argument", &format!("{:?} is no hash of a chunk", name.hash), None));
-    };
+async fn found(cx: &Context, place: String, named: Vec<ChunkName>, apply: bool) -> Result<ChunksReply, Failure> {
     on_store(cx, move |store| {
-        store.chunk_wanted((&name.place, &name.id), hash, name.apply, clock::row_time()).map(ChunksReply::Wanted)
+        let named = named.into_iter().map(|name| Ok((name.id.clone(), chunks::hash(&name)?)));
+        let named = named.collect::<Result<Vec<_>, StoreError>>()?;
+        store.chunks_wanted(&place, &named, apply, clock::row_time()).map(ChunksReply::Wanted)
     })
     .await
 }

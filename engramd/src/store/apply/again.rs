@@ -3,10 +3,12 @@
 
 use super::super::error::StoreError;
 use super::super::foreign::SHOWN;
-use super::super::{Store, meta, rows};
+use super::super::rows::{self, Found, prompt};
+use super::super::{Store, meta, moved, recheck};
 use super::Applying;
 use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
+use engram_proto::merge::{ObservationVersion, Version};
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, params};
@@ -15,6 +17,35 @@ use rusqlite::{Connection, params};
 type Pending = (i64, String, String, String);
 
 impl Applying<'_> {
+    /// Settles moves to other projects that could not be told from what another program pulled, before that was read
+    /// again.
+    pub(super) fn settle_doubts(&mut self) -> Result<(), StoreError> {
+        for (project, entity, key) in recheck::kept_in_mind(self.conn)? {
+            let (Ok(project), Some(entity)) = (ProjectName::parse(&project), Entity::parse(&entity)) else { continue };
+            if moved::settle_late(self.conn, &project, entity, &key, self.now)? {
+                self.any_open.insert(project.clone(), true);
+                match self.local(&project, entity, &key)? {
+                    Some(_) => self.place_again(&project, entity, &key)?,
+                    None => self.take_off(&project, entity, &key)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes off a row that says nothing any more: what it said was taken back.
+    fn take_off(&mut self, project: &ProjectName, entity: Entity, key: &str) -> Result<(), StoreError> {
+        match rows::find(self.conn, project, entity, key)? {
+            Some(Found::Observation(found)) => {
+                let session_id = found.version.session_id.clone();
+                let gone = Version::Observation(ObservationVersion::delete(session_id, true, Some(self.now)));
+                self.place((project, key), &gone, Some(&Found::Observation(found)), None)
+            }
+            Some(Found::Prompt(found)) => prompt::remove(self.conn, &mut self.index, &found.ids),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the version with the greatest key over a row that is there and shows something else, if all of its text is
     /// at hand: a pending row that lacks a field is filled from the row first.
     pub(in super::super) fn show_again(

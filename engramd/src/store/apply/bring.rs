@@ -1,6 +1,7 @@
 //! Taking in versions that did not come from the cloud: each that is news here is queued for it like a local write, for
 //! devices without the repository would never see it (local-store.md, "Enrolling").
 
+use super::super::chunks::Part;
 use super::super::error::StoreError;
 use super::super::rows::{self, relation};
 use super::super::{Store, chunks, conflict, versions};
@@ -20,36 +21,24 @@ const SLICE_ROWS_MIN: usize = 100;
 /// How long a transaction takes rows (OWN-3).
 const SLICE_MS_MAX: u64 = 20;
 
+/// A place in a list of parts: which one, and which of its rows.
+type Place = (usize, usize);
+
 impl Store {
-    /// Brings rows of a chunk in, each by itself (ISO-3), and writes down that the chunk holds them.
+    /// Brings rows of chunks in, each by itself (ISO-3), and writes down which chunk holds them, and that it was read
+    /// where no more of it follow.
     ///
-    /// What a power cut takes of it is read again, for the chunk counts as read only after its last row.
+    /// What a power cut takes of it is read again, for the chunk counts as read only with its last row.
     ///
     /// # Errors
     /// What SQLite says; what was brought before stays.
-    pub fn bring(
-        &mut self,
-        chunk: i64,
-        rows: &[(ProjectName, PulledMutation)],
-        now: RowTime,
-    ) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
+    pub fn bring(&mut self, parts: &[Part], now: RowTime) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
         let mut all = BTreeMap::<ProjectName, Applied>::new();
-        let mut rest = rows;
-        while !rest.is_empty() {
+        let mut from = (0, 0);
+        while from.0 < parts.len() {
             let stopwatch = self.stopwatch;
             let slice = |store: &mut Self, careful: bool| {
-                store.applying(false, now, |applying| {
-                    applying.source = Source::Chunk(chunk);
-                    let (began_ms, mut done) = (stopwatch(), 0);
-                    for (project, row) in rest.iter().take(SLICE_ROWS_MAX) {
-                        if done >= SLICE_ROWS_MIN && stopwatch().saturating_sub(began_ms) > SLICE_MS_MAX {
-                            break;
-                        }
-                        done += 1;
-                        applying.row(project, row, careful)?;
-                    }
-                    Ok(done)
-                })
+                store.applying(false, now, |applying| applying.slice(parts, from, careful, stopwatch))
             };
             let (done, applied) = match slice(self, false) {
                 Err(error) if error.is_the_rows_fault() => slice(self, true)?,
@@ -58,13 +47,41 @@ impl Store {
             for (project, part) in applied {
                 all.entry(project).or_default().add(part);
             }
-            rest = rest.get(done..).unwrap_or_default();
+            from = done;
         }
         Ok(all)
     }
 }
 
 impl Applying<'_> {
+    /// Brings as many rows as a transaction takes; returns where the next one goes on.
+    fn slice(
+        &mut self,
+        parts: &[Part],
+        (mut at, mut row): Place,
+        careful: bool,
+        stopwatch: fn() -> u64,
+    ) -> Result<Place, StoreError> {
+        let (began_ms, mut done) = (stopwatch(), 0);
+        while let Some(part) = parts.get(at) {
+            let chunk = chunks::number_of(self.conn, part.hash)?;
+            self.source = Source::Chunk(chunk);
+            for (project, mutation) in part.rows.iter().skip(row) {
+                let is_late = done >= SLICE_ROWS_MIN && stopwatch().saturating_sub(began_ms) > SLICE_MS_MAX;
+                if done >= SLICE_ROWS_MAX || is_late {
+                    return Ok((at, row));
+                }
+                (done, row) = (done + 1, row + 1);
+                self.row(project, mutation, careful)?;
+            }
+            if part.last {
+                chunks::read_through(self.conn, part, (chunk, chunks::APPLIED), self.now)?;
+            }
+            (at, row) = (at + 1, 0);
+        }
+        Ok((at, row))
+    }
+
     /// Takes one version in as if it were written here, unless it adds nothing to what this device has.
     pub(super) fn bring(
         &mut self,
@@ -78,7 +95,7 @@ impl Applying<'_> {
         }
         let known = versions::known(self.conn, project, entity, key)?;
         self.find((project, entity, key), known.as_ref())?;
-        let local = self.local(project, entity, key)?;
+        let local = versions::beside(self.conn, known.clone(), project, (entity, key))?;
         let Some(merged) = versions::join(local.clone(), brought.clone()) else { return Ok(()) };
         if local.as_ref() == Some(&merged) {
             return Ok(());

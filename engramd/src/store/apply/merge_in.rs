@@ -4,7 +4,7 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{chunks, conflict, foreign, mark, moved, naming, restamp, served, versions};
+use super::super::{chunks, conflict, foreign, mark, moved, naming, recheck, restamp, served, versions};
 use super::Applying;
 use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
@@ -190,10 +190,18 @@ impl Applying<'_> {
         if naming::adopt(self.conn, project, entity, key)? {
             return rows::find(self.conn, project, entity, key);
         }
-        if known.is_some_and(|known| !known.is_delete())
-            && moved::settle_gone(self.conn, project, entity, key, self.now)?
-        {
+        // Another program may have pushed it, so that it comes back before it is known.
+        let was_here = match known {
+            Some(known) => !known.is_delete(),
+            None => journal::tells_of(self.conn, project, entity, key)?,
+        };
+        if !was_here {
+            return Ok(None);
+        }
+        if moved::settle_gone(self.conn, project, entity, key, self.now)? {
             self.any_open.insert(project.clone(), true);
+        } else if moved::is_in_doubt(self.conn, project, entity, key)? {
+            recheck::keep_in_mind(self.conn, project, entity, key)?;
         }
         Ok(None)
     }

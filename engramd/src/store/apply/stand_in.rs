@@ -47,6 +47,7 @@ impl Store {
     ) -> Result<Applied, StoreError> {
         let (unfinished, applied) = self.applying(false, now, |applying| {
             check(applying.conn)?;
+            applying.settle_doubts()?;
             Ok(applying.replay_left()? || applying.stand_in_all(project)?)
         })?;
         let mut all = Applied::default();

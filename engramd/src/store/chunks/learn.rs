@@ -2,11 +2,12 @@
 
 use super::super::Store;
 use super::super::error::StoreError;
-use super::{APPLIED, READ, number};
+use super::{Part, READ, number, read_through};
 use engram_proto::canonical::Hash;
+use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
-use engram_proto::mutation::Entity;
+use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -61,8 +62,9 @@ pub(super) fn is_at(
 ) -> Result<bool, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM engramd_exported AS e
+             CROSS JOIN engramd_place_chunk AS p INDEXED BY engramd_place_chunk_chunk
          WHERE e.project = ?1 AND e.entity = ?2 AND e.entity_key = ?3 AND e.version = ?4
-             AND e.chunk IN (SELECT chunk FROM engramd_place_chunk WHERE place = ?5))",
+             AND p.chunk = e.chunk AND p.place = ?5)",
     )?;
     let names = params![project.as_str(), version.entity().as_str(), key, number(version)?, place];
     Ok(statement.query_row(names, |row| row.get(0))?)
@@ -79,54 +81,39 @@ pub(super) fn chunk(conn: &Connection, hash: Hash) -> Result<(i64, i64), StoreEr
     Ok((conn.last_insert_rowid(), 0))
 }
 
-impl Store {
-    /// Returns the number under which a chunk's rows are learned and brought.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn chunk_number(&mut self, hash: Hash, now: RowTime) -> Result<i64, StoreError> {
-        Ok(self.applying(false, now, |applying| chunk(applying.conn(), hash))?.0.0)
-    }
+/// Returns the number under which a chunk's rows are learned and brought.
+pub(in super::super) fn number_of(conn: &Connection, hash: Hash) -> Result<i64, StoreError> {
+    Ok(chunk(conn, hash)?.0)
+}
 
-    /// Writes down versions that a chunk holds, without applying them. What a power cut takes of it is read again.
+/// Reads the version that a row of a chunk says; none of what this program does not know.
+fn said(row: &PulledMutation) -> Option<Version> {
+    let (entity, op) = (Entity::parse(&row.entity)?, Op::parse(&row.op)?);
+    let payload = payload_object(row.payload.clone()).ok()?;
+    Version::read(entity, &row.entity_key, op, &payload).ok()
+}
+
+impl Store {
+    /// Writes down versions that chunks hold, without applying them. What a power cut takes of it is read again.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn chunk_learn(
-        &mut self,
-        chunk: i64,
-        versions: &[(ProjectName, String, Version)],
-        now: RowTime,
-    ) -> Result<(), StoreError> {
+    pub fn chunks_learn(&mut self, parts: &[Part], now: RowTime) -> Result<(), StoreError> {
         let learned = self.applying(false, now, |applying| {
-            for (project, key, version) in versions {
-                learn(applying.conn(), chunk, (project, key), version)?;
+            let conn = applying.conn();
+            for part in parts {
+                let chunk = number_of(conn, part.hash)?;
+                for (project, row) in &part.rows {
+                    if let Some(version) = said(row) {
+                        learn(conn, chunk, (project, &row.entity_key), &version)?;
+                    }
+                }
+                if part.last {
+                    read_through(conn, part, (chunk, READ), now)?;
+                }
             }
             Ok(())
         });
         learned.map(drop)
-    }
-
-    /// Writes down that a chunk was read to its end, and where it lies; `applied` says that the tables have its rows.
-    ///
-    /// A Go process on this store passes over a chunk that is listed as imported.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn chunk_read(
-        &mut self,
-        (path, id): (&str, &str),
-        chunk: i64,
-        applied: bool,
-        now: RowTime,
-    ) -> Result<(), StoreError> {
-        let state = if applied { APPLIED } else { READ };
-        let done = self.applying(false, now, |applying| {
-            let conn = applying.conn();
-            conn.prepare_cached("UPDATE engramd_chunk SET state = max(state, ?2) WHERE chunk = ?1")?
-                .execute([chunk, state])?;
-            super::place::lies_at(conn, (path, id), chunk, applied, now)
-        });
-        done.map(drop)
     }
 }

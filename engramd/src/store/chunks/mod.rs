@@ -10,18 +10,36 @@ mod place;
 mod travel;
 
 pub use candidates::{Candidates, Mark};
-pub(super) use learn::{is_in_a_chunk, is_in_any, learn};
+pub(super) use learn::{is_in_a_chunk, is_in_any, learn, number_of};
 pub use place::Met;
+pub(super) use place::read_through;
 pub use travel::{Travelling, travelling};
 
 use super::error::StoreError;
 use engram_proto::canonical::Hash;
+use engram_proto::http::pull::PulledMutation;
+use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 
 /// A chunk whose rows are known.
 const READ: i64 = 1;
 /// A chunk whose rows are in the tables too.
-const APPLIED: i64 = 2;
+pub(super) const APPLIED: i64 = 2;
+
+/// Rows of a chunk that was found at a place.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The directory's path.
+    pub place: String,
+    /// The file's id.
+    pub id: String,
+    /// Of its content.
+    pub hash: Hash,
+    /// The rows, each with its project.
+    pub rows: Vec<(ProjectName, PulledMutation)>,
+    /// Whether no more of it follow: from then on it counts as read.
+    pub last: bool,
+}
 
 /// Makes a number of a version, its joined fields included: of one entity no two have the same.
 fn number(version: &Version) -> Result<i64, StoreError> {

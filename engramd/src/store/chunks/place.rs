@@ -2,12 +2,11 @@
 
 use super::super::error::StoreError;
 use super::super::{Store, journal};
-use super::{APPLIED, Mark, READ, due, learn};
+use super::{APPLIED, Mark, Part, READ, due, learn};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use std::collections::HashMap;
 
 /// The target of chunk files in the table shared with the Go program.
 const FILES: &str = "local";
@@ -36,7 +35,7 @@ fn ensure(conn: &Connection, path: &str) -> Result<i64, StoreError> {
 }
 
 /// Writes down that a chunk lies at a place.
-pub(super) fn lies_at(
+fn lies_at(
     conn: &Connection,
     (path, id): (&str, &str),
     chunk: i64,
@@ -55,7 +54,46 @@ pub(super) fn lies_at(
     Ok(())
 }
 
+/// Writes down that a chunk was read to its end, whether the tables have its rows, and where it lies.
+///
+/// A Go process on this store passes over a chunk that is listed as imported.
+pub(in super::super) fn read_through(
+    conn: &Connection,
+    part: &Part,
+    (chunk, state): (i64, i64),
+    now: RowTime,
+) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE engramd_chunk SET state = max(state, ?2) WHERE chunk = ?1")?.execute([chunk, state])?;
+    lies_at(conn, (&part.place, &part.id), chunk, state == APPLIED, now)
+}
+
 impl Store {
+    /// Tells whether a place is in the state that was [settled](Self::place_settle).
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn place_is_settled(&self, path: &str, stamp: &str) -> Result<bool, StoreError> {
+        self.read(|conn| {
+            let mut statement =
+                conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_place WHERE path = ?1 AND stamp = ?2)")?;
+            Ok(statement.query_row([path, stamp], |row| row.get(0))?)
+        })
+    }
+
+    /// Writes down that every chunk that lies at a place in this state was applied, and is listed.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn place_settle(&mut self, path: &str, stamp: &str, now: RowTime) -> Result<(), StoreError> {
+        let kept = self.applying(false, now, |applying| {
+            let (conn, place) = (applying.conn(), ensure(applying.conn(), path)?);
+            conn.prepare_cached("UPDATE engramd_place SET stamp = ?2 WHERE place = ?1")?
+                .execute(params![place, stamp])?;
+            Ok(())
+        });
+        kept.map(drop)
+    }
+
     /// Compares the files that lie at a place with what was read there before. What a file held that is gone is due
     /// again; where none is gone, nothing is written.
     ///
@@ -65,47 +103,49 @@ impl Store {
         let Some(place) = self.read(|conn| find(conn, path))? else {
             return Ok(Met { unknown: ids.to_vec(), unread: Vec::new() });
         };
-        let mut known = self.read(|conn| lying_at(conn, place))?;
-        let mut met = Met::default();
-        for id in ids {
-            match known.remove(id) {
-                None => met.unknown.push(id.clone()),
-                Some((_, state)) if state < APPLIED => met.unread.push(id.clone()),
-                Some(_) => {}
-            }
-        }
-        if !known.is_empty() {
+        let mut there: Vec<&str> = ids.iter().map(String::as_str).collect();
+        there.sort_unstable();
+        let (unknown, gone) = self.read(|conn| compare(conn, place, &there))?;
+        let mut unread = self.read(|conn| unread_at(conn, place))?;
+        unread.retain(|id| there.binary_search(&id.as_str()).is_ok());
+        if !gone.is_empty() {
             self.write(|tx| {
-                for (id, (chunk, _)) in known {
-                    due::note_chunk(tx, place, chunk)?;
+                for id in gone {
+                    let mut chunk =
+                        tx.prepare_cached("SELECT chunk FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?;
+                    due::note_chunk(tx, place, chunk.query_row(params![place, id], |row| row.get(0))?)?;
                     tx.prepare_cached("DELETE FROM engramd_place_chunk WHERE place = ?1 AND id = ?2")?
                         .execute(params![place, id])?;
                 }
                 Ok(())
             })?;
         }
-        Ok(met)
+        Ok(Met { unknown, unread })
     }
 
-    /// Tells whether the rows of a chunk that was found at a place are wanted; where the same content was read
-    /// elsewhere, they are not.
+    /// Tells of which chunks (id and hash) that were found at a place the rows are wanted; where the same content was
+    /// read elsewhere, they are not.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn chunk_wanted(
+    pub fn chunks_wanted(
         &mut self,
-        names: (&str, &str),
-        hash: Hash,
+        path: &str,
+        chunks: &[(String, Hash)],
         to_apply: bool,
         now: RowTime,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Vec<bool>, StoreError> {
         let wanted = self.applying(false, now, |applying| {
-            let (chunk, state) = learn::chunk(applying.conn(), hash)?;
-            if state < if to_apply { APPLIED } else { READ } {
-                return Ok(true);
-            }
-            lies_at(applying.conn(), names, chunk, state == APPLIED, now)?;
-            Ok(false)
+            let conn = applying.conn();
+            let wanted = chunks.iter().map(|(id, hash)| {
+                let (chunk, state) = learn::chunk(conn, *hash)?;
+                if state < if to_apply { APPLIED } else { READ } {
+                    return Ok(true);
+                }
+                lies_at(conn, (path, id), chunk, state == APPLIED, now)?;
+                Ok(false)
+            });
+            wanted.collect::<Result<Vec<_>, StoreError>>()
         });
         Ok(wanted?.0)
     }
@@ -150,12 +190,31 @@ impl Store {
     }
 }
 
-/// Reads which files were read at a place: by id, the chunk and its state.
-fn lying_at(conn: &Connection, place: i64) -> Result<HashMap<String, (i64, i64)>, StoreError> {
+/// Compares the ids of the files there, in order, with those that were read at a place: which are new, and which gone.
+fn compare(conn: &Connection, place: i64, there: &[&str]) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let mut statement = conn.prepare_cached("SELECT id FROM engramd_place_chunk WHERE place = ?1 ORDER BY id")?;
+    let mut rows = statement.query([place])?;
+    let (mut unknown, mut gone, mut there) = (Vec::new(), Vec::new(), there.iter().peekable());
+    while let Some(row) = rows.next()? {
+        let id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        while let Some(new) = there.next_if(|&&other| other < id) {
+            unknown.push((*new).to_owned());
+        }
+        if there.next_if(|&&other| other == id).is_none() {
+            gone.push(id.to_owned());
+        }
+    }
+    unknown.extend(there.map(|&new| new.to_owned()));
+    Ok((unknown, gone))
+}
+
+/// Lists the files that were read at a place, and not applied.
+fn unread_at(conn: &Connection, place: i64) -> Result<Vec<String>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT p.id, p.chunk, c.state FROM engramd_place_chunk AS p JOIN engramd_chunk AS c USING (chunk)
-         WHERE p.place = ?1",
+        "SELECT p.id FROM engramd_chunk AS c INDEXED BY engramd_chunk_unread
+             CROSS JOIN engramd_place_chunk AS p INDEXED BY engramd_place_chunk_chunk
+         WHERE c.state < 2 AND p.chunk = c.chunk AND p.place = ?1 ORDER BY p.id",
     )?;
-    let rows = statement.query_map([place], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let ids = statement.query_map([place], |row| row.get(0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
 }

@@ -9,6 +9,7 @@
 
 mod autosync;
 mod stamp;
+mod stand_in;
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
@@ -137,11 +138,14 @@ fn take_up_row(conn: &Connection, row: &Row) -> Result<(), StoreError> {
     let Some(project) = naming::name(conn, &Unnamed { seq: *seq, project, entity, key, payload })? else {
         return if row.is_pending { hold(conn, row) } else { Ok(()) };
     };
-    let (Some(entity), Some(op), Ok(payload)) = (Entity::parse(entity), Op::parse(&row.op), payload_text(payload))
+    let (Some(entity), Some(op), Ok(mut payload)) = (Entity::parse(entity), Op::parse(&row.op), payload_text(payload))
     else {
         // What cannot be read is no version; pushing it sets it aside.
         return Ok(());
     };
+    if row.is_pending && !stand_in::name_session((conn, row.seq), &project, (entity, key, op), &mut payload)? {
+        return Ok(());
+    }
     let Ok(version) = Version::read(entity, key, op, &payload) else { return Ok(()) };
     let occurred_at = RowTime::parse(&row.occurred_at);
     if let Some(at) = occurred_at.or_else(|| version.time()) {

@@ -26,6 +26,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 7, &[include_str!("v1_7_chunks.sql")]),
     (1, 9, &[include_str!("v1_9_digests.sql")]),
     (1, 11, &[include_str!("v1_11_read.sql")]),
+    (1, 12, &[include_str!("v1_12_places.sql")]),
 ];
 
 /// The version from which on what is known adds up to a digest.

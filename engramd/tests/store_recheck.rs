@@ -1,0 +1,30 @@
+//! Rows that were changed behind the journal are found once a day (merging.md, "Pull").
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod store_support;
+
+use store_support::{CLOUD, Lab, at, prompt, row, session, up};
+
+const DAY_S: i64 = 86_400;
+
+impl Lab {
+    /// Looks at every row; returns how many projects have one that differs.
+    fn pass(&mut self, days: i64) -> usize {
+        let every_ms = DAY_S.unsigned_abs() * 1_000;
+        self.store.recheck_slice(&self.fence, CLOUD, at(days * DAY_S), every_ms, 100).unwrap().different.len()
+    }
+}
+
+#[test]
+fn loud_1_a_row_that_was_different_and_is_deleted_is_not_different_for_ever() {
+    let mut lab = Lab::new();
+    lab.apply(vec![up(8, "session", session("s1", "/a", 0)), up(16, "prompt", prompt("p1", "s1", "why", 100))]);
+    assert_eq!(lab.pass(0), 0, "the first is due after a day");
+    lab.store.read(|conn| Ok(conn.execute("DELETE FROM user_prompts", [])?)).unwrap();
+    assert_eq!(lab.pass(1), 1);
+    let gone =
+        serde_json::json!({"sync_id": "p1", "session_id": "s1", "deleted": true, "deleted_at": at(200).to_string()});
+    lab.apply(vec![row(24, "alpha", "prompt", "delete", gone)]);
+    assert_eq!(lab.pass(2), 0);
+    assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_different"), 0, "a tombstone is all that is left of it");
+}

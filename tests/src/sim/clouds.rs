@@ -1,0 +1,210 @@
+//! Worlds with another cloud, in which servers lose what they hold: whose user said what should be mirrored where, and
+//! that nothing goes anywhere else (CUR-3).
+
+use super::excuses::LostRows;
+use super::laws::Law;
+use super::server::{Mood, Server};
+use super::world::{Coming, What, World};
+use engram_proto::id::ProjectName;
+use engramd::store::Store;
+use engramd_core::Event;
+use rand::RngExt as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Events in which everybody hears who answers.
+const GREETING_EVENTS: usize = 200;
+
+/// What devices were told, by their place.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    /// The cloud with which a device believes to speak.
+    heard: BTreeMap<usize, String>,
+    /// Where a project may be spoken of, of those that were there when another cloud greeted.
+    places: BTreeMap<(usize, ProjectName), BTreeSet<String>>,
+    /// Where somebody said that a project is to be mirrored to, as long as that may not be done.
+    said: BTreeMap<(usize, ProjectName), String>,
+}
+
+/// What a store says of clouds.
+pub(super) struct Said {
+    cloud_id: Option<String>,
+    due: Vec<ProjectName>,
+    not_begun: Vec<ProjectName>,
+}
+
+impl Said {
+    /// Reads it.
+    pub(super) fn by(store: &Store) -> Self {
+        let not_begun = names(store, "engramd_remirror WHERE stage = 0 AND after = ''");
+        Self { cloud_id: store.cloud_id().expect("a cloud"), due: names(store, "engramd_remirror"), not_begun }
+    }
+}
+
+impl Words {
+    /// Returns the cloud with which a device believes to speak.
+    #[must_use]
+    pub(super) fn heard(&self, at: usize) -> Option<&String> {
+        self.heard.get(&at)
+    }
+
+    /// CUR-3: nothing of a project is said to a cloud that it does not belong to.
+    pub(super) fn cur_3(&self, at: usize, project: &ProjectName) -> Result<(), Law> {
+        let (heard, place) = (self.heard.get(&at), self.places.get(&(at, project.clone())));
+        if place.is_none_or(|place| heard.is_some_and(|heard| place.contains(heard))) {
+            return Ok(());
+        }
+        let what = format!("device {at} speaks to {heard:?} of {project}, which belongs to {place:?}");
+        Err(Law::new("CUR-3", what))
+    }
+
+    /// Hears with which cloud a device believes to speak.
+    pub(super) fn believes(&mut self, at: usize, cloud_id: &str) {
+        self.heard.insert(at, cloud_id.to_owned());
+    }
+
+    /// Compares what a store says after work on it with what it said before: another cloud may have answered.
+    pub(super) fn hears(&mut self, at: usize, before: &Said, store: &Store) {
+        let now = store.cloud_id().expect("a cloud");
+        let (Some(former), Some(cloud_id)) = (&before.cloud_id, &now) else { return };
+        if former == cloud_id {
+            return;
+        }
+        let named = "engramd_version UNION SELECT project FROM engramd_cursor UNION SELECT project FROM engramd_held";
+        for project in store.enrolled().expect("enrolled").into_iter().chain(names(store, named)) {
+            self.places.entry((at, project)).or_insert_with(|| [former.clone()].into());
+        }
+        let done = self.said.extract_if(.., |(device, project), _| *device == at && !before.due.contains(project));
+        for (project, cloud) in done.collect::<Vec<_>>() {
+            self.places.insert(project, [cloud].into());
+        }
+        // What was said and not begun is meant for whoever answers next.
+        for project in &before.not_begun {
+            let key = (at, project.clone());
+            self.said.entry(key.clone()).and_modify(|said| said.clone_from(cloud_id));
+            self.places.entry(key).or_default().insert(cloud_id.clone());
+        }
+        // What was begun for the one that was left is not done, and nobody says so any more.
+        let due = names(store, "engramd_remirror");
+        self.said.retain(|(device, project), _| *device != at || due.contains(project));
+    }
+
+    fn says(&mut self, at: usize, project: &ProjectName) {
+        let Some(heard) = self.heard.get(&at).cloned() else { return };
+        let key = (at, project.clone());
+        if let Some(place) = self.places.get_mut(&key) {
+            place.insert(heard.clone());
+        }
+        self.said.insert(key, heard);
+    }
+}
+
+/// Lists projects by what tables name them.
+fn names(store: &Store, whose: &str) -> Vec<ProjectName> {
+    let names = store.read(|conn| {
+        let mut statement = conn.prepare_cached(&format!("SELECT project FROM {whose}"))?;
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?)
+    });
+    names.expect("names").iter().filter_map(|name| ProjectName::parse(name).ok()).collect()
+}
+
+impl World {
+    /// Returns a server by its place.
+    #[must_use]
+    pub(super) fn server_at(&self, cloud: usize) -> &Server {
+        self.other.as_ref().filter(|_| cloud == 1).unwrap_or(&self.server)
+    }
+
+    fn server_at_mut(&mut self, cloud: usize) -> &mut Server {
+        match &mut self.other {
+            Some(other) if cloud == 1 => other,
+            _ => &mut self.server,
+        }
+    }
+
+    /// A user or an administrator moves something between clouds.
+    pub(super) fn clouds_change(&mut self) -> Result<(), Law> {
+        let at = self.rng.random_range(0..self.devices.len());
+        let cloud = self.rng.random_range(0..2);
+        let project = self.projects[self.rng.random_range(0..self.projects.len())].clone();
+        match self.rng.random_range(0..10) {
+            0..=3 => self.login(at, 1 - self.devices[at].cloud),
+            4..=6 => self.remirror(at, &project),
+            7 if self.would_be_noticed(cloud) => {
+                let lost = self.server_at_mut(cloud).empty();
+                self.loses(at, cloud, "emptied", lost);
+                Ok(())
+            }
+            7..=9 => {
+                let (what, lost) = self.server_at_mut(cloud).back_up_or_restore();
+                self.loses(at, cloud, what, lost);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells whether every device that heard a server would find out that it holds nothing any more: one that was told of
+    /// no row yet asks who answers after the next outage only.
+    fn would_be_noticed(&self, cloud: usize) -> bool {
+        let cloud_id = self.server_at(cloud).journal.disk().cloud_id.clone();
+        // Nor may a greeting of before be on its way.
+        let greets = |coming: &Coming| matches!(coming.what, What::Answer(of, Event::Probed(_)) if of == cloud);
+        if self.coming.iter().any(greets) {
+            return false;
+        }
+        (0..self.devices.len()).all(|at| {
+            let has_heard = self.words.heard(at) == Some(&cloud_id);
+            let was_told = self.devices[at].store.witness(&cloud_id).expect("a witness").is_some();
+            if has_heard { was_told } else { self.devices[at].cloud != cloud }
+        })
+    }
+
+    /// Writes down what a server lost.
+    pub(super) fn loses(&mut self, at: usize, cloud: usize, what: &str, lost: LostRows) {
+        self.say(at, &format!("sees server {cloud} {what}"));
+        self.lost.extend(lost);
+    }
+
+    fn login(&mut self, at: usize, cloud: usize) -> Result<(), Law> {
+        self.devices[at].cloud = cloud;
+        self.say(at, &format!("logs in to {}", self.server_at(cloud).host));
+        self.reload(at)
+    }
+
+    pub(super) fn remirror(&mut self, at: usize, project: &ProjectName) -> Result<(), Law> {
+        if !self.devices[at].store.enrolled().expect("enrolled").contains(project) {
+            return Ok(());
+        }
+        self.say(at, &format!("mirrors {project}"));
+        self.devices[at].store.remirror(project).expect("said");
+        self.words.says(at, project);
+        self.reload(at)
+    }
+
+    /// In the calm everybody comes to one cloud, and says that everything is to be mirrored there.
+    pub(super) fn everybody_comes_to_one_cloud(&mut self) -> Result<(), Law> {
+        let Some(other) = &mut self.other else { return Ok(()) };
+        (other.mood, self.server.mood) = (Mood::Well, Mood::Well);
+        other.ungranted.clear();
+        self.projects.iter().for_each(|project| other.set_paused(project, false));
+        // Go clients know the first one alone.
+        if self.peers.is_empty() && self.rng.random_bool(0.5) {
+            std::mem::swap(&mut self.server, other);
+            self.devices.iter_mut().for_each(|device| device.cloud = 1 - device.cloud);
+            self.swap_ways();
+        }
+        for at in 0..self.devices.len() {
+            self.login(at, 0)?;
+        }
+        for _ in 0..GREETING_EVENTS {
+            self.next()?;
+            self.check()?;
+        }
+        for at in 0..self.devices.len() {
+            for project in self.projects.clone() {
+                self.remirror(at, &project)?;
+            }
+        }
+        Ok(())
+    }
+}
