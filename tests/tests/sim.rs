@@ -32,14 +32,6 @@ fn given(name: &str) -> Option<String> {
 /// Runs a plan; one that fails is made small, kept, and told.
 fn hold(plan: Plan) {
     let Err(first) = run(&plan).result else { return };
-        eprintln!(
-            "FAIL {} {:?} {}",
-            plan.seed,
-            Kind::of(plan.seed),
-            first.chars().take(400).collect::<String>().replace('\n', " ")
-        );
-        return;
-    }
     eprintln!("seed {} fails: {first}\nit is being made smaller", plan.seed);
     let law = |text: &str| text.split([':', '\n']).next().map(str::to_owned);
     // The same law: another fault on the way is another plan's.
