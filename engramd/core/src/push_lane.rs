@@ -66,12 +66,12 @@ impl PushLane {
 
 impl Machine {
     pub(crate) fn advance_push(&mut self, fence: &Fence) {
-        if self.push.is_busy() {
-            return;
-        }
         // As of each project: where nothing waits, nothing stands in its way (LOUD-2).
         if self.push.retry.trouble.is_some() && self.projects.values().all(|project| project.counts.pending == 0) {
             self.push.retry.succeed();
+        }
+        if self.push.is_busy() {
+            return;
         }
         if !self.push.retry.is_due(self.now) {
             return;

@@ -113,6 +113,14 @@ impl Loop {
         self.tell(Event::Belonging(Ok(belonging)));
     }
 
+    /// Lets the store say, as often as it is asked, that everything belongs to the cloud `a`.
+    fn placed(&mut self) {
+        while self.has(|effect| matches!(effect, Effect::LoadBelonging { .. })) {
+            self.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
+            self.tell(Event::Belonging(Ok(Belonging { cloud_id: "a".to_owned(), ..Belonging::default() })));
+        }
+    }
+
     fn load_cursors(&mut self, cursor: u64) {
         self.take("LoadCursors", |effect| matches!(effect, Effect::LoadCursors { .. }));
         self.tell(Event::CursorsLoaded(Ok([(alpha(), cursor)].into())));
@@ -202,6 +210,7 @@ fn scope_1_a_project_that_is_left_while_a_part_is_under_way_is_sent_no_more() {
     looped.load_batch();
     assert!(!looped.has(|effect| matches!(effect, Effect::Send { .. })));
     looped.tell(Event::ProjectsChanged(Projects { enrolled: vec![alpha()], ..Projects::default() }));
+    looped.placed();
     looped.load_batch();
     let rows = looped.sent();
     looped.tell(Event::ProjectsChanged(Projects {
@@ -230,4 +239,25 @@ fn scope_1_what_was_left_is_not_asked_for_when_everything_is_read_anew() {
     // A look at the configuration ends every waiting: it must not do so for a project that is left since.
     looped.tell(Event::Reloaded(Cloud::Configured { host: "a".to_owned() }, Projects::default()));
     assert!(!looped.has(|effect| matches!(effect, Effect::Pull(_) | Effect::Send { .. })), "{:?}", looped.open);
+}
+
+#[test]
+fn cur_3_a_project_that_is_enrolled_later_is_not_spoken_of_before_the_store_says_where_it_belongs() {
+    let mut looped = Loop::boot();
+    looped.load_cursors(8);
+    looped.pull();
+    looped.tell(Event::Pulled(Ok(PullReply::default())));
+    looped.tell(Event::ProjectsChanged(Projects::default()));
+    looped.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
+    looped.tell(Event::Belonging(Ok(Belonging { cloud_id: "a".to_owned(), ..Belonging::default() })));
+    looped.open.clear();
+    looped.tell(Event::ProjectsChanged(Projects { enrolled: vec![alpha()], ..Projects::default() }));
+    let speaks = |effect: &Effect| {
+        matches!(effect, Effect::Pull(_) | Effect::LoadCursors { .. } | Effect::LoadBatch { .. } | Effect::Send { .. })
+    };
+    assert!(!looped.has(speaks), "{:?}", looped.open);
+    looped.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
+    let elsewhere = [(alpha(), Elsewhere { cloud_id: "b".to_owned(), since_ms: 0 })].into();
+    looped.tell(Event::Belonging(Ok(Belonging { cloud_id: "a".to_owned(), elsewhere, ..Belonging::default() })));
+    assert!(!looped.has(speaks), "it belongs to the other one");
 }

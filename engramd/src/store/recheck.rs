@@ -5,7 +5,7 @@
 //! the start, which brings the version with its text; until it did, the row is kept in mind as different.
 
 use super::error::StoreError;
-use super::{Store, cursor, desired, lease, meta, versions};
+use super::{Store, cursor, desired, lease, meta, moved, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
@@ -56,6 +56,7 @@ impl Store {
                 match look(conn, &project, entity, key)? {
                     Look::Good => {}
                     Look::Undead => applying.place_again(&project, entity, key)?,
+                    Look::Gone => moved::settle_deleted(conn, &project, entity, key, now)?,
                     Look::Different => {
                         keep_in_mind(conn, &project, entity, key)?;
                         rechecked.different.insert(project, format!("{entity} {key}"));
@@ -99,6 +100,8 @@ enum Look {
     Undead,
     /// It shows something else than what is known, or nothing.
     Different,
+    /// There is none of what is known to be deleted.
+    Gone,
 }
 
 fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Result<Vec<Place>, StoreError> {
@@ -127,6 +130,7 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
         (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Good,
         (known, Some(_)) if known.is_delete() => Look::Undead,
         (known, Some(row)) if known.hash() != row.hash() => Look::Different,
+        (known, None) if known.is_delete() => Look::Gone,
         (known, None) if !known.is_delete() && !is_elsewhere(conn, project, known)? => Look::Different,
         _ => Look::Good,
     })
@@ -177,7 +181,7 @@ pub(super) fn first_different(
     while let Some(row) = rows.next()? {
         let (entity, key): (String, String) = (row.get(0)?, row.get(1)?);
         if let Some(entity) = Entity::parse(&entity)
-            && !matches!(look(conn, project, entity, &key)?, Look::Good)
+            && !matches!(look(conn, project, entity, &key)?, Look::Good | Look::Gone)
         {
             return Ok(Some((entity, key)));
         }
@@ -199,7 +203,7 @@ fn forget_mended(conn: &Connection) -> Result<(), StoreError> {
     for (project, entity, key) in kept_in_mind(conn)? {
         let names = ProjectName::parse(&project).ok().zip(Entity::parse(&entity));
         let is_mended = match names {
-            Some((project, entity)) => matches!(look(conn, &project, entity, &key)?, Look::Good),
+            Some((project, entity)) => matches!(look(conn, &project, entity, &key)?, Look::Good | Look::Gone),
             None => true,
         };
         if is_mended {

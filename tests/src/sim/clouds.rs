@@ -38,6 +38,11 @@ impl Said {
         let not_begun = names(store, "engramd_remirror WHERE stage = 0 AND after = ''");
         Self { cloud_id: store.cloud_id().expect("a cloud"), due: names(store, "engramd_remirror"), not_begun }
     }
+
+    /// Tells whether a project is to be mirrored already.
+    pub(super) fn holds(&self, project: &ProjectName) -> bool {
+        self.due.contains(project)
+    }
 }
 
 impl Words {

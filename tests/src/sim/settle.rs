@@ -1,10 +1,12 @@
 //! The calm: nothing goes wrong any more, so all must come to rest, agree, and hear of a save at once.
 
+use super::clouds::Said;
 use super::laws::{self, Law};
 use super::ledger;
 use super::loud;
 use super::server::Mood;
 use super::world::World;
+use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::ipc::request::SaveRequest;
 use engram_proto::reason::ReasonCode;
@@ -131,7 +133,9 @@ impl World {
             let report = self.devices[at].machine.report(&Who::default());
             let named = report.findings.iter().filter(|finding| finding.code == ReasonCode::CloudReplaced);
             let named: Vec<_> = named.filter_map(|finding| finding.project.clone()).collect();
-            for project in self.projects.clone().iter().filter(|project| named.contains(&project.to_string())) {
+            let due = Said::by(&self.devices[at].store);
+            let is_new = |project: &&ProjectName| named.contains(&project.to_string()) && !due.holds(project);
+            for project in self.projects.clone().iter().filter(is_new) {
                 self.remirror(at, project)?;
             }
         }
