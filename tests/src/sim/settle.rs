@@ -92,12 +92,25 @@ impl World {
             self.server.set_paused(&project, false);
         }
         self.return_leases();
+        self.what_is_on_its_way_arrives()?;
         for at in 0..self.devices.len() {
             self.enroll_all(at);
             self.boot(at)?;
         }
         self.go_processes_end();
         self.everybody_comes_to_one_cloud()
+    }
+
+    /// What was said before the calm arrives with whatever luck it had, and is answered; then the calm begins.
+    fn what_is_on_its_way_arrives(&mut self) -> Result<(), Law> {
+        for _ in 0..2 {
+            let last = self.order;
+            while self.coming.iter().any(|coming| coming.order <= last && coming.is_talk()) {
+                self.next()?;
+                self.check()?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets events happen until everything is everywhere and everybody only listens.

@@ -6,6 +6,13 @@ use engram_proto::http::witness::Witness;
 use engramd_core::Event;
 use rand::RngExt as _;
 
+impl Coming {
+    /// Tells whether it is a request or an answer; a pull that listens is neither.
+    pub(super) fn is_talk(&self) -> bool {
+        matches!(self.what, What::Arrive { .. } | What::Answer(..) | What::Post(_) | What::Bring(..))
+    }
+}
+
 impl World {
     /// Answers pulls that listen and for which there is news.
     pub(super) fn ring(&mut self) {

@@ -33,7 +33,7 @@ const BEFORE: u32 = u32::MAX - 1;
 /// Something on its way.
 pub(super) struct Coming {
     pub(super) due_ms: u64,
-    order: u64,
+    pub(super) order: u64,
     pub(super) at: usize,
     life: u32,
     pub(super) what: What,
@@ -83,7 +83,7 @@ pub(super) struct World {
     /// What was written.
     pub(super) ledger: Ledger,
     pub(super) coming: Vec<Coming>,
-    order: u64,
+    pub(super) order: u64,
 }
 
 impl World {
