@@ -244,17 +244,12 @@ fn scope_1_what_was_left_is_not_asked_for_when_everything_is_read_anew() {
 #[test]
 fn cur_3_a_project_that_is_enrolled_later_is_not_spoken_of_before_the_store_says_where_it_belongs() {
     let mut looped = Loop::boot();
-    looped.load_cursors(8);
-    looped.pull();
-    looped.tell(Event::Pulled(Ok(PullReply::default())));
     looped.tell(Event::ProjectsChanged(Projects::default()));
-    looped.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
-    looped.tell(Event::Belonging(Ok(Belonging { cloud_id: "a".to_owned(), ..Belonging::default() })));
+    looped.load_batch();
+    looped.placed();
     looped.open.clear();
     looped.tell(Event::ProjectsChanged(Projects { enrolled: vec![alpha()], ..Projects::default() }));
-    let speaks = |effect: &Effect| {
-        matches!(effect, Effect::Pull(_) | Effect::LoadCursors { .. } | Effect::LoadBatch { .. } | Effect::Send { .. })
-    };
+    let speaks = |effect: &Effect| matches!(effect, Effect::Pull(_) | Effect::LoadBatch { .. } | Effect::Send { .. });
     assert!(!looped.has(speaks), "{:?}", looped.open);
     looped.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
     let elsewhere = [(alpha(), Elsewhere { cloud_id: "b".to_owned(), since_ms: 0 })].into();
