@@ -209,6 +209,15 @@ fn a_move_beside_autosync_is_told_once_everything_was_read_again() {
 
 #[test]
 fn conv_1_what_autosync_brought_back_and_a_process_moved_is_new_where_it_is() {
+    told_as_new("UPDATE observations SET deleted_at = NULL, project = 'beta'");
+    // The deletion came in once more, and left a tombstone where it was.
+    told_as_new(
+        "INSERT INTO observations (sync_id, session_id, type, title, content, project, scope, created_at, updated_at)
+         SELECT sync_id, session_id, 'manual', 'one', 'one', 'beta', 'project', created_at, updated_at FROM observations",
+    );
+}
+
+fn told_as_new(moves: &str) {
     let mut two = two();
     two.lab.store.enroll(&project("beta"), at(0)).unwrap();
     let every_ms = 86_400_000;
@@ -221,7 +230,7 @@ fn conv_1_what_autosync_brought_back_and_a_process_moved_is_new_where_it_is() {
     two.lab.apply(vec![row(32, "alpha", "observation", "delete", gone)]);
     assert_eq!(two.kind("alpha"), Some(Kind::Soft));
     // The peer knows of no deletion that lasts; its user moves what it shows.
-    two.go.0.execute("UPDATE observations SET deleted_at = NULL, project = 'beta'", []).unwrap();
+    two.go.0.execute(moves, []).unwrap();
     pass(&mut two, 1);
     assert_eq!(two.sent("beta"), pairs(&[("upsert", "o1")]));
     assert_eq!((two.kind("alpha"), two.kind("beta")), (Some(Kind::Soft), Some(Kind::Upsert)));

@@ -100,7 +100,7 @@ enum Look {
     Undead,
     /// It shows something else than what is known, or nothing.
     Different,
-    /// There is none of what is known to be deleted.
+    /// It is deleted, as is known; one in another project may be nobody's.
     Gone,
 }
 
@@ -124,10 +124,10 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
     Ok(match (&known, &row) {
         (Version::Observation(known), Some(Version::Observation(row))) if known.key.kind != Kind::Upsert => {
             let is_live = row.key.kind == Kind::Upsert;
-            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good }
+            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Gone }
         }
         // What is left of a deleted prompt is its tombstone.
-        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Good,
+        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Gone,
         (known, Some(_)) if known.is_delete() => Look::Undead,
         (known, Some(row)) if known.hash() != row.hash() => Look::Different,
         (known, None) if known.is_delete() => Look::Gone,

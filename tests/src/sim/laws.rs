@@ -177,11 +177,13 @@ fn books(device: &Device, difference: &str) -> String {
 pub(super) fn books_of(device: &Device, key: &str) -> String {
     let rows = device.store.read(|conn| {
         let mut statement = conn.prepare(
-            "SELECT m.seq || ' ' || m.op || ' acked ' || coalesce(m.acked_at, '-') || ' void ' || coalesce(j.void, '-')
+            "SELECT m.seq || ' ' || m.project || ' ' || m.op || ' acked ' || coalesce(m.acked_at, '-') || ' void ' || coalesce(j.void, '-')
                  || ' cloud ' || coalesce(j.cloud_seq, '-') || ' ' || m.payload
              FROM sync_mutations m LEFT JOIN engramd_journal j ON j.seq = m.seq WHERE m.entity_key = ?1
-             UNION ALL SELECT 'known ' || head FROM engramd_version WHERE entity_key = ?1
-             UNION ALL SELECT 'held ' || kind || ' ' || payload FROM engramd_held WHERE entity_key = ?1",
+             UNION ALL SELECT 'known in ' || project || ' ' || head FROM engramd_version WHERE entity_key = ?1
+             UNION ALL SELECT 'held ' || kind || ' ' || payload FROM engramd_held WHERE entity_key = ?1
+             UNION ALL SELECT 'row in ' || project || ' ' || title FROM observations WHERE sync_id = ?1
+             UNION ALL SELECT 'read again: ' || project FROM engramd_reread",
         )?;
         let rows = statement.query_map([key], |row| row.get::<_, String>(0))?;
         Ok(rows.collect::<Result<Vec<_>, _>>()?)
