@@ -9,7 +9,7 @@ use engram_proto::mutation::{Entity, Op};
 use engramd::store::{Store, versions};
 use engramd_core::rows::BatchLimits;
 use go_support::Go;
-use store_support::{Lab, at, observation, project, prompt, row, session, up};
+use store_support::{CLOUD, Lab, at, observation, project, prompt, row, session, up};
 
 struct Two {
     lab: Lab,
@@ -204,5 +204,37 @@ fn a_move_beside_autosync_is_told_once_everything_was_read_again() {
     let live = "SELECT group_concat(project) FROM observations WHERE deleted_at IS NULL";
     assert_eq!(two.lab.one::<String>(live), "beta");
     assert_eq!(two.lab.one::<String>("SELECT group_concat(project) FROM user_prompts"), "beta");
+    two.check();
+}
+
+#[test]
+fn conv_1_what_autosync_brought_back_and_a_process_moved_is_new_where_it_is() {
+    told_as_new("UPDATE observations SET deleted_at = NULL, project = 'beta'");
+    // The deletion came in once more, and left a tombstone where it was.
+    told_as_new(
+        "INSERT INTO observations (sync_id, session_id, type, title, content, project, scope, created_at, updated_at)
+         SELECT sync_id, session_id, 'manual', 'one', 'one', 'beta', 'project', created_at, updated_at FROM observations",
+    );
+}
+
+fn told_as_new(moves: &str) {
+    let mut two = two();
+    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    let every_ms = 86_400_000;
+    let pass = |two: &mut Two, days: i64| {
+        two.lab.store.recheck_slice(&two.lab.fence, CLOUD, at(days * 86_400), every_ms, 100).unwrap();
+    };
+    pass(&mut two, 0);
+    let gone = serde_json::json!({"sync_id": "o1", "session_id": "s1", "deleted": true,
+        "deleted_at": at(200).to_string(), "hard_delete": false});
+    two.lab.apply(vec![row(32, "alpha", "observation", "delete", gone)]);
+    assert_eq!(two.kind("alpha"), Some(Kind::Soft));
+    // The peer knows of no deletion that lasts; its user moves what it shows.
+    two.go.0.execute(moves, []).unwrap();
+    pass(&mut two, 1);
+    assert_eq!(two.sent("beta"), pairs(&[("upsert", "o1")]));
+    assert_eq!((two.kind("alpha"), two.kind("beta")), (Some(Kind::Soft), Some(Kind::Upsert)));
+    pass(&mut two, 2);
+    assert_eq!(two.sent("beta").len(), 1, "it is told once");
     two.check();
 }

@@ -1,7 +1,7 @@
 //! Do the laws hold under any schedule? The real machine and the real store under virtual time and every fault.
 //!
 //! `ENGRAM_SIM_SECONDS` is how long new seeds are tried, `ENGRAM_SIM_SEEDS` a range that is run in their place, such as
-//! `0-10000`, `ENGRAM_SIM_KIND` which of them (`plain`, `shared`, `clouds`), and `ENGRAM_SIM_PLAN` a plan to run alone,
+//! `0-10000`, `ENGRAM_SIM_KIND` which of them (`plain`, `shared`, `clouds`, `go`), and `ENGRAM_SIM_PLAN` a plan to run alone,
 //! with its tape, which ends with what the devices' books say of the key in `ENGRAM_SIM_KEY`.
 
 use engram_tests::sim::{Kind, Plan, run, run_about};

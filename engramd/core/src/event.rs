@@ -82,6 +82,9 @@ pub type TicketId = u64;
 pub enum Event {
     /// Configuration was read, at the start and after every change.
     CloudChanged(Cloud),
+    /// The same, and who takes part in the same look: nothing may be wanted of one before the other is known, neither for
+    /// what was left (SCOPE-1) nor of the server that was (CUR-3).
+    Reloaded(Cloud, Projects),
     /// Enrollment or pauses changed.
     ProjectsChanged(Projects),
     /// The store was counted again: after writes of ours and of others.

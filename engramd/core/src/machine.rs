@@ -146,6 +146,10 @@ impl Machine {
     fn take(&mut self, event: Event) {
         match event {
             Event::CloudChanged(cloud) => self.cloud_changed(cloud),
+            Event::Reloaded(cloud, projects) => {
+                self.cloud_changed(cloud);
+                self.projects_changed(projects);
+            }
             Event::ProjectsChanged(projects) => self.projects_changed(projects),
             Event::Counted(counts) => self.counted(counts),
             Event::Tick => {}

@@ -13,6 +13,8 @@ pub(crate) struct Project {
     pub paused: Option<(Option<String>, i64)>,
     /// Whether its history is still being queued.
     pub queueing: bool,
+    /// Whether the store said to which cloud it belongs, since it is enrolled and since places were forgotten.
+    pub placed: bool,
     /// Why it stands still: it belongs to another cloud.
     pub elsewhere: Option<Trouble>,
     /// Whether its current versions are still being queued anew.
@@ -93,7 +95,7 @@ impl Project {
 
     /// Tells whether anything of it may be said to the cloud that answers.
     pub(crate) fn takes_part(&self) -> bool {
-        self.paused.is_none() && self.elsewhere.is_none() && !self.mirroring
+        self.placed && self.paused.is_none() && self.elsewhere.is_none() && !self.mirroring
     }
 
     /// Tells whether it may be asked for rows now.

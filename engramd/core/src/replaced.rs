@@ -21,6 +21,8 @@ pub(crate) struct Replaced {
     pub(crate) restored: Option<Trouble>,
     /// Whether the store has yet to write that down.
     is_news: bool,
+    /// Whether the store may say something else by now than what it is being asked for.
+    is_old: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +39,10 @@ enum State {
 impl Replaced {
     /// Reads again what the store says, for it may say something else now.
     pub(crate) fn look_again(&mut self) {
-        if self.state == State::Known {
-            self.state = State::Unknown;
+        match self.state {
+            State::Known => self.state = State::Unknown,
+            State::Asking { .. } => self.is_old = true,
+            State::Unknown => {}
         }
     }
 
@@ -93,22 +97,26 @@ impl Machine {
     pub(crate) fn forget_places(&mut self) {
         for project in self.projects.values_mut() {
             project.forget_place();
-            project.elsewhere = None;
+            (project.placed, project.elsewhere) = (false, None);
         }
+        self.replaced.look_again();
     }
 
     /// Hears what the store says of the projects.
     pub(crate) fn belonging(&mut self, answer: Result<Belonging, StoreTrouble>) {
         let State::Asking { news } = std::mem::take(&mut self.replaced.state) else { return };
+        let is_old = std::mem::take(&mut self.replaced.is_old);
         let belonging = match answer {
             Ok(belonging) => belonging,
             Err(trouble) => return self.store_failed(trouble, false),
         };
         self.replaced.is_news &= !news;
         let (Some(info), Cloud::Configured { host }) = (&self.server.info, &self.cloud) else { return };
-        self.replaced.state = if info.cloud_id == belonging.cloud_id { State::Known } else { State::Unknown };
+        let is_so = info.cloud_id == belonging.cloud_id && !is_old;
+        self.replaced.state = if is_so { State::Known } else { State::Unknown };
         self.replaced.asked_for = Some(belonging.cloud_id.clone());
         for (name, project) in &mut self.projects {
+            project.placed = true;
             let elsewhere = belonging.elsewhere.get(name);
             project.elsewhere = elsewhere.map(|elsewhere| not_here(name, elsewhere, host, &belonging.cloud_id));
             let mirroring = belonging.due.contains(name);

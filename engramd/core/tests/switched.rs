@@ -7,6 +7,7 @@ use engram_proto::http::push::{PushReply, Receipt, ReceiptStatus};
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Op;
 use engram_proto::reason::ReasonCode;
+use engramd_core::classify::{Refusal, classify};
 use engramd_core::event::Projects;
 use engramd_core::rows::{Batch, Belonging, Counts, Elsewhere, Fence, LeaseOutcome, PendingRow, ProjectCounts};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, Settings};
@@ -112,6 +113,14 @@ impl Loop {
         self.tell(Event::Belonging(Ok(belonging)));
     }
 
+    /// Lets the store say, as often as it is asked, that everything belongs to the cloud `a`.
+    fn placed(&mut self) {
+        while self.has(|effect| matches!(effect, Effect::LoadBelonging { .. })) {
+            self.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
+            self.tell(Event::Belonging(Ok(Belonging { cloud_id: "a".to_owned(), ..Belonging::default() })));
+        }
+    }
+
     fn load_cursors(&mut self, cursor: u64) {
         self.take("LoadCursors", |effect| matches!(effect, Effect::LoadCursors { .. }));
         self.tell(Event::CursorsLoaded(Ok([(alpha(), cursor)].into())));
@@ -201,6 +210,7 @@ fn scope_1_a_project_that_is_left_while_a_part_is_under_way_is_sent_no_more() {
     looped.load_batch();
     assert!(!looped.has(|effect| matches!(effect, Effect::Send { .. })));
     looped.tell(Event::ProjectsChanged(Projects { enrolled: vec![alpha()], ..Projects::default() }));
+    looped.placed();
     looped.load_batch();
     let rows = looped.sent();
     looped.tell(Event::ProjectsChanged(Projects {
@@ -216,4 +226,33 @@ fn scope_1_a_project_that_is_left_while_a_part_is_under_way_is_sent_no_more() {
     looped.take("Settle", |effect| matches!(effect, Effect::Settle { .. }));
     looped.tell(Event::Settled(Ok(engramd_core::rows::Settled::default())));
     assert!(!looped.has(|effect| matches!(effect, Effect::Send { .. })));
+}
+
+#[test]
+fn scope_1_what_was_left_is_not_asked_for_when_everything_is_read_anew() {
+    let mut looped = Loop::boot();
+    looped.load_cursors(8);
+    looped.pull();
+    let refusal = Refusal { status: 500, host: "a".to_owned(), ..Refusal::default() };
+    looped.tell(Event::Pulled(Err(classify(&refusal, false))));
+    looped.open.clear();
+    // A look at the configuration ends every waiting: it must not do so for a project that is left since.
+    looped.tell(Event::Reloaded(Cloud::Configured { host: "a".to_owned() }, Projects::default()));
+    assert!(!looped.has(|effect| matches!(effect, Effect::Pull(_) | Effect::Send { .. })), "{:?}", looped.open);
+}
+
+#[test]
+fn cur_3_a_project_that_is_enrolled_later_is_not_spoken_of_before_the_store_says_where_it_belongs() {
+    let mut looped = Loop::boot();
+    looped.tell(Event::ProjectsChanged(Projects::default()));
+    looped.load_batch();
+    looped.placed();
+    looped.open.clear();
+    looped.tell(Event::ProjectsChanged(Projects { enrolled: vec![alpha()], ..Projects::default() }));
+    let speaks = |effect: &Effect| matches!(effect, Effect::Pull(_) | Effect::LoadBatch { .. } | Effect::Send { .. });
+    assert!(!looped.has(speaks), "{:?}", looped.open);
+    looped.take("LoadBelonging", |effect| matches!(effect, Effect::LoadBelonging { .. }));
+    let elsewhere = [(alpha(), Elsewhere { cloud_id: "b".to_owned(), since_ms: 0 })].into();
+    looped.tell(Event::Belonging(Ok(Belonging { cloud_id: "a".to_owned(), elsewhere, ..Belonging::default() })));
+    assert!(!looped.has(speaks), "it belongs to the other one");
 }

@@ -255,9 +255,12 @@ impl Driver {
         self.loaded_stamp = loaded.stamp;
         let cloud = self.configure(loaded.cloud);
         // First: what the machine wants next goes to this server already (CUR-3).
-        self.feed(Event::CloudChanged(cloud));
-        if let Some(projects) = loaded.projects {
-            self.projects(loaded.stamp, projects);
+        match loaded.projects.filter(|_| loaded.stamp > self.projects_stamp) {
+            Some(projects) => {
+                self.projects_stamp = loaded.stamp;
+                self.feed(Event::Reloaded(cloud, projects));
+            }
+            None => self.feed(Event::CloudChanged(cloud)),
         }
         if let Some(counted) = loaded.counted {
             self.counted(counted);

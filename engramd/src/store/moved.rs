@@ -92,6 +92,24 @@ pub(super) fn settle_late(
     Ok(moved)
 }
 
+/// Queues an entity in the project that it came to, where it was deleted in the one that it left: autosync had brought it
+/// back in between, and nobody told of that either.
+pub(super) fn settle_deleted(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    at: RowTime,
+) -> Result<(), StoreError> {
+    for name in rows_in_others(conn, project, entity, key)? {
+        let is_read = !reread::is_due(conn, project)? && !reread::is_due(conn, &name)?;
+        if is_read && is_nobodys(conn, &name, entity, key)? {
+            arrive(conn, &name, entity, key, at)?;
+        }
+    }
+    Ok(())
+}
+
 fn is_child(entity: Entity) -> bool {
     matches!(entity, Entity::Observation | Entity::Prompt)
 }

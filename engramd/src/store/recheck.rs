@@ -5,7 +5,7 @@
 //! the start, which brings the version with its text; until it did, the row is kept in mind as different.
 
 use super::error::StoreError;
-use super::{Store, cursor, desired, lease, meta, versions};
+use super::{Store, cursor, desired, lease, meta, moved, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
@@ -64,6 +64,7 @@ impl Store {
                 match look(conn, &project, entity, key)? {
                     Look::Good => {}
                     Look::Undead => applying.place_again(&project, entity, key)?,
+                    Look::Gone => moved::settle_deleted(conn, &project, entity, key, now)?,
                     Look::Different => {
                         keep_in_mind(conn, &project, entity, key)?;
                         rechecked.different.insert(project, format!("{entity} {key}"));
@@ -131,6 +132,8 @@ enum Look {
     Undead,
     /// It shows something else than what is known, or nothing.
     Different,
+    /// It is deleted, as is known; one in another project may be nobody's.
+    Gone,
 }
 
 fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Result<Vec<Place>, StoreError> {
@@ -153,12 +156,13 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
     Ok(match (&known, &row) {
         (Version::Observation(known), Some(Version::Observation(row))) if known.key.kind != Kind::Upsert => {
             let is_live = row.key.kind == Kind::Upsert;
-            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good }
+            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Gone }
         }
         // What is left of a deleted prompt is its tombstone.
-        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Good,
+        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Gone,
         (known, Some(_)) if known.is_delete() => Look::Undead,
         (known, Some(row)) if known.hash() != row.hash() => Look::Different,
+        (known, None) if known.is_delete() => Look::Gone,
         (known, None) if !known.is_delete() && !is_elsewhere(conn, project, known)? => Look::Different,
         _ => Look::Good,
     })
@@ -209,7 +213,7 @@ pub(super) fn first_different(
     while let Some(row) = rows.next()? {
         let (entity, key): (String, String) = (row.get(0)?, row.get(1)?);
         if let Some(entity) = Entity::parse(&entity)
-            && !matches!(look(conn, project, entity, &key)?, Look::Good)
+            && !matches!(look(conn, project, entity, &key)?, Look::Good | Look::Gone)
         {
             return Ok(Some((entity, key)));
         }
@@ -230,7 +234,7 @@ pub(super) fn different(conn: &Connection, (project, entity, key): &Place) -> Re
 
 fn forget_if_mended(conn: &Connection, (project, entity, key): &Place) -> Result<(), StoreError> {
     let is_mended = match ProjectName::parse(project).ok().zip(Entity::parse(entity)) {
-        Some((project, entity)) => matches!(look(conn, &project, entity, key)?, Look::Good),
+        Some((project, entity)) => matches!(look(conn, &project, entity, key)?, Look::Good | Look::Gone),
         None => true,
     };
     if is_mended {

@@ -30,12 +30,19 @@ fn pick<'a, T>(rng: &mut StdRng, all: &'a [T]) -> Option<&'a T> {
     (!all.is_empty()).then(|| &all[rng.random_range(0..all.len())])
 }
 
-/// Does something a user does.
+/// Does something a user does, in any project.
 ///
 /// # Panics
 /// Where SQLite refuses.
 pub fn act(client: &mut GoClient, rng: &mut StdRng, step: usize) {
-    let project = PROJECTS[rng.random_range(0..2)];
+    act_in(PROJECTS[rng.random_range(0..2)], client, rng, step);
+}
+
+/// Does something a user does, in one project.
+///
+/// # Panics
+/// Where SQLite refuses.
+pub fn act_in(project: &str, client: &mut GoClient, rng: &mut StdRng, step: usize) {
     let known: Vec<(String, String)> = memories_of(client).into_keys().map(|(project, id)| (id, project)).collect();
     let sessions: Vec<String> = {
         let mut statement = client.db.prepare("SELECT id FROM sessions ORDER BY id").expect("a statement");

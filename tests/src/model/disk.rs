@@ -8,8 +8,8 @@ use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{Digest, Kind, Version};
-use engram_proto::mutation::{Entity, Op};
+use engram_proto::merge::{Digest, Kind, Version, merge};
+use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::time::RowTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 const NOBODY: Told = Told { seq: 0, occurred_at_us: 0 };
 
 /// One row that is served.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// Its number.
     pub seq: u64,
@@ -44,10 +44,14 @@ pub struct Disk {
     heads: BTreeMap<Name, usize>,
     ids: BTreeMap<(ProjectName, String), Taken>,
     superseded: BTreeMap<Name, Vec<Version>>,
+    /// What lost to one that had not seen it: of which entity, and its payload.
+    pub conflicts: Vec<(Name, String)>,
     /// Relations that came before an end of theirs, by its sync id.
     waiting: BTreeMap<String, BTreeSet<Name>>,
     pub(super) chunks: BTreeMap<ProjectName, Chunks>,
     digests: BTreeMap<ProjectName, Digest>,
+    /// Where it is the shadow of another server's rows: of each entity the join of them.
+    joins: BTreeMap<Name, Row>,
 }
 
 impl Disk {
@@ -61,9 +65,11 @@ impl Disk {
             heads: BTreeMap::new(),
             ids: BTreeMap::new(),
             superseded: BTreeMap::new(),
+            conflicts: Vec::new(),
             waiting: BTreeMap::new(),
             chunks: BTreeMap::new(),
             digests: BTreeMap::new(),
+            joins: BTreeMap::new(),
         }
     }
 
@@ -75,7 +81,35 @@ impl Disk {
 
     /// Lists the current rows of all known entities.
     pub fn heads(&self) -> impl Iterator<Item = &Row> {
-        self.heads.values().map(|&at| self.rows[at].as_ref())
+        self.heads.values().map(|&at| self.rows[at].as_ref()).chain(self.joins.values())
+    }
+
+    /// Takes a row that a server which merges nothing shows, at its place; what it says is joined with what was there.
+    pub fn shadow(&mut self, row: &PulledMutation) {
+        let Ok(project) = ProjectName::parse(&row.project) else { return };
+        let name = Name { project, entity: row.entity.clone(), key: row.entity_key.clone() };
+        let read = || {
+            let payload = payload_object(row.payload.clone()).ok()?;
+            Version::read(Entity::parse(&row.entity)?, &row.entity_key, Op::parse(&row.op)?, &payload).ok()
+        };
+        let version = read();
+        let made = Row {
+            seq: row.seq,
+            name: name.clone(),
+            version: version.clone(),
+            op: row.op.clone(),
+            payload: row.payload.to_string(),
+            occurred_at_us: 0,
+            hash: String::new(),
+        };
+        let at = self.rows.partition_point(|other| other.seq < row.seq);
+        self.rows.insert(at, Arc::new(made.clone()));
+        let join = self.joins.entry(name).or_insert(made);
+        join.seq = join.seq.max(row.seq);
+        join.version = match (join.version.take(), version) {
+            (Some(known), Some(version)) => Some(merge(known, version)),
+            (known, version) => known.or(version),
+        };
     }
 
     /// Returns the number of a project's last row; 0 where it has none.
@@ -105,7 +139,7 @@ impl Disk {
     }
 
     fn head_row(&self, name: &Name) -> Option<&Row> {
-        self.heads.get(name).map(|&at| self.rows[at].as_ref())
+        self.joins.get(name).or_else(|| self.heads.get(name).map(|&at| self.rows[at].as_ref()))
     }
 
     /// Answers what is asked, and what these batches need to know beside it.
@@ -185,6 +219,9 @@ impl Disk {
             } else {
                 waiting.remove(&relation)
             };
+        }
+        for lost in &changes.conflicts {
+            self.conflicts.extend(lost.payload.clone().map(|payload| (lost.name.clone(), payload)));
         }
         for lost in changes.superseded {
             // The text of a loser of a conflict is kept there.

@@ -4,7 +4,7 @@
 use super::books::Books;
 use super::device::{Device, Heard, Job, row_time};
 use super::laws::{Law, is_parked};
-use super::peers::{Luck, Way};
+use super::peers::{Luck, Routed, Way};
 use super::server::Mood;
 use super::world::World;
 use crate::go::beside::act;
@@ -229,7 +229,12 @@ impl World {
 }
 
 /// Pushes, and writes down which rows the process acknowledged: it does so by their number.
-fn push(go: &mut GoClient, books: &mut Books, way: &Way, runtime: &tokio::runtime::Runtime) -> Result<(), Halt> {
+fn push(
+    go: &mut GoClient,
+    books: &mut Books,
+    way: &Way<Routed>,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(), Halt> {
     let open = "SELECT CAST(seq AS TEXT) FROM sync_mutations WHERE acked_at IS NULL";
     let before: BTreeSet<String> = go.list(open).into_iter().collect();
     let done = runtime.block_on(go.push(way));

@@ -1,12 +1,15 @@
 //! What was found of one device so far, so that after an event only what is new has to be looked at.
 
 use super::laws::{self, Law};
+use super::stock::Touched;
 use crate::model::Disk;
 use engram_cloud::journal::admit::Name;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text};
-use engramd::store::{Store, versions};
+use engramd::store::{Store, StoreError, versions};
+use engramd_core::rows::Counts;
+use rusqlite::OptionalExtension as _;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a journal row stands (ACK-2).
@@ -25,22 +28,65 @@ impl State {
     }
 }
 
+/// One journal row.
+#[derive(Clone, Debug)]
+struct Row {
+    project: String,
+    state: State,
+}
+
 /// What was found so far.
 #[derive(Debug, Default)]
 pub(super) struct Books {
     commits: Option<u64>,
-    states: BTreeMap<i64, State>,
-    read_to: BTreeMap<(String, ProjectName), u64>,
+    rows: BTreeMap<i64, Row>,
+    /// How far each project was looked at, of which cloud, and where its cursor was then.
+    read_to: BTreeMap<(String, ProjectName), ReadTo>,
+    /// Rows that a Go process acknowledged.
     by_peer: BTreeSet<i64>,
 }
 
+/// How far a project was looked at.
+#[derive(Debug, Default)]
+struct ReadTo {
+    end: u64,
+    cursor: u64,
+}
+
+/// What is looked at: a device's store, and what the clouds hold.
+pub(super) struct Looked<'a> {
+    pub(super) name: &'a str,
+    pub(super) store: &'a Store,
+    /// What each cloud holds, and the name by which the device knows it.
+    pub(super) held: &'a [Held<'a>],
+    /// Memories that a Go process moved to another project without telling, where any reaches the store.
+    pub(super) moved: Option<&'a BTreeSet<String>>,
+}
+
+/// What a cloud holds, and the name by which a device knows it.
+pub(super) type Held<'a> = (&'a Disk, &'a str);
+
 /// Every journal row but the marks for the peer, with what says where it stands.
-const ROWS: &str = "SELECT m.seq, m.acked_at IS NOT NULL, j.void IS NOT NULL, h.id IS NOT NULL
+const ROWS: &str = "SELECT m.seq, m.project, m.acked_at IS NOT NULL, j.void IS NOT NULL, h.id IS NOT NULL
     FROM sync_mutations m LEFT JOIN engramd_journal j ON j.seq = m.seq LEFT JOIN engramd_held h ON h.journal_seq = m.seq
     WHERE j.void IS NOT 'mark'";
 
+/// One of them.
+const ROW: &str = "SELECT m.seq, m.project, m.acked_at IS NOT NULL, j.void IS NOT NULL, h.id IS NOT NULL
+    FROM sync_mutations m LEFT JOIN engramd_journal j ON j.seq = m.seq LEFT JOIN engramd_held h ON h.journal_seq = m.seq
+    WHERE j.void IS NOT 'mark' AND m.seq = ?1";
+
+/// A row as the tables have it: its number and project, and whether it is acknowledged, void, held.
+type Found = (i64, String, bool, bool, bool);
+
 impl Books {
-    /// Looks at everything the next time: another process wrote.
+    /// Tells whether a store committed something since the last look.
+    #[must_use]
+    pub(super) fn is_behind(&self, store: &Store) -> bool {
+        self.commits != Some(store.commits())
+    }
+
+    /// Looks at everything the next time: another connection wrote, whose rows nobody names.
     pub(super) fn look_again(&mut self) {
         self.commits = None;
     }
@@ -57,42 +103,52 @@ impl Books {
     /// The law that is broken, and where.
     pub(super) fn check(
         &mut self,
-        name: &str,
-        store: &Store,
-        disks: &[&Disk],
+        looked: &Looked<'_>,
         projects: &[ProjectName],
+        touched: &Touched,
         is_told_again: bool,
-        moved: Option<&BTreeSet<String>>,
     ) -> Result<(), Law> {
-        if self.commits == Some(store.commits()) {
-            return Ok(());
-        }
-        self.commits = Some(store.commits());
-        let acked = self.states(name, store)?;
+        let is_all = self.commits.is_none();
+        let acked = self.states(looked, touched)?;
+        self.commits = Some(looked.store.commits());
         if !is_told_again {
-            acked.into_iter().try_for_each(|seq| ack_1(name, store, disks, seq))?;
+            acked.into_iter().try_for_each(|seq| ack_1(looked, seq))?;
         }
-        for (disk, project) in disks.iter().flat_map(|disk| projects.iter().map(move |project| (disk, project))) {
-            self.cur_1(name, store, disk, project)?;
+        let mut is_applied = false;
+        for (held, project) in looked.held.iter().flat_map(|held| projects.iter().map(move |project| (held, project))) {
+            is_applied |= self.cur_1(looked, held, project)?;
         }
-        laws::conv_4(name, store, moved)
+        // Nothing else changes what is known or shown of a memory.
+        if is_all || is_applied || touched.held || touched.memories || !touched.seqs.is_empty() {
+            laws::conv_4(looked.name, looked.store, looked.moved)?;
+        }
+        Ok(())
     }
 
     /// ACK-1 of every row that is acknowledged.
-    pub(super) fn all_acked(&self, name: &str, store: &Store, disk: &Disk) -> Result<(), Law> {
-        let acked = self.states.iter().filter(|&(seq, &state)| state == State::Acked && !self.by_peer.contains(seq));
-        acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(name, store, &[disk], seq))
+    pub(super) fn all_acked(&self, looked: &Looked<'_>) -> Result<(), Law> {
+        let acked = self.rows.iter().filter(|(seq, row)| row.state == State::Acked && !self.by_peer.contains(seq));
+        acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(looked, seq))
     }
 
-    /// ACK-2: every row is in one set and leaves pending once; returns rows that are acknowledged since.
-    fn states(&mut self, name: &str, store: &Store) -> Result<Vec<i64>, Law> {
-        let now = store.read(|conn| {
-            let mut statement = conn.prepare_cached(ROWS)?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-            Ok(rows.collect::<Result<Vec<(i64, bool, bool, bool)>, _>>()?)
-        });
+    /// Tells whether rows of a project wait to be sent.
+    #[must_use]
+    pub(super) fn waits(&self, project: &ProjectName) -> bool {
+        self.rows.values().any(|row| row.state == State::Pending && row.project == project.as_str())
+    }
+
+    /// Tells whether nothing waits to be sent.
+    #[must_use]
+    pub(super) fn is_idle(&self) -> bool {
+        self.rows.values().all(|row| row.state != State::Pending)
+    }
+
+    /// ACK-2: every row is in one set and leaves pending once, and none goes; returns rows that are acknowledged since.
+    fn states(&mut self, looked: &Looked<'_>, touched: &Touched) -> Result<Vec<i64>, Law> {
+        let (name, is_all) = (looked.name, self.commits.is_none() || touched.held);
+        let found = if is_all { all_rows(looked.store) } else { some_rows(looked.store, touched) };
         let mut acked = Vec::new();
-        for (seq, is_acked, is_void, is_held) in now.expect("rows") {
+        for (seq, project, is_acked, is_void, is_held) in &found {
             let state = match (is_acked, is_void, is_held) {
                 (false, false, false) => State::Pending,
                 (false, false, true) => State::Held,
@@ -100,23 +156,52 @@ impl Books {
                 (_, true, false) => State::Void,
                 sets => return Err(Law::new("ACK-2", format!("{name}: row {seq} is in several sets: {sets:?}"))),
             };
-            let before = self.states.insert(seq, state).unwrap_or(State::Pending);
+            let row = Row { project: project.clone(), state };
+            let before = self.rows.insert(*seq, row).map_or(State::Pending, |before| before.state);
             if !before.may_become(state) {
                 return Err(Law::new("ACK-2", format!("{name}: row {seq} went from {before:?} to {state:?}")));
             }
-            if state == State::Acked && before != State::Acked && !self.by_peer.contains(&seq) {
-                acked.push(seq);
+            if state == State::Acked && before != State::Acked && !self.by_peer.contains(seq) {
+                acked.push(*seq);
             }
         }
-        Ok(acked)
+        let there: BTreeSet<i64> = found.iter().map(|row| row.0).collect();
+        let looked_at = |seq: &&i64| is_all || touched.seqs.contains(seq);
+        match self.rows.keys().filter(looked_at).find(|seq| !there.contains(seq)) {
+            Some(seq) => Err(Law::new("ACK-2", format!("{name}: row {seq} is in no set any more"))),
+            None => Ok(acked),
+        }
     }
 
-    /// CUR-1: everything up to the cursor is known here, or parked with its evidence.
-    fn cur_1(&mut self, name: &str, store: &Store, disk: &Disk, project: &ProjectName) -> Result<(), Law> {
-        let cursors = store.cursors(&disk.cloud_id, std::slice::from_ref(project)).expect("cursors");
+    /// ACK-2: what the store counts without looking at every row is what there is.
+    pub(super) fn counts_are(&self, name: &str, counts: &Counts) -> Result<(), Law> {
+        let mut there = BTreeMap::<&str, (u64, u64)>::new();
+        for row in self.rows.values() {
+            match row.state {
+                State::Pending => there.entry(&row.project).or_default().0 += 1,
+                State::Held => there.entry(&row.project).or_default().1 += 1,
+                State::Acked | State::Void => {}
+            }
+        }
+        let counted = counts.iter().map(|(project, counts)| (project.as_str(), (counts.pending, counts.quarantined)));
+        let counted: BTreeMap<_, _> = counted.filter(|(_, counts)| *counts != (0, 0)).collect();
+        if counted == there {
+            return Ok(());
+        }
+        Err(Law::new("ACK-2", format!("{name} counts {counted:?} as pending and held, and there are {there:?}")))
+    }
+
+    /// CUR-1: everything up to the cursor is known here, or parked with its evidence. Tells whether the cursor moved.
+    fn cur_1(
+        &mut self,
+        &Looked { name, store, .. }: &Looked<'_>,
+        (disk, cloud_id): &Held<'_>,
+        project: &ProjectName,
+    ) -> Result<bool, Law> {
+        let cursors = store.cursors(cloud_id, std::slice::from_ref(project)).expect("cursors");
         let cursor = cursors.get(project).copied().unwrap_or(0);
-        let read_to = self.read_to.entry((disk.cloud_id.clone(), project.clone())).or_default();
-        let first = disk.rows.partition_point(|row| row.seq <= *read_to);
+        let read_to = self.read_to.entry(((*cloud_id).to_owned(), project.clone())).or_default();
+        let first = disk.rows.partition_point(|row| row.seq <= read_to.end);
         for row in disk.rows[first..].iter().take_while(|row| row.seq <= cursor) {
             let Some(version) = row.version.as_ref().filter(|_| row.name.project == *project) else { continue };
             let (entity, key) = (version.entity(), row.name.key.as_str());
@@ -126,9 +211,31 @@ impl Books {
                 return Err(Law::new("CUR-1", what));
             }
         }
-        *read_to = cursor.max(*read_to);
-        Ok(())
+        let has_moved = cursor != read_to.cursor;
+        *read_to = ReadTo { end: cursor.max(read_to.end), cursor };
+        Ok(has_moved)
     }
+}
+
+fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+fn all_rows(store: &Store) -> Vec<Found> {
+    let read = store.read(|conn| {
+        let mut statement = conn.prepare_cached(ROWS)?;
+        Ok(statement.query_map([], found)?.collect::<Result<Vec<_>, _>>()?)
+    });
+    read.expect("rows")
+}
+
+fn some_rows(store: &Store, touched: &Touched) -> Vec<Found> {
+    let read = store.read(|conn| {
+        let mut statement = conn.prepare_cached(ROW)?;
+        let rows = touched.seqs.iter().map(|seq| Ok(statement.query_row([seq], found).optional()?));
+        rows.filter_map(Result::transpose).collect::<Result<Vec<_>, StoreError>>()
+    });
+    read.expect("rows")
 }
 
 /// Tells whether a version holds all that another one says.
@@ -137,7 +244,7 @@ pub(super) fn contains(known: Option<&Version>, version: &Version) -> bool {
 }
 
 /// ACK-1: what is acknowledged is in the cloud's current version of its entity.
-fn ack_1(name: &str, store: &Store, disks: &[&Disk], seq: i64) -> Result<(), Law> {
+fn ack_1(&Looked { name, store, held, .. }: &Looked<'_>, seq: i64) -> Result<(), Law> {
     let sql = "SELECT project, entity, entity_key, op, payload FROM sync_mutations WHERE seq = ?1";
     let row = store.read(|conn| {
         let text = |row: &rusqlite::Row<'_>, at| row.get::<_, String>(at);
@@ -152,7 +259,7 @@ fn ack_1(name: &str, store: &Store, disks: &[&Disk], seq: i64) -> Result<(), Law
         Some((Name::known(&ProjectName::parse(&project).ok()?, entity, &key), version))
     };
     let (entity, version) = read().expect("a row of ours reads");
-    if disks.iter().any(|disk| contains(disk.head(&entity), &version)) {
+    if held.iter().any(|(disk, _)| contains(disk.head(&entity), &version)) {
         return Ok(());
     }
     let what =

@@ -35,8 +35,13 @@ pub(super) struct Said {
 impl Said {
     /// Reads it.
     pub(super) fn by(store: &Store) -> Self {
-        let not_begun = due(store, "WHERE stage = 0 AND after = ''");
-        Self { cloud_id: store.cloud_id().expect("a cloud"), due: due(store, ""), not_begun }
+        let not_begun = names(store, "engramd_remirror WHERE stage = 0 AND after = ''");
+        Self { cloud_id: store.cloud_id().expect("a cloud"), due: names(store, "engramd_remirror"), not_begun }
+    }
+
+    /// Tells whether a project is to be mirrored already.
+    pub(super) fn holds(&self, project: &ProjectName) -> bool {
+        self.due.contains(project)
     }
 }
 
@@ -69,7 +74,8 @@ impl Words {
         if former == cloud_id {
             return;
         }
-        for project in store.enrolled().expect("enrolled") {
+        let named = "engramd_version UNION SELECT project FROM engramd_cursor UNION SELECT project FROM engramd_held";
+        for project in store.enrolled().expect("enrolled").into_iter().chain(names(store, named)) {
             self.places.entry((at, project)).or_insert_with(|| [former.clone()].into());
         }
         let done = self.said.extract_if(.., |(device, project), _| *device == at && !before.due.contains(project));
@@ -78,8 +84,13 @@ impl Words {
         }
         // What was said and not begun is meant for whoever answers next.
         for project in &before.not_begun {
-            self.places.entry((at, project.clone())).or_default().insert(cloud_id.clone());
+            let key = (at, project.clone());
+            self.said.entry(key.clone()).and_modify(|said| said.clone_from(cloud_id));
+            self.places.entry(key).or_default().insert(cloud_id.clone());
         }
+        // What was begun for the one that was left is not done, and nobody says so any more.
+        let due = names(store, "engramd_remirror");
+        self.said.retain(|(device, project), _| *device != at || due.contains(project));
     }
 
     fn says(&mut self, at: usize, project: &ProjectName) {
@@ -92,9 +103,10 @@ impl Words {
     }
 }
 
-fn due(store: &Store, which: &str) -> Vec<ProjectName> {
+/// Lists projects by what tables name them.
+fn names(store: &Store, whose: &str) -> Vec<ProjectName> {
     let names = store.read(|conn| {
-        let mut statement = conn.prepare_cached(&format!("SELECT project FROM engramd_remirror {which}"))?;
+        let mut statement = conn.prepare_cached(&format!("SELECT project FROM {whose}"))?;
         Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?)
     });
     names.expect("names").iter().filter_map(|name| ProjectName::parse(name).ok()).collect()
@@ -164,7 +176,7 @@ impl World {
         self.reload(at)
     }
 
-    fn remirror(&mut self, at: usize, project: &ProjectName) -> Result<(), Law> {
+    pub(super) fn remirror(&mut self, at: usize, project: &ProjectName) -> Result<(), Law> {
         if !self.devices[at].store.enrolled().expect("enrolled").contains(project) {
             return Ok(());
         }

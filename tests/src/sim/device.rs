@@ -1,64 +1,22 @@
 //! One device: a real store in memory and a real machine, and what a daemon does between them.
 
 use super::beside::Beside;
-use super::books::Books;
+use super::books::{Books, Held, Looked};
+use super::laws::Law;
+use super::loud::Silence;
+use super::stock::{self, Fuse, Stocked, Trail};
+use super::talk::Talk;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd::driver::{self, Counted, machine_settings};
 use engramd::store::{Store, StoreError};
-use engramd_core::rows::{Clocks, Fence};
+use engramd_core::rows::{Clocks, Counts, Fence};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, StoreTrouble};
-use rusqlite::Connection;
-use rusqlite::backup::Backup;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 const LEASE_TTL_MS: i64 = 120_000;
 
 /// Rows of history, or of a remirror, queued in one transaction; few, so that a device can die between two.
 const SLICE_ROWS: u32 = 3;
-
-thread_local! {
-    /// An empty store; to copy it is cheaper than to make one.
-    static EMPTY: Store = Store::open_in_memory(row_time(0, 0)).expect("a store in memory");
-}
-
-/// Commits that a store may still make before its process dies; [`NO_LIMIT`] while it is not to.
-#[derive(Clone)]
-pub(super) struct Fuse(Arc<AtomicI64>);
-
-const NO_LIMIT: i64 = i64::MAX;
-
-impl Fuse {
-    fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(NO_LIMIT)))
-    }
-
-    /// Lets so many commits through, and no other until [`mend`](Self::mend).
-    pub(super) fn burn(&self, commits: i64) {
-        self.0.store(commits, Ordering::Relaxed);
-    }
-
-    /// Lets every commit through.
-    pub(super) fn mend(&self) {
-        self.0.store(NO_LIMIT, Ordering::Relaxed);
-    }
-
-    /// Tells whether a commit was refused.
-    #[must_use]
-    pub(super) fn is_blown(&self) -> bool {
-        self.0.load(Ordering::Relaxed) < 0
-    }
-
-    fn refuses(&self) -> bool {
-        let left = self.0.load(Ordering::Relaxed);
-        if left != NO_LIMIT {
-            self.0.store(left - 1, Ordering::Relaxed);
-        }
-        left <= 0
-    }
-}
 
 /// What the machine hears of work on the store.
 #[derive(Debug, Default)]
@@ -95,6 +53,8 @@ pub(super) struct Device {
     pub(super) store: Store,
     /// Breaks the store's commits.
     pub(super) fuse: Fuse,
+    /// Tells what is written to the store.
+    trail: Trail,
     /// What does not survive.
     pub(super) machine: Machine,
     /// How far its clock is off, in milliseconds.
@@ -107,6 +67,10 @@ pub(super) struct Device {
     pub(super) store_free_ms: u64,
     /// What was found so far.
     pub(super) books: Books,
+    /// How long it has waited without a word.
+    pub(super) silence: Silence,
+    /// What it says to a Go server, where there is one.
+    pub(super) talk: Option<Talk>,
     /// How often everything was read anew.
     pub(super) loads: u64,
     /// Whether no daemon runs.
@@ -116,6 +80,8 @@ pub(super) struct Device {
     /// Go processes on its store, where there are any.
     pub(super) beside: Option<Beside>,
     counted_stamp: u64,
+    /// What was counted last, and after how many commits.
+    counted: Option<(u64, Counts)>,
 }
 
 impl Device {
@@ -125,39 +91,44 @@ impl Device {
     /// Where SQLite cannot make a store in memory.
     #[must_use]
     pub(super) fn new(name: &str, skew_ms: i64) -> Self {
-        let fuse = Fuse::new();
-        let mut conn = Connection::open_in_memory().expect("memory");
-        let copied = EMPTY.with(|empty| {
-            empty.read(|from| Ok(Backup::new(from, &mut conn)?.run_to_completion(i32::MAX, Duration::ZERO, None)?))
-        });
-        copied.expect("a copy");
-        conn.execute("UPDATE engramd_meta SET value = ?1 WHERE key = 'device_id'", [device_id(name)]).expect("named");
-        let breaks = fuse.clone();
-        conn.commit_hook(Some(move || breaks.refuses())).expect("a hook");
+        let Stocked { store, fuse, trail } = stock::take(&device_id(name));
         Self {
             name: name.to_owned(),
-            store: Store::over(conn, row_time(0, skew_ms)).expect("a store in memory"),
+            store,
             fuse,
+            trail,
             machine: machine(),
             skew_ms,
             life: 0,
             wake_ms: 0,
             store_free_ms: 0,
             books: Books::default(),
+            silence: Silence::default(),
+            talk: None,
             loads: 0,
             down: false,
             cloud: 0,
             beside: None,
             counted_stamp: 0,
+            counted: None,
         }
     }
 
-    /// Lets Go processes reach its store.
+    /// Gives the store to the next run, unless others reach it.
+    pub(super) fn give_back(self) {
+        if self.beside.is_none() {
+            stock::give_back(Stocked { store: self.store, fuse: self.fuse, trail: self.trail });
+        }
+    }
+
+    /// Lets Go processes reach its store: a copy, for the one that is used again is nobody else's.
     pub(super) fn share(&mut self) {
-        let (mut conn, beside) = Beside::of(&self.name, &self.store, self.skew_ms);
-        let breaks = self.fuse.clone();
-        conn.commit_hook(Some(move || breaks.refuses())).expect("a hook");
-        self.store = Store::over(conn, row_time(0, self.skew_ms)).expect("a store in memory");
+        let (conn, beside) = Beside::of(&self.name, &self.store, self.skew_ms);
+        let Stocked { store, fuse, trail } = Stocked::over(conn);
+        let store = std::mem::replace(&mut self.store, store);
+        let fuse = std::mem::replace(&mut self.fuse, fuse);
+        let trail = std::mem::replace(&mut self.trail, trail);
+        stock::give_back(Stocked { store, fuse, trail });
         self.beside = Some(beside);
     }
 
@@ -179,6 +150,10 @@ impl Device {
         self.fuse.mend();
         self.store.recount();
         self.machine = machine();
+        self.silence = Silence::default();
+        if self.talk.is_some() {
+            self.talk = Some(Talk::new());
+        }
     }
 
     /// What a daemon that starts, or reads everything anew, tells its machine, and whose histories are being queued.
@@ -189,13 +164,10 @@ impl Device {
         self.loads += 1;
         let projects = driver::read_projects(&mut self.store).expect("projects");
         let queueing = projects.queueing.clone();
-        let counts = driver::count(&mut self.store).expect("counts");
+        let counts = self.count_all().expect("counts");
         self.counted_stamp = counts.stamp;
-        let events = vec![
-            Event::CloudChanged(Cloud::Configured { host: host.to_owned() }),
-            Event::ProjectsChanged(projects),
-            Event::Counted(counts.counts),
-        ];
+        let events =
+            vec![Event::Reloaded(Cloud::Configured { host: host.to_owned() }, projects), Event::Counted(counts.counts)];
         (events, queueing)
     }
 
@@ -204,8 +176,42 @@ impl Device {
     /// # Panics
     /// Where the store fails.
     pub(super) fn count(&mut self) -> Option<Event> {
-        let counted = driver::count(&mut self.store).expect("counts");
+        let counted = self.count_all().expect("counts");
         self.newer(counted)
+    }
+
+    fn count_all(&mut self) -> Result<Counted, StoreError> {
+        let counted = driver::count(&mut self.store)?;
+        self.counted = Some((self.store.commits(), counted.counts.clone()));
+        Ok(counted)
+    }
+
+    /// Tells whether something was committed since the last look; what a Go process wrote counts once our daemon looked.
+    pub(super) fn is_behind(&self) -> bool {
+        self.books.is_behind(&self.store) && !self.has_news()
+    }
+
+    /// Returns what the laws look at.
+    pub(super) fn looked<'a>(&'a self, held: &'a [Held<'a>]) -> Looked<'a> {
+        let moved = self.beside.as_ref().map(Beside::moved);
+        Looked { name: &self.name, store: &self.store, held, moved }
+    }
+
+    /// Checks what has to hold after every event. While a restored cloud is told again what it lost, it need not hold
+    /// what is acknowledged.
+    pub(super) fn check(
+        &mut self,
+        held: &[Held<'_>],
+        projects: &[ProjectName],
+        is_told_again: bool,
+    ) -> Result<(), Law> {
+        let moved = self.beside.as_ref().map(Beside::moved);
+        let looked = Looked { name: &self.name, store: &self.store, held, moved };
+        self.books.check(&looked, projects, &self.trail.take(), is_told_again)?;
+        match &self.counted {
+            Some((commits, counts)) if *commits == self.store.commits() => self.books.counts_are(&self.name, counts),
+            _ => Ok(()),
+        }
     }
 
     /// Passes counts on, unless newer ones were heard already.
@@ -229,7 +235,7 @@ impl Device {
     }
 
     fn with_counts(&mut self, mut heard: Heard) -> Heard {
-        heard.counted = driver::count(&mut self.store).ok();
+        heard.counted = self.count_all().ok();
         heard
     }
 

@@ -95,11 +95,12 @@ pub(super) fn scope_1(device: &Device, named: &[&ProjectName]) -> Result<(), Law
 
 /// Nothing is pending, and every cursor is at the head.
 #[must_use]
-pub(super) fn is_drained(device: &Device, disk: &Disk, projects: &[ProjectName]) -> bool {
-    let cursors = device.store.cursors(&disk.cloud_id, projects).expect("cursors");
-    let at_head = |project: &ProjectName| cursors.get(project).copied().unwrap_or(0) >= disk.end_of(project);
-    let idle = |project: &ProjectName| device.store.ack2(project).expect("counts").pending == 0;
-    projects.iter().all(at_head) && projects.iter().all(idle)
+pub(super) fn is_drained(device: &Device, (disk, cloud_id): (&Disk, &str), projects: &[ProjectName]) -> bool {
+    let at_head = |project: &ProjectName| {
+        let cursors = device.store.cursors(cloud_id, std::slice::from_ref(project)).expect("cursors");
+        cursors.get(project).copied().unwrap_or(0) >= disk.end_of(project)
+    };
+    device.books.is_idle() && projects.iter().all(at_head)
 }
 
 /// CONV-1: all hold the same canonical dump, and know of every entity what the cloud holds.
@@ -176,11 +177,13 @@ fn books(device: &Device, difference: &str) -> String {
 pub(super) fn books_of(device: &Device, key: &str) -> String {
     let rows = device.store.read(|conn| {
         let mut statement = conn.prepare(
-            "SELECT m.seq || ' ' || m.op || ' acked ' || coalesce(m.acked_at, '-') || ' void ' || coalesce(j.void, '-')
+            "SELECT m.seq || ' ' || m.project || ' ' || m.op || ' acked ' || coalesce(m.acked_at, '-') || ' void ' || coalesce(j.void, '-')
                  || ' cloud ' || coalesce(j.cloud_seq, '-') || ' ' || m.payload
              FROM sync_mutations m LEFT JOIN engramd_journal j ON j.seq = m.seq WHERE m.entity_key = ?1
-             UNION ALL SELECT 'known ' || head FROM engramd_version WHERE entity_key = ?1
-             UNION ALL SELECT 'held ' || kind || ' ' || payload FROM engramd_held WHERE entity_key = ?1",
+             UNION ALL SELECT 'known in ' || project || ' ' || head FROM engramd_version WHERE entity_key = ?1
+             UNION ALL SELECT 'held ' || kind || ' ' || payload FROM engramd_held WHERE entity_key = ?1
+             UNION ALL SELECT 'row in ' || project || ' ' || title FROM observations WHERE sync_id = ?1
+             UNION ALL SELECT 'read again: ' || project FROM engramd_reread",
         )?;
         let rows = statement.query_map([key], |row| row.get::<_, String>(0))?;
         Ok(rows.collect::<Result<Vec<_>, _>>()?)

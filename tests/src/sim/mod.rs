@@ -8,19 +8,26 @@ mod beside;
 mod books;
 mod clouds;
 mod device;
+mod effects;
 mod excuses;
+mod go_cloud;
 mod kind;
 mod laws;
+mod ledger;
+mod loud;
 mod peers;
 mod plan;
 mod server;
 mod settle;
+mod stock;
+mod talk;
 mod tape;
 mod travel;
 mod user;
 mod wire;
 mod world;
 
+use device::Device;
 pub use kind::Kind;
 pub use laws::Law;
 pub use plan::{Plan, Step};
@@ -48,6 +55,9 @@ pub fn run_about(plan: &Plan, key: Option<&str>) -> Ended {
     let done = catch_unwind(AssertUnwindSafe(|| world.run(plan)));
     for (device, key) in world.devices.iter().flat_map(|device| key.map(|key| (device, key))) {
         world.tape.push(laws::books_of(device, key));
+    }
+    if matches!(done, Ok(Ok(()))) {
+        world.devices.drain(..).for_each(Device::give_back);
     }
     let result = match done {
         Ok(done) => done.map_err(|law| law.to_string()),

@@ -2,10 +2,11 @@
 
 use super::device::row_time;
 use super::excuses;
+use super::go_cloud::Direct;
 use super::laws::Law;
 use super::server::Server;
 use super::world::World;
-use crate::go::user::{Memories, act, memories_of};
+use crate::go::user::{Memories, PROJECTS, act, act_in, memories_of};
 use crate::go::{GoClient, Halt, Wire};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -53,11 +54,14 @@ pub(super) enum Luck {
     Twice,
 }
 
-/// One cycle's way to the server.
-pub(super) struct Way {
-    router: Router,
+/// One cycle's way to a server.
+pub(super) struct Way<W> {
+    to: W,
     luck: Luck,
 }
+
+/// The way to a server of ours.
+pub(super) struct Routed(Router);
 
 impl Road {
     /// Builds the routes over the server's journal.
@@ -76,35 +80,41 @@ impl Road {
     }
 }
 
-impl Way {
+impl Routed {
     async fn ask(&self, request: Request<Body>) -> (u16, String) {
         // A router is always ready, and fails never.
-        let answer = self.router.clone().call(request).await.unwrap_or_else(|never| match never {});
+        let answer = self.0.clone().call(request).await.unwrap_or_else(|never| match never {});
         let status = answer.status().as_u16();
         let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
         (status, String::from_utf8_lossy(&body).into_owned())
     }
-
-    async fn push_once(&self, body: String) -> (u16, String) {
-        let request = Request::post("/sync/mutations/push").header("content-type", "application/json");
-        self.ask(request.body(Body::from(body)).expect("a request")).await
-    }
 }
 
-impl Wire for Way {
+impl Wire for Routed {
     async fn push(&self, body: String) -> (u16, String) {
-        match self.luck {
-            Luck::RequestLost => return (503, String::new()),
-            Luck::Twice => drop(self.push_once(body.clone()).await),
-            Luck::Fine | Luck::AnswerLost => {}
-        }
-        let answer = self.push_once(body).await;
-        if self.luck == Luck::AnswerLost { (502, String::new()) } else { answer }
+        let request = Request::post("/sync/mutations/push").header("content-type", "application/json");
+        self.ask(request.body(Body::from(body)).expect("a request")).await
     }
 
     async fn page(&self, since_seq: u64, limit: usize) -> (u16, String) {
         let uri = format!("/sync/mutations/pull?since_seq={since_seq}&limit={limit}");
         self.ask(Request::get(uri).body(Body::empty()).expect("a request")).await
+    }
+}
+
+impl<W: Wire> Wire for Way<W> {
+    async fn push(&self, body: String) -> (u16, String) {
+        match self.luck {
+            Luck::RequestLost => return (503, String::new()),
+            Luck::Twice => drop(self.to.push(body.clone()).await),
+            Luck::Fine | Luck::AnswerLost => {}
+        }
+        let answer = self.to.push(body).await;
+        if self.luck == Luck::AnswerLost { (502, String::new()) } else { answer }
+    }
+
+    async fn page(&self, since_seq: u64, limit: usize) -> (u16, String) {
+        self.to.page(since_seq, limit).await
     }
 }
 
@@ -118,9 +128,9 @@ impl Peer {
 }
 
 impl World {
-    /// One cycle's way to the server.
-    pub(super) fn way(&self, luck: Luck) -> Way {
-        Way { router: self.road.router.clone(), luck }
+    /// One cycle's way to the server, which is one of ours.
+    pub(super) fn way(&self, luck: Luck) -> Way<Routed> {
+        Way { to: Routed(self.road.router.clone()), luck }
     }
 
     /// Something that a Go client, or its user, does.
@@ -136,6 +146,9 @@ impl World {
                 let bad = [Luck::RequestLost, Luck::AnswerLost, Luck::Twice][self.rng.random_range(0..3)];
                 self.peer_cycles(at, if lucky { Luck::Fine } else { bad })?;
             }
+            // On a Go server a client halts the others where it pushes a memory before the session, of another project,
+            // that it belongs to.
+            _ if self.go.is_some() => act_in(PROJECTS[at], &mut self.peers[at].client, &mut self.rng, step),
             _ => act(&mut self.peers[at].client, &mut self.rng, step),
         }
         let line =
@@ -145,9 +158,19 @@ impl World {
     }
 
     fn peer_cycles(&mut self, at: usize, luck: Luck) -> Result<(), Law> {
-        let way = self.way(luck);
         let runtime = Arc::clone(&self.road.runtime);
-        match runtime.block_on(self.peers[at].client.cycle(&way)) {
+        let ours = self.way(luck);
+        let client = &mut self.peers[at].client;
+        let done = match &mut self.go {
+            Some(go) => {
+                let way = Way { to: Direct(go.way(self.now_ms, &self.server)), luck };
+                let done = runtime.block_on(client.cycle(&way));
+                go.pass(self.now_ms, &self.server);
+                done
+            }
+            None => runtime.block_on(client.cycle(&ours)),
+        };
+        match done {
             // A push that was lost on the way ends the cycle; the next one begins with it.
             Ok(()) | Err(Halt::Push { status: 502 | 503 | 409, .. }) => Ok(()),
             Err(halt) => Err(Law::new("peers", format!("{} halts: {halt:?}", self.peers[at].name))),

@@ -193,6 +193,14 @@ impl Server {
         }
     }
 
+    /// Lists the projects that are paused for everybody.
+    #[must_use]
+    pub(super) fn paused(&self) -> BTreeSet<String> {
+        let disk = self.journal.disk();
+        let paused = disk.controls.values().filter(|control| !control.is_sync_enabled);
+        paused.map(|control| control.project.to_string()).collect()
+    }
+
     /// Begins anew with nothing, as another data set; tells of what it lost rows.
     pub(super) fn empty(&mut self) -> LostRows {
         self.backup = None;

@@ -1,20 +1,59 @@
 //! The calm: nothing goes wrong any more, so all must come to rest, agree, and hear of a save at once.
 
+use super::clouds::Said;
 use super::laws::{self, Law};
+use super::ledger;
+use super::loud;
 use super::server::Mood;
 use super::world::World;
+use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::ipc::request::SaveRequest;
+use engram_proto::reason::ReasonCode;
 use engramd::memory;
 use engramd_core::Event;
+use engramd_core::health::Who;
 
 /// Events after which a world without faults must have come to rest.
 const EVENTS_MAX: usize = 5_000;
+
+/// The same where the server is a Go program's: it lets nobody wait for news, and one question takes it several requests.
+const EVENTS_MAX_GO: usize = 40_000;
+
+/// Memories that everybody begins with.
+const SHARED: usize = 4;
+
+/// A save is everywhere after so long, where everybody asks the server every 30 s, in milliseconds.
+const LATENCY_MS_GO: u64 = 70_000;
 
 /// A save is everywhere after so long, in milliseconds: some five messages of at most 20 ms, and no timer.
 const LATENCY_MS: u64 = 300;
 
 impl World {
+    /// Before anything goes wrong: a few memories that every device has.
+    pub(super) fn share_history(&mut self) -> Result<(), Law> {
+        let devices = 0..self.devices.len();
+        for at in devices.clone() {
+            self.enroll_all(at);
+            self.reload(at)?;
+        }
+        for (number, at) in devices.cycle().take(SHARED).enumerate() {
+            let project = self.projects[number % self.projects.len()].clone();
+            self.writes(at, &project, Some(&format!("h{number}")))?;
+        }
+        self.rest()
+    }
+
+    fn enroll_all(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        let now = device.row_time(self.now_ms);
+        for project in &self.projects {
+            device.store.enroll(project, now).expect("enrolled");
+            device.store.resume(Some(project)).expect("resumed");
+        }
+        device.store.resume(None).expect("resumed");
+    }
+
     /// Ends every trouble; all must agree within the budget.
     pub(super) fn settle(&mut self) -> Result<(), Law> {
         self.end_trouble()?;
@@ -25,12 +64,21 @@ impl World {
         {
             let disk = self.server.journal.disk();
             laws::conv_1(&self.devices, &disk, &self.projects)?;
-            laws::digests_agree(&self.devices, &disk, &self.projects)?;
+            ledger::all_show_the_same(&self.devices)?;
+            if self.go.is_none() {
+                laws::digests_agree(&self.devices, &disk, &self.projects)?;
+            }
             laws::nobody_diverges(&self.devices)?;
+            self.devices.iter().try_for_each(loud::calm_is_said)?;
+            // A Go program's last writer wins, and keeps nothing of what loses.
+            if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) {
+                let others = self.other.as_ref().map(|other| other.journal.disk());
+                self.ledger.nothing_is_lost(&self.devices, &disk, others.as_deref())?;
+            }
             laws::nothing_is_from_the_future(&disk, now)?;
             for device in &self.devices {
                 laws::nothing_is_lost(device, &disk)?;
-                device.books.all_acked(&device.name, &device.store, &disk)?;
+                device.books.all_acked(&device.looked(&[(&*disk, disk.cloud_id.as_str())]))?;
             }
         }
         self.a_save_is_everywhere_at_once()
@@ -44,28 +92,33 @@ impl World {
             self.server.set_paused(&project, false);
         }
         self.return_leases();
+        self.what_is_on_its_way_arrives()?;
         for at in 0..self.devices.len() {
-            let device = &mut self.devices[at];
-            let now = device.row_time(self.now_ms);
-            for project in &self.projects {
-                device.store.enroll(project, now).expect("enrolled");
-                device.store.resume(Some(project)).expect("resumed");
-            }
-            device.store.resume(None).expect("resumed");
+            self.enroll_all(at);
             self.boot(at)?;
         }
         self.go_processes_end();
         self.everybody_comes_to_one_cloud()
     }
 
+    /// What was said before the calm arrives with whatever luck it had, and is answered; then the calm begins.
+    fn what_is_on_its_way_arrives(&mut self) -> Result<(), Law> {
+        for _ in 0..2 {
+            let last = self.order;
+            while self.coming.iter().any(|coming| coming.order <= last && coming.is_talk()) {
+                self.next()?;
+                self.check()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lets events happen until everything is everywhere and everybody only listens.
     pub(super) fn rest(&mut self) -> Result<(), Law> {
-        for _ in 0..EVENTS_MAX {
-            let drained = {
-                let disk = self.server.journal.disk();
-                (0..self.devices.len())
-                    .all(|at| self.is_listening(at) && laws::is_drained(&self.devices[at], &disk, &self.projects))
-            };
+        let events = if self.go.is_some() { EVENTS_MAX_GO } else { EVENTS_MAX };
+        for _ in 0..events {
+            self.check()?;
+            let drained = (0..self.devices.len()).all(|at| self.is_listening(at) && self.is_drained(at));
             if drained && !self.retry_refused()? {
                 return if self.tickets.is_empty() {
                     Ok(())
@@ -73,10 +126,33 @@ impl World {
                     Err(Law::new("LOUD-1", format!("a sync has no verdict: {:?}", self.tickets)))
                 };
             }
+            if self.go.is_some() && self.server.is_restored {
+                self.mirror_again()?;
+            }
             self.next()?;
-            self.check()?;
         }
-        Err(Law::new("REC-1", format!("not at rest after {EVENTS_MAX} events without faults\n{}", self.state())))
+        Err(Law::new("REC-1", format!("not at rest after {events} events without faults\n{}", self.state())))
+    }
+
+    fn is_drained(&self, at: usize) -> bool {
+        let cloud_id = self.cloud_id(at);
+        let disk = self.server.journal.disk();
+        laws::is_drained(&self.devices[at], (&*disk, cloud_id.as_str()), &self.projects)
+    }
+
+    /// A Go server that was restored tells no identity: it counts as another one, until somebody says what to do.
+    fn mirror_again(&mut self) -> Result<(), Law> {
+        for at in 0..self.devices.len() {
+            let report = self.devices[at].machine.report(&Who::default());
+            let named = report.findings.iter().filter(|finding| finding.code == ReasonCode::CloudReplaced);
+            let named: Vec<_> = named.filter_map(|finding| finding.project.clone()).collect();
+            let due = Said::by(&self.devices[at].store);
+            let is_new = |project: &&ProjectName| named.contains(&project.to_string()) && !due.holds(project);
+            for project in self.projects.clone().iter().filter(is_new) {
+                self.remirror(at, project)?;
+            }
+        }
+        Ok(())
     }
 
     /// What a faulty server refused is held until somebody says: try again. Here somebody does.
@@ -113,11 +189,12 @@ impl World {
         if let Some(counted) = self.devices[0].count() {
             self.feed(0, counted)?;
         }
+        let latency_ms = if self.go.is_some() { LATENCY_MS_GO } else { LATENCY_MS };
         while !self.devices.iter().all(|device| laws::knows(device, &project, &saved.sync_id)) {
             self.next()?;
             self.check()?;
-            if self.now_ms > begun_ms + LATENCY_MS {
-                let what = format!("a save was not everywhere after {LATENCY_MS} ms\n{}", self.state());
+            if self.now_ms > begun_ms + latency_ms {
+                let what = format!("a save was not everywhere after {latency_ms} ms\n{}", self.state());
                 return Err(Law::new("latency", what));
             }
         }

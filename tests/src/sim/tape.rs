@@ -9,6 +9,7 @@ pub(super) fn word(event: &Event) -> String {
     }
     let (what, how) = match event {
         Event::CloudChanged(_) => ("cloud changed", ""),
+        Event::Reloaded(..) => ("reloaded", ""),
         Event::ProjectsChanged(_) => ("projects changed", ""),
         Event::Counted(_) => ("counted", ""),
         Event::Tick => ("tick", ""),

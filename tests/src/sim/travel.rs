@@ -6,6 +6,13 @@ use engram_proto::http::witness::Witness;
 use engramd_core::Event;
 use rand::RngExt as _;
 
+impl Coming {
+    /// Tells whether it is a request or an answer; a pull that listens is neither.
+    pub(super) fn is_talk(&self) -> bool {
+        matches!(self.what, What::Arrive { .. } | What::Answer(..) | What::Post(_) | What::Bring(..))
+    }
+}
+
 impl World {
     /// Answers pulls that listen and for which there is news.
     pub(super) fn ring(&mut self) {
@@ -23,7 +30,7 @@ impl World {
 
     pub(super) fn send(&mut self, at: usize, request: Request) {
         let trouble = if self.calm { 0 } else { self.climate.trouble };
-        let luck = Luck::draw(&mut self.rng, &request, trouble);
+        let luck = Luck::draw(&mut self.rng, request.asked(), trouble);
         let draw = self.rng.random_range(0..100);
         let cloud = self.devices[at].cloud;
         if luck == Luck::Twice {
@@ -75,6 +82,9 @@ impl World {
         if self.coming.iter().any(is_here) {
             return;
         }
+        if self.go.is_some() {
+            return self.drop_pull(at);
+        }
         self.coming.retain(|coming| {
             let is_pull = match &coming.what {
                 What::Arrive { request, .. } => matches!(request, Request::Pull(_)),
@@ -95,6 +105,9 @@ impl World {
 
     /// Tells whether a device only listens, and nothing of it is on its way.
     pub(super) fn is_listening(&self, at: usize) -> bool {
+        if self.go.is_some() {
+            return self.is_at_rest_there(at);
+        }
         let mut its = self.coming.iter().filter(|coming| coming.at == at);
         its.clone().count() == 1 && its.all(|coming| matches!(coming.what, What::Listen(..)))
     }

@@ -1,7 +1,9 @@
 //! What people and the world do to devices and the server: writes, by the real write rules, and incidents.
 
 use super::device::Job;
+use super::excuses::LostRows;
 use super::laws::Law;
+use super::ledger::Before;
 use super::server::Mood;
 use super::world::World;
 use engram_proto::id::ProjectName;
@@ -40,13 +42,23 @@ impl World {
             return Ok(());
         }
         let project = self.some_project();
+        self.writes(at, &project, None)
+    }
+
+    /// Something is written on a device: a memory of this title, or whatever is drawn.
+    pub(super) fn writes(&mut self, at: usize, project: &ProjectName, title: Option<&str>) -> Result<(), Law> {
         let dies = self.draws_death();
         let device = &mut self.devices[at];
         let now = memory::Now { at: device.row_time(self.now_ms), random: self.rng.random() };
         if dies {
             device.fuse.burn(0);
         }
-        let done = write(&mut device.store, &mut self.rng, &project, &now);
+        let before = Before::of(&device.store);
+        let done = match title {
+            Some(title) => save(&mut device.store, title, "shared", project, &now),
+            None => write(&mut device.store, &mut self.rng, project, &now),
+        };
+        self.ledger.command(&device.name, &device.store, before, done.as_deref().map_err(drop))?;
         if device.fuse.is_blown() {
             assert!(done.is_err(), "DUR-1: answered as saved, and the commit was refused");
             return self.crash(at);
@@ -102,7 +114,10 @@ impl World {
             9 => self.pauses(at, project),
             // What only Go clients held of the lost rows nobody offers again (peers.md, "Known and left").
             11 if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) => {
-                let (what, lost) = self.server.back_up_or_restore();
+                let (what, lost) = match &mut self.go {
+                    Some(go) => (go.back_up_or_restore(&mut self.server), LostRows::new()),
+                    None => self.server.back_up_or_restore(),
+                };
                 self.loses(at, 0, what, lost);
                 Ok(())
             }
@@ -175,6 +190,23 @@ impl World {
         self.reload(at)?;
         self.feed(at, Event::SyncRequested { ticket, project, direction })
     }
+}
+
+fn save(
+    store: &mut Store,
+    title: &str,
+    content: &str,
+    project: &ProjectName,
+    now: &memory::Now,
+) -> Result<String, MemoryError> {
+    let request = SaveRequest {
+        title: title.to_owned(),
+        project: project.to_string(),
+        content: content.to_owned(),
+        directory: "/d".to_owned(),
+        ..SaveRequest::default()
+    };
+    memory::save(store, &request, now).map(|saved| format!("saves {}", saved.sync_id))
 }
 
 /// Runs a command; returns what it did.

@@ -1,5 +1,6 @@
 //! The network between devices and server, and everything it does to a request.
 
+use super::go_cloud::Asked;
 use super::server::{Server, lost, refused, unreachable};
 use engram_proto::http::pull::PullRequest;
 use engram_proto::http::push::{PushEntry, PushReply};
@@ -20,6 +21,18 @@ pub(super) enum Request {
     Push(ProjectName, Vec<PushEntry>, Option<Witness>),
     /// What is new.
     Pull(PullRequest),
+}
+
+impl Request {
+    /// Tells what it is about.
+    #[must_use]
+    pub(super) fn asked(&self) -> Asked {
+        match self {
+            Self::Probe => Asked::Probe,
+            Self::Push(..) => Asked::Push,
+            Self::Pull(_) => Asked::Pull,
+        }
+    }
 }
 
 /// What becomes of a request and its answer.
@@ -53,21 +66,21 @@ const STATUSES: [u16; 12] = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 5
 
 impl Luck {
     /// Draws what becomes of a request; `trouble` is how often it is none of the best, in percent.
-    pub(super) fn draw(rng: &mut StdRng, request: &Request, trouble: u32) -> Self {
+    pub(super) fn draw(rng: &mut StdRng, asked: Asked, trouble: u32) -> Self {
         if rng.random_range(0..100) >= trouble {
             return Self::Fine;
         }
         let status = Self::Status(STATUSES[rng.random_range(0..STATUSES.len())]);
-        match (request, rng.random_range(0..10)) {
+        match (asked, rng.random_range(0..10)) {
             (_, 0 | 1) => Self::RequestLost,
             (_, 2) => Self::AnswerLost,
             (_, 3) => Self::Garbled,
-            (Request::Push(..) | Request::Pull(_), 4) => Self::Cut,
-            (Request::Push(..), 5) => Self::Twice,
-            (Request::Push(..), 6) => Self::Blamed,
-            (Request::Push(..), 7) => Self::Hollow,
-            (Request::Pull(_), 5) => Self::Backwards,
-            (Request::Pull(_), 6) => Self::Endless,
+            (Asked::Push | Asked::Pull, 4) => Self::Cut,
+            (Asked::Push, 5) => Self::Twice,
+            (Asked::Push, 6) => Self::Blamed,
+            (Asked::Push, 7) => Self::Hollow,
+            (Asked::Pull, 5) => Self::Backwards,
+            (Asked::Pull, 6) => Self::Endless,
             _ => status,
         }
     }

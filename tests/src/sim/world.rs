@@ -1,57 +1,45 @@
 //! The world of one run: devices, the server, what is on its way between them, and time.
 
-use super::beside::Beside;
-use super::clouds::{Said, Words};
+use super::clouds::Words;
 use super::device::{Device, Heard, Job};
 use super::excuses::LostRows;
-use super::kind::Kind;
-use super::laws::{self, Law};
+use super::go_cloud::{GoCloud, Post};
+use super::kind::{self, Climate, Kind};
+use super::laws::Law;
+use super::ledger::Ledger;
+use super::loud;
 use super::peers::{Peer, Road};
 use super::plan::{Plan, Step};
 use super::server::{Mood, Server};
+use super::talk::{HOST, Talk};
 use super::tape;
-use super::wire::{self, Luck, Request};
+use super::wire::{Luck, Request};
 use engram_proto::http::pull::PullRequest;
 use engram_proto::id::ProjectName;
-use engramd_core::{Effect, Event};
+use engramd::store::Store;
+use engramd::transport::Reply;
+use engramd_core::Event;
+use engramd_core::classify::Failure;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
 
 /// The step whose generator makes the world, and the calm after the last one.
 const OUTSIDE: u32 = u32::MAX;
 
-/// How bad it is in this world.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Climate {
-    /// Requests that something happens to, in percent.
-    pub(super) trouble: u32,
-    /// Steps in which somebody writes, in per mille.
-    pub(super) writes: u32,
-    /// Steps in which something else is done to the world, in per mille.
-    pub(super) incidents: u32,
-    /// Work on a store in which its process dies, in per mille.
-    pub(super) deaths: u32,
-    /// The longest delay of a message, in milliseconds.
-    pub(super) delay_ms: u64,
-    /// Steps in which a Go client does something, in per mille, where there are any.
-    pub(super) peers: u32,
-    /// Steps in which a Go process on a device's store does something, in per mille.
-    pub(super) beside: u32,
-    /// Steps in which somebody moves something between clouds, in per mille.
-    pub(super) clouds: u32,
-}
+/// The step whose generator makes the history that all begin with.
+const BEFORE: u32 = u32::MAX - 1;
 
 /// Something on its way.
-#[derive(Debug)]
 pub(super) struct Coming {
     pub(super) due_ms: u64,
-    order: u64,
+    pub(super) order: u64,
     pub(super) at: usize,
     life: u32,
     pub(super) what: What,
 }
 
-#[derive(Debug)]
+/// What is on its way.
 pub(super) enum What {
     /// A job for a store.
     Work(Job),
@@ -63,6 +51,12 @@ pub(super) enum What {
     Answer(usize, Event),
     /// A pull that waits at the server until then.
     Listen(usize, PullRequest),
+    /// A request that reaches a Go server.
+    Post(Post),
+    /// An answer of a Go server, and where it is waited for.
+    Bring(oneshot::Sender<Result<Reply, Failure>>, Result<Reply, Failure>),
+    /// What the adapter to a Go server wants of the store.
+    Job(engramd::store::Job<Store>),
     /// The process begins anew.
     Boot,
 }
@@ -74,6 +68,8 @@ pub(super) struct World {
     pub(super) calm: bool,
     pub(super) climate: Climate,
     pub(super) server: Server,
+    /// The cloud, where it is a Go program's; `server` then says who may touch what, how it feels, and what it holds.
+    pub(super) go: Option<GoCloud>,
     /// Another one, where there is any.
     pub(super) other: Option<Server>,
     pub(super) words: Words,
@@ -84,8 +80,10 @@ pub(super) struct World {
     pub(super) projects: Vec<ProjectName>,
     pub(super) tape: Vec<String>,
     pub(super) tickets: Vec<(usize, u64)>,
+    /// What was written.
+    pub(super) ledger: Ledger,
     pub(super) coming: Vec<Coming>,
-    order: u64,
+    pub(super) order: u64,
 }
 
 impl World {
@@ -93,16 +91,8 @@ impl World {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut rng = plan.draws(OUTSIDE);
         let projects: Vec<_> = ["alpha", "beta"].iter().map(|name| ProjectName::parse(name).expect("a name")).collect();
-        let climate = Climate {
-            trouble: [0, 10, 30, 60][rng.random_range(0..4)],
-            writes: [100, 250, 400][rng.random_range(0..3)],
-            incidents: [0, 30, 100][rng.random_range(0..3)],
-            deaths: [0, 10, 60][rng.random_range(0..3)],
-            delay_ms: [20, 3_000, 40_000][rng.random_range(0..3)],
-            peers: [0, 0, 0, 300][rng.random_range(0..4)],
-            beside: 0,
-            clouds: 0,
-        };
+        let kind = Kind::of(plan.seed);
+        let climate = Climate::draw(&mut rng, kind);
         let devices = ["a", "b", "c", "d"].iter().take(rng.random_range(2..=4));
         let devices = devices.map(|name| {
             let mut device = Device::new(name, rng.random_range(-260_000_000..260_000_000));
@@ -111,26 +101,26 @@ impl World {
             }
             device
         });
-        let mut devices: Vec<_> = devices.collect();
-        let server = Server::new("the-cloud", "cloud");
+        let mut devices: Vec<Device> = devices.collect();
+        let server = Server::new("the-cloud", if kind == Kind::Go { HOST } else { "cloud" });
         let road = Road::to(&server);
         let names = ["go-a", "go-b"].iter().take(if climate.peers > 0 { rng.random_range(1..=2) } else { 0 });
         let peers = names.map(|name| Peer::new(name, rng.random_range(-100_000..100_000), &projects)).collect();
-        let mut climate = climate;
-        let mut other = None;
-        match Kind::of(plan.seed) {
+        let (mut go, mut other) = (None, None);
+        match kind {
             Kind::Plain => {}
             Kind::Shared => {
-                (climate.writes, climate.beside) = (climate.writes / 2, 250);
                 let all = rng.random_bool(0.3);
                 devices.iter_mut().enumerate().filter(|(at, _)| all || *at == 0).for_each(|(_, device)| device.share());
             }
-            Kind::Clouds => {
-                (climate.writes, climate.clouds) = (climate.writes / 2, 100);
-                other = Some(Server::new("another-cloud", "elsewhere"));
+            Kind::Clouds => other = Some(Server::new("another-cloud", "elsewhere")),
+            Kind::Go => {
+                devices.iter_mut().for_each(|device| device.talk = Some(Talk::new()));
+                go = Some(GoCloud::new(&projects, climate.peers == 0));
             }
         }
         Self {
+            go,
             rng,
             now_ms: 0,
             calm: false,
@@ -145,6 +135,7 @@ impl World {
             projects,
             tape: Vec::new(),
             tickets: Vec::new(),
+            ledger: Ledger::default(),
             coming: Vec::new(),
             order: 0,
         }
@@ -155,6 +146,10 @@ impl World {
         self.tape.push(format!("{:?}", self.climate));
         for at in 0..self.devices.len() {
             self.boot(at)?;
+        }
+        if !kind::begins_empty(plan.seed) {
+            (self.rng, self.calm) = (plan.draws(BEFORE), true);
+            self.share_history()?;
         }
         for &Step { number, calm } in &plan.steps {
             (self.rng, self.calm) = (plan.draws(number), calm);
@@ -181,14 +176,14 @@ impl World {
 
     /// Checks what has to hold after every event.
     pub(super) fn check(&mut self) -> Result<(), Law> {
-        let servers = || std::iter::once(&self.server).chain(&self.other);
-        let is_told_again = servers().any(|server| server.is_restored);
-        let held: Vec<_> = servers().map(|server| server.journal.disk()).collect();
-        let disks: Vec<_> = held.iter().map(|disk| &**disk).collect();
-        // What a Go process wrote is looked at once our daemon did.
-        for device in self.devices.iter_mut().filter(|device| !device.has_news()) {
-            let moved = device.beside.as_ref().map(Beside::moved);
-            device.books.check(&device.name, &device.store, &disks, &self.projects, is_told_again, moved)?;
+        let is_told_again = std::iter::once(&self.server).chain(&self.other).any(|server| server.is_restored);
+        let behind: Vec<_> = (0..self.devices.len()).filter(|&at| self.devices[at].is_behind()).collect();
+        for at in behind {
+            let cloud_id = self.cloud_id(at);
+            let (disk, other) = (self.server.journal.disk(), self.other.as_ref().map(|other| other.journal.disk()));
+            let held = std::iter::once((&*disk, cloud_id.as_str()));
+            let held: Vec<_> = held.chain(other.as_deref().map(|other| (other, other.cloud_id.as_str()))).collect();
+            self.devices[at].check(&held, &self.projects, is_told_again)?;
         }
         Ok(())
     }
@@ -217,7 +212,7 @@ impl World {
 
     /// Kills a device's process and begins it anew; what it sent is still on its way.
     pub(super) fn crash(&mut self, at: usize) -> Result<(), Law> {
-        self.dies(at);
+        self.dies(at)?;
         let pause_ms = self.pause_ms(at);
         if pause_ms == 0 {
             return self.boot(at);
@@ -227,12 +222,14 @@ impl World {
         Ok(())
     }
 
-    fn dies(&mut self, at: usize) {
+    fn dies(&mut self, at: usize) -> Result<(), Law> {
         self.say(at, "dies");
         self.devices[at].crash();
+        self.ledger.survived(&self.devices[at])?;
         self.devices[at].store_free_ms = self.now_ms;
-        self.coming.retain(|coming| coming.at != at || matches!(coming.what, What::Arrive { .. }));
+        self.coming.retain(|coming| coming.at != at || matches!(coming.what, What::Arrive { .. } | What::Post(_)));
         self.tickets.retain(|&(device, _)| device != at);
+        Ok(())
     }
 
     /// Lets happen what is due next, whoever's it is; time jumps there.
@@ -245,7 +242,14 @@ impl World {
         self.now_ms = self.now_ms.max(due_ms);
         self.server.pass(self.now_ms);
         self.other.iter().for_each(|other| other.pass(self.now_ms));
+        if let Some(go) = &mut self.go {
+            go.pass(self.now_ms, &self.server);
+        }
         let Some(place) = place else {
+            let is_idle = !self.coming.iter().any(|coming| coming.at == at && !matches!(coming.what, What::Listen(..)));
+            if is_idle {
+                loud::nothing_is_silent(&mut self.devices[at], self.now_ms)?;
+            }
             if self.devices[at].beside.is_some() {
                 self.work(at, Job::LookBeside);
             }
@@ -266,8 +270,19 @@ impl World {
                 self.answer(at, cloud, Event::Pulled(self.server_at(cloud).pull(at, &request)));
                 Ok(())
             }
+            What::Post(post) => {
+                self.post(at, post);
+                Ok(())
+            }
+            What::Bring(waits, told) => {
+                // Nobody waits where the process died, or gave it up.
+                let _ = waits.send(told);
+                self.go_on(at);
+                Ok(())
+            }
+            What::Job(job) => self.job(at, job),
             What::Boot => {
-                self.dies(at);
+                self.dies(at)?;
                 self.boot(at)
             }
         }
@@ -284,94 +299,19 @@ impl World {
         self.rng.random_range(1..=longest_ms)
     }
 
-    /// Tells the store's thread to do something when some time has passed.
-    pub(super) fn work_later(&mut self, at: usize, after_ms: u64, job: Job) {
-        self.push(self.now_ms + after_ms, at, What::Work(job));
-    }
-
-    pub(super) fn work(&mut self, at: usize, job: Job) {
-        let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.rng.random_range(1..=5);
-        self.devices[at].store_free_ms = due_ms;
-        self.push(due_ms, at, What::Work(job));
-    }
-
-    fn do_work(&mut self, at: usize, job: Job) -> Result<(), Law> {
-        let dies = self.draws_death();
-        if dies {
-            let commits = self.rng.random_range(0..=1);
-            self.devices[at].fuse.burn(commits);
-        }
-        let before = Said::by(&self.devices[at].store);
-        let heard = self.devices[at].work(job.clone(), self.now_ms);
-        self.words.hears(at, &before, &self.devices[at].store);
-        // Blown: before a commit; else after the last one, and before anybody heard of it.
-        let Some(heard) = heard.filter(|_| !dies) else { return self.crash(at) };
-        if heard.more {
-            self.work(at, job);
-        }
-        let due_ms = self.now_ms + self.rng.random_range(0..=2);
-        self.push(due_ms, at, What::Hear(heard));
-        Ok(())
-    }
-
-    /// Tells whether a process dies in what it does now.
-    pub(super) fn draws_death(&mut self) -> bool {
-        !self.calm && self.rng.random_range(0..1_000) < self.climate.deaths
-    }
-
-    fn hear(&mut self, at: usize, heard: Heard) -> Result<(), Law> {
-        let counts = heard.counted.and_then(|counted| self.devices[at].newer(counted));
-        if heard.reload {
-            return self.reload(at);
-        }
-        let is_old = heard.loads.is_some_and(|loads| loads < self.devices[at].loads);
-        counts.into_iter().chain(heard.event.filter(|_| !is_old)).try_for_each(|event| self.feed(at, event))
-    }
-
     /// Feeds one event to a machine and performs what it wants done.
     pub(super) fn feed(&mut self, at: usize, event: Event) -> Result<(), Law> {
         if self.devices[at].down {
             return Ok(());
         }
         self.say(at, &tape::word(&event));
+        self.devices[at].silence.heard(&event, self.now_ms);
         let now = self.devices[at].now(self.now_ms);
         let draw = self.rng.random_range(0.0..1.0);
         for effect in self.devices[at].machine.handle(event, now, draw) {
             self.perform(at, effect)?;
         }
         self.devices[at].wake_ms = self.devices[at].machine.next_deadline_ms().max(self.now_ms + 1);
-        Ok(())
-    }
-
-    fn perform(&mut self, at: usize, effect: Effect) -> Result<(), Law> {
-        if let Effect::LoadBelonging { cloud_id, .. } | Effect::LoadCursors { cloud_id, .. } = &effect {
-            self.words.believes(at, cloud_id);
-        }
-        match effect {
-            Effect::Probe => self.send(at, Request::Probe),
-            Effect::Send { project, rows } => {
-                laws::scope_1(&self.devices[at], &[&project])?;
-                self.words.cur_3(at, &project)?;
-                let entries = wire::entries(&project, &rows);
-                let witness = self.witness(at);
-                self.send(at, Request::Push(project, entries, witness));
-            }
-            Effect::Pull(request) => {
-                laws::scope_1(&self.devices[at], &request.cursors.keys().collect::<Vec<_>>())?;
-                request.cursors.keys().try_for_each(|project| self.words.cur_3(at, project))?;
-                let witness = self.witness(at);
-                self.send(at, Request::Pull(PullRequest { witness, ..request }));
-            }
-            Effect::CancelPull => self.cancel_pull(at),
-            Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
-            Effect::SyncProgress(..) | Effect::Note { .. } => {}
-            Effect::Stopped => {
-                let due_ms = self.devices[at].store_free_ms.max(self.now_ms) + self.pause_ms(at);
-                self.devices[at].down = self.devices[at].beside.is_some();
-                self.push(due_ms, at, What::Boot);
-            }
-            effect => self.work(at, Job::Effect(effect.into())),
-        }
         Ok(())
     }
 
