@@ -22,7 +22,7 @@ const SAME: &str = "SELECT id FROM observations WHERE normalized_hash = ?1 AND i
 
 /// On a machine with so many processes per core that want to run, each stands still for longer than all attempts take, in
 /// the middle of a transaction too: nobody can tell whose fault it is that none succeeded.
-const BUSY: f64 = 3.0;
+const BUSY: f64 = 1.5;
 
 /// What became of a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
