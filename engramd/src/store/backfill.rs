@@ -80,63 +80,71 @@ impl Store {
         }
         let room = self.turns.room();
         self.write(|tx| {
-            let Some((at, stage, after)) = due(tx, project)? else { return Ok(false) };
-            let mut statement = tx.prepare_cached(stage.next)?;
-            let rows = statement
-                .query_map(params![project.as_str(), after, rows_max], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<Vec<(i64, Option<String>)>, _>>()?;
-            let mut looked = 0;
-            for (_, key) in rows.iter().take_while(|_| room.take(tx)) {
-                looked += 1;
-                if let Some(key) = key.as_deref().filter(|key| !key.trim().is_empty()) {
-                    queue(tx, project, stage.entity, key, now)?;
-                }
-            }
-            let (stage, after) = match rows[..looked].last() {
-                Some(&(last, _)) if looked < rows.len() || looked >= rows_max as usize => (at, last),
-                _ => (at + 1, 0),
-            };
+            let Some(place) = due(tx, project)? else { return Ok(false) };
+            let (table, after) = walk(tx, project, place, rows_max, || room.take(tx), now)?;
             tx.prepare_cached("UPDATE engramd_backfill SET stage = ?2, after = ?3 WHERE project = ?1")?
-                .execute(params![project.as_str(), i64::try_from(stage).unwrap_or(i64::MAX), after])?;
-            Ok(STAGES.get(stage).is_some())
+                .execute(params![project.as_str(), i64::try_from(table).unwrap_or(i64::MAX), after])?;
+            Ok(STAGES.get(table).is_some())
         })
     }
 }
 
 /// Returns which table comes next, and behind which row.
-fn due(conn: &Connection, project: &ProjectName) -> Result<Option<(usize, &'static Stage, i64)>, StoreError> {
+fn due(conn: &Connection, project: &ProjectName) -> Result<Option<(usize, i64)>, StoreError> {
     if !desired::is_enrolled(conn, project)? {
         return Ok(None);
     }
     let mut statement = conn.prepare_cached("SELECT stage, after FROM engramd_backfill WHERE project = ?1")?;
     let row: Option<(i64, i64)> =
         statement.query_row([project.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((stage, after)) = row else { return Ok(None) };
-    let at = usize::try_from(stage).unwrap_or(usize::MAX);
-    Ok(STAGES.get(at).map(|stage| (at, stage, after)))
+    Ok(row.and_then(|(stage, after)| Some((usize::try_from(stage).ok().filter(|&at| at < STAGES.len())?, after))))
+}
+
+/// Queues what neither journal nor cloud told of among the next rows of a table, of which it looks at `rows_max` at most and
+/// at those that it has room for; returns where the walk goes on, which is behind the last table at its end.
+pub(super) fn walk(
+    conn: &Connection,
+    project: &ProjectName,
+    (table, after): (usize, i64),
+    rows_max: u32,
+    has_room: impl Fn() -> bool,
+    now: RowTime,
+) -> Result<(usize, i64), StoreError> {
+    let Some(stage) = STAGES.get(table) else { return Ok((table, after)) };
+    let mut statement = conn.prepare_cached(stage.next)?;
+    let rows = statement
+        .query_map(params![project.as_str(), after, rows_max], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(i64, Option<String>)>, _>>()?;
+    let mut looked = 0;
+    for (_, key) in rows.iter().take_while(|_| has_room()) {
+        looked += 1;
+        if let Some(key) = key.as_deref().filter(|key| !key.trim().is_empty()) {
+            queue(conn, project, stage.entity, key, now)?;
+        }
+    }
+    Ok(match rows[..looked].last() {
+        Some(&(last, _)) if looked < rows.len() || looked >= rows_max as usize => (table, last),
+        // There was no room for the first one.
+        None if !rows.is_empty() => (table, after),
+        _ => (table + 1, 0),
+    })
 }
 
 /// Queues an entity as its row shows it, where neither journal nor cloud told of it.
-fn queue(
-    tx: &rusqlite::Transaction<'_>,
-    project: &ProjectName,
-    entity: Entity,
-    key: &str,
-    at: RowTime,
-) -> Result<(), StoreError> {
-    if versions::known(tx, project, entity, key)?.is_some() || journal::tells_of(tx, project, entity, key)? {
+fn queue(conn: &Connection, project: &ProjectName, entity: Entity, key: &str, at: RowTime) -> Result<(), StoreError> {
+    if versions::known(conn, project, entity, key)?.is_some() || journal::tells_of(conn, project, entity, key)? {
         return Ok(());
     }
-    moved::settle(tx, project, entity, key, at)?;
-    if journal::tells_of(tx, project, entity, key)? {
+    moved::settle(conn, project, entity, key, at)?;
+    if journal::tells_of(conn, project, entity, key)? {
         return Ok(());
     }
-    let Some(version) = versions::row_version(tx, project, entity, key)? else { return Ok(()) };
+    let Some(version) = versions::row_version(conn, project, entity, key)? else { return Ok(()) };
     if matches!(&version, Version::Relation(relation) if !relation.key.judged) {
         return Ok(());
     }
     let Some((op, payload)) = version.write(project, key) else { return Ok(()) };
     debug_assert!(op == Op::Delete || !version.is_delete());
-    journal::append(tx, &LocalWrite { project, entity, key, op, payload: &payload, base: None, at })?;
+    journal::append_on(conn, &LocalWrite { project, entity, key, op, payload: &payload, base: None, at })?;
     Ok(())
 }

@@ -40,6 +40,7 @@ pub mod sessions;
 mod settle;
 mod snapshot;
 mod state;
+mod strays;
 mod thread;
 mod turn;
 pub mod versions;

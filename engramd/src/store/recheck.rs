@@ -2,21 +2,24 @@
 //! "Pull").
 //!
 //! A row whose known version is a delete goes. For one that is gone or has another text the project is read again from
-//! the start, which brings the version with its text; until it did, the row is kept in mind as different.
+//! the start, which brings the version with its text; until it did, the row is kept in mind as different. Behind the
+//! versions come the rows that have none ([`strays`]).
 
+use super::apply::Applying;
 use super::error::StoreError;
-use super::{Store, cursor, desired, lease, meta, moved, versions};
+use super::{Store, cursor, desired, lease, meta, moved, strays, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::{MS_PER_S, RowTime};
 use engramd_core::rows::{Fence, Rechecked};
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 
 /// Where the time stands at which the last pass ended.
 const DONE_AT: &str = "rechecked_at";
 
-/// Where the pass is: project, entity and key behind which it goes on, as JSON.
+/// Where the pass is, as JSON.
 const PLACE: &str = "recheck_place";
 
 /// So many different rows are read at once.
@@ -24,6 +27,15 @@ const DIFFERENT_ROWS: u32 = 200;
 
 /// Project, entity and key.
 pub(super) type Place = (String, String, String);
+
+/// Behind what a pass goes on.
+#[derive(Debug, Serialize, Deserialize)]
+enum Standing {
+    /// A version that is known.
+    Known(Place),
+    /// A row of the tables.
+    Shown(strays::Place),
+}
 
 impl Store {
     /// Looks at the next rows where a pass is due, `every_ms` after the end of the last one; goes on where it was, after a
@@ -47,36 +59,24 @@ impl Store {
             let conn = applying.conn();
             lease::check(conn, fence)?;
             let mut rechecked = Rechecked::default();
-            let place = meta::get(conn, PLACE)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-            let rows = next(conn, &place, rows_max)?;
-            let mut last = None;
-            for row @ (project, entity, key) in &rows {
-                if !applying.takes() {
-                    break;
-                }
-                last = Some(row);
-                let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) else {
-                    continue;
-                };
-                if !desired::is_enrolled(conn, &project)? {
-                    continue;
-                }
-                match look(conn, &project, entity, key)? {
-                    Look::Good => {}
-                    Look::Undead => applying.place_again(&project, entity, key)?,
-                    Look::Gone => moved::settle_deleted(conn, &project, entity, key, now)?,
-                    Look::Different => {
-                        keep_in_mind(conn, &project, entity, key)?;
-                        rechecked.different.insert(project, format!("{entity} {key}"));
+            let standing = meta::get(conn, PLACE)?.and_then(|text| serde_json::from_str(&text).ok());
+            let next = match standing.unwrap_or_else(|| Standing::Known(Place::default())) {
+                Standing::Known(place) => {
+                    let next = look_at_known(applying, &place, rows_max, &mut rechecked)?;
+                    match next {
+                        Some(place) => Some(Standing::Known(place)),
+                        // What was put back where it may have left is told from what only came.
+                        None if applying.settle_doubts()? => Some(Standing::Known(place)),
+                        None => Some(Standing::Shown(strays::Place::default())),
                     }
                 }
-            }
+                Standing::Shown(place) => strays::look(applying, &place, rows_max, now)?.map(Standing::Shown),
+            };
             for project in rechecked.different.keys() {
                 cursor::forget(conn, cloud, Some(project))?;
             }
-            let is_end = rows.len() < rows_max as usize && last == rows.last();
-            let last = last.filter(|_| !is_end);
-            meta::set(conn, PLACE, last.and_then(|last| serde_json::to_string(last).ok()).as_deref())?;
+            let is_end = next.is_none();
+            meta::set(conn, PLACE, next.and_then(|next| serde_json::to_string(&next).ok()).as_deref())?;
             if is_end {
                 meta::set(conn, DONE_AT, Some(&now.to_string()))?;
             }
@@ -125,6 +125,40 @@ impl Store {
     }
 }
 
+/// Looks at the rows of the next known versions; returns behind which it goes on, `None` at the end.
+fn look_at_known(
+    applying: &mut Applying<'_>,
+    place: &Place,
+    rows_max: u32,
+    rechecked: &mut Rechecked,
+) -> Result<Option<Place>, StoreError> {
+    let conn = applying.conn();
+    let rows = next(conn, place, rows_max)?;
+    let mut last = None;
+    for row @ (project, entity, key) in &rows {
+        if !applying.takes() {
+            break;
+        }
+        last = Some(row);
+        let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) else {
+            continue;
+        };
+        if !desired::is_enrolled(conn, &project)? {
+            continue;
+        }
+        match look(conn, &project, entity, key)? {
+            Look::Good => {}
+            Look::Undead => applying.place_again(&project, entity, key)?,
+            Look::Different => {
+                keep_in_mind(conn, &project, entity, key)?;
+                rechecked.different.insert(project, format!("{entity} {key}"));
+            }
+        }
+    }
+    let is_end = rows.len() < rows_max as usize && last == rows.last();
+    Ok(last.filter(|_| !is_end).cloned())
+}
+
 /// What looking at a row found.
 enum Look {
     Good,
@@ -132,8 +166,6 @@ enum Look {
     Undead,
     /// It shows something else than what is known, or nothing.
     Different,
-    /// It is deleted, as is known; one in another project may be nobody's.
-    Gone,
 }
 
 fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Result<Vec<Place>, StoreError> {
@@ -156,13 +188,12 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
     Ok(match (&known, &row) {
         (Version::Observation(known), Some(Version::Observation(row))) if known.key.kind != Kind::Upsert => {
             let is_live = row.key.kind == Kind::Upsert;
-            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Gone }
+            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good }
         }
         // What is left of a deleted prompt is its tombstone.
-        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Gone,
+        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Good,
         (known, Some(_)) if known.is_delete() => Look::Undead,
         (known, Some(row)) if known.hash() != row.hash() => Look::Different,
-        (known, None) if known.is_delete() => Look::Gone,
         (known, None) if !known.is_delete() && !is_elsewhere(conn, project, known)? => Look::Different,
         _ => Look::Good,
     })
@@ -213,7 +244,7 @@ pub(super) fn first_different(
     while let Some(row) = rows.next()? {
         let (entity, key): (String, String) = (row.get(0)?, row.get(1)?);
         if let Some(entity) = Entity::parse(&entity)
-            && !matches!(look(conn, project, entity, &key)?, Look::Good | Look::Gone)
+            && !matches!(look(conn, project, entity, &key)?, Look::Good)
         {
             return Ok(Some((entity, key)));
         }
@@ -234,7 +265,11 @@ pub(super) fn different(conn: &Connection, (project, entity, key): &Place) -> Re
 
 fn forget_if_mended(conn: &Connection, (project, entity, key): &Place) -> Result<(), StoreError> {
     let is_mended = match ProjectName::parse(project).ok().zip(Entity::parse(entity)) {
-        Some((project, entity)) => matches!(look(conn, &project, entity, key)?, Look::Good | Look::Gone),
+        // What is in doubt was written over, so that nothing differs; whose it is must still be told.
+        Some((project, entity)) => {
+            matches!(look(conn, &project, entity, key)?, Look::Good)
+                && !moved::may_have_moved(conn, &project, entity, key)?
+        }
         None => true,
     };
     if is_mended {
