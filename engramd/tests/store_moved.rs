@@ -67,6 +67,9 @@ impl Two {
     fn pass(&mut self, day: i64) {
         let Lab { store, fence, .. } = &mut self.lab;
         while store.recheck_slice(fence, CLOUD, at(day * 86_400), 86_400_000, 100).unwrap().again_in_ms == 0 {}
+        for name in ["alpha", "beta"] {
+            while store.stand_ins(fence, &project(name), at(day * 86_400)).unwrap().unfinished {}
+        }
     }
 
     fn is_read_again(&mut self, names: &[&str]) {
@@ -232,7 +235,7 @@ fn conv_1_what_autosync_brought_back_and_a_process_moved_is_new_where_it_is() {
 
 fn told_as_new(moves: &str) {
     let mut two = two();
-    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    two.enroll_beta();
     two.pass(0);
     let gone = serde_json::json!({"sync_id": "o1", "session_id": "s1", "deleted": true,
         "deleted_at": at(200).to_string(), "hard_delete": false});
@@ -252,7 +255,7 @@ fn told_as_new(moves: &str) {
 fn what_came_from_a_project_that_nobody_looks_at_is_told_within_a_day() {
     for (is_told_there, left) in [(false, vec![]), (true, pairs(&[("delete", "o2")]))] {
         let mut two = two();
-        two.lab.store.enroll(&project("beta"), at(0)).unwrap();
+        two.enroll_beta();
         two.pass(0);
         two.go.0.execute("INSERT INTO sessions (id, project, directory) VALUES ('s2', 'gamma', '/g')", []).unwrap();
         two.go.save("gamma", "s2", "o2", "kept to itself", &second(100));
@@ -286,7 +289,7 @@ fn what_came_from_a_project_that_nobody_looks_at_is_told_within_a_day() {
 fn a_doubt_outlasts_the_looking_at_rows() {
     let mut two = two();
     let (alpha, beta) = (project("alpha"), project("beta"));
-    two.lab.store.enroll(&beta, at(0)).unwrap();
+    two.enroll_beta();
     two.pass(0);
     two.go.pull(&[up(16, "observation", observation("o1", "s1", "one", 100))]);
     two.move_to_beta();

@@ -107,7 +107,7 @@ impl Driver {
                 self.on_store(Event::Compared, move |store| store.compare_digests(&cloud_id, &asked));
             }
             Effect::Recheck { fence, cloud_id, every_ms } => {
-                self.on_store_counted(Event::Rechecked, move |store| {
+                self.on_store(Event::Rechecked, move |store| {
                     store.recheck_slice(&fence, &cloud_id, clock::row_time(), every_ms, RECHECK_ROWS)
                 });
             }

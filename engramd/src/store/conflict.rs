@@ -22,7 +22,10 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let own = entries(conn, project, remote, key)?;
     if seen(&own, remote) {
-        return Ok(());
+        return match lost_to_its_own_past(&own, remote) {
+            Some(ours) => keep(conn, (project, key), &ours.version, (&ours.op, &ours.payload), now),
+            None => Ok(()),
+        };
     }
     let ours = own
         .iter()
@@ -60,6 +63,15 @@ pub(super) fn note_brought(
 /// Tells whether a version is one of our own, or one that an edit of ours had seen.
 fn seen(own: &[Entry], version: &Version) -> bool {
     own.iter().any(|one| one.had_seen(version))
+}
+
+/// Finds the edit of ours that came after a version here and yet loses to it: it was made by a clock that is behind, while
+/// autosync moved, so that nobody can tell what it was made over.
+fn lost_to_its_own_past<'a>(own: &'a [Entry], remote: &Version) -> Option<&'a Entry> {
+    let since = own.iter().filter(|one| one.version.hash() == remote.hash()).map(|one| one.seq).min()?;
+    let later = own.iter().filter(|one| one.seq > since && one.is_open && one.base.is_none());
+    let ours = later.reduce(|a, b| if b.version.leads(&a.version) { b } else { a })?;
+    Some(ours).filter(|ours| ours.version.hash() != remote.hash() && loses_to(&ours.version, remote))
 }
 
 fn keep_loser(
@@ -126,6 +138,7 @@ fn loses_to(version: &Version, other: &Version) -> bool {
 
 /// A journal row of the entity.
 struct Entry {
+    seq: i64,
     version: Version,
     op: String,
     payload: String,
@@ -162,7 +175,7 @@ impl Entry {
 fn entries(conn: &Connection, project: &ProjectName, remote: &Version, key: &str) -> Result<Vec<Entry>, StoreError> {
     let entity = remote.entity();
     let mut statement = conn.prepare_cached(
-        "SELECT m.op, m.payload, j.base, j.cloud_seq, m.acked_at IS NULL
+        "SELECT m.op, m.payload, j.base, j.cloud_seq, m.acked_at IS NULL, m.seq
          FROM sync_mutations AS m INDEXED BY engramd_mutations_entity LEFT JOIN engramd_journal AS j ON j.seq = m.seq
          WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark'",
     )?;
@@ -172,7 +185,15 @@ fn entries(conn: &Connection, project: &ProjectName, remote: &Version, key: &str
         let (op, payload): (String, String) = (row.get(0)?, row.get(1)?);
         let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
         let cloud_seq = row.get::<_, Option<i64>>(3)?.and_then(|seq| u64::try_from(seq).ok());
-        found.push(Entry { version, op, payload, base: row.get(2)?, cloud_seq, is_open: row.get(4)? });
+        found.push(Entry {
+            seq: row.get(5)?,
+            version,
+            op,
+            payload,
+            base: row.get(2)?,
+            cloud_seq,
+            is_open: row.get(4)?,
+        });
     }
     Ok(found)
 }

@@ -2,7 +2,7 @@
 //! it is (peers.md, "Rows changed without a journal row"; SCOPE-2).
 //!
 //! Nobody tells of a move, so it is looked for where such an entity is touched: edited, pulled, queued; and once a day among
-//! the rows that nobody tells of (`strays.rs`).
+//! the rows that nobody tells of (`missing.rs`).
 
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};

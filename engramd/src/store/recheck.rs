@@ -2,24 +2,22 @@
 //! "Pull").
 //!
 //! A row whose known version is a delete goes. For one that is gone or has another text the project is read again from
-//! the start, which brings the version with its text; until it did, the row is kept in mind as different. Behind the
-//! versions come the rows that have none ([`strays`]).
+//! the start, which brings the version with its text; until it did, the row is kept in mind as different. Behind the last one
+//! the rows that have no known version are due (`missing.rs`).
 
-use super::apply::Applying;
 use super::error::StoreError;
-use super::{Store, cursor, desired, lease, meta, moved, strays, versions};
+use super::{Store, cursor, desired, lease, meta, missing, moved, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::{MS_PER_S, RowTime};
 use engramd_core::rows::{Fence, Rechecked};
 use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
 
 /// Where the time stands at which the last pass ended.
 const DONE_AT: &str = "rechecked_at";
 
-/// Where the pass is, as JSON.
+/// Where the pass is: project, entity and key behind which it goes on, as JSON.
 const PLACE: &str = "recheck_place";
 
 /// So many different rows are read at once.
@@ -27,15 +25,6 @@ const DIFFERENT_ROWS: u32 = 200;
 
 /// Project, entity and key.
 pub(super) type Place = (String, String, String);
-
-/// Behind what a pass goes on.
-#[derive(Debug, Serialize, Deserialize)]
-enum Standing {
-    /// A version that is known.
-    Known(Place),
-    /// A row of the tables.
-    Shown(strays::Place),
-}
 
 impl Store {
     /// Looks at the next rows where a pass is due, `every_ms` after the end of the last one; goes on where it was, after a
@@ -59,27 +48,40 @@ impl Store {
             let conn = applying.conn();
             lease::check(conn, fence)?;
             let mut rechecked = Rechecked::default();
-            let standing = meta::get(conn, PLACE)?.and_then(|text| serde_json::from_str(&text).ok());
-            let next = match standing.unwrap_or_else(|| Standing::Known(Place::default())) {
-                Standing::Known(place) => {
-                    let next = look_at_known(applying, &place, rows_max, &mut rechecked)?;
-                    match next {
-                        Some(place) => Some(Standing::Known(place)),
-                        // What was put back where it may have left is told from what only came.
-                        None if applying.settle_doubts()? => Some(Standing::Known(place)),
-                        None => Some(Standing::Shown(strays::Place::default())),
+            let place = meta::get(conn, PLACE)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            let rows = next(conn, &place, rows_max)?;
+            let mut last = None;
+            for row @ (project, entity, key) in &rows {
+                if !applying.takes() {
+                    break;
+                }
+                last = Some(row);
+                let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) else {
+                    continue;
+                };
+                if !desired::is_enrolled(conn, &project)? {
+                    continue;
+                }
+                match look(conn, &project, entity, key)? {
+                    Look::Good => {}
+                    Look::Undead => applying.place_again(&project, entity, key)?,
+                    Look::Different => {
+                        keep_in_mind(conn, &project, entity, key)?;
+                        rechecked.different.insert(project, format!("{entity} {key}"));
                     }
                 }
-                Standing::Shown(place) => strays::look(applying, &place, rows_max, now)?.map(Standing::Shown),
-            };
+            }
             for project in rechecked.different.keys() {
                 cursor::forget(conn, cloud, Some(project))?;
             }
-            let is_end = next.is_none();
-            meta::set(conn, PLACE, next.and_then(|next| serde_json::to_string(&next).ok()).as_deref())?;
+            let is_end = rows.len() < rows_max as usize && last == rows.last();
+            let last = last.filter(|_| !is_end);
+            meta::set(conn, PLACE, last.and_then(|last| serde_json::to_string(last).ok()).as_deref())?;
             if is_end {
                 meta::set(conn, DONE_AT, Some(&now.to_string()))?;
+                missing::are_due(conn)?;
             }
+            rechecked.is_end = is_end;
             Ok((rechecked, is_end))
         })?;
         if is_end {
@@ -125,40 +127,6 @@ impl Store {
     }
 }
 
-/// Looks at the rows of the next known versions; returns behind which it goes on, `None` at the end.
-fn look_at_known(
-    applying: &mut Applying<'_>,
-    place: &Place,
-    rows_max: u32,
-    rechecked: &mut Rechecked,
-) -> Result<Option<Place>, StoreError> {
-    let conn = applying.conn();
-    let rows = next(conn, place, rows_max)?;
-    let mut last = None;
-    for row @ (project, entity, key) in &rows {
-        if !applying.takes() {
-            break;
-        }
-        last = Some(row);
-        let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) else {
-            continue;
-        };
-        if !desired::is_enrolled(conn, &project)? {
-            continue;
-        }
-        match look(conn, &project, entity, key)? {
-            Look::Good => {}
-            Look::Undead => applying.place_again(&project, entity, key)?,
-            Look::Different => {
-                keep_in_mind(conn, &project, entity, key)?;
-                rechecked.different.insert(project, format!("{entity} {key}"));
-            }
-        }
-    }
-    let is_end = rows.len() < rows_max as usize && last == rows.last();
-    Ok(last.filter(|_| !is_end).cloned())
-}
-
 /// What looking at a row found.
 enum Look {
     Good,
@@ -180,7 +148,7 @@ fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Res
 
 fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Look, StoreError> {
     // A session's version is its own text, and its one row may show another project's.
-    if entity == Entity::Session || has_its_own_say(conn, project, entity, key)? {
+    if entity == Entity::Session || versions::has_its_own_say(conn, project, entity, key)? {
         return Ok(Look::Good);
     }
     let Some(known) = versions::known(conn, project, entity, key)? else { return Ok(Look::Good) };
@@ -197,17 +165,6 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
         (known, None) if !known.is_delete() && !is_elsewhere(conn, project, known)? => Look::Different,
         _ => Look::Good,
     })
-}
-
-/// Tells whether the row speaks for something that is not known yet: it waits to be sent or applied, or was given up.
-fn has_its_own_say(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<bool, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
-                 WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3
-                     AND (m.acked_at IS NULL OR j.void = 'dropped'))
-             OR EXISTS (SELECT 1 FROM engramd_held WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
-    )?;
-    Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
 }
 
 /// Tells whether a version has no row for a reason: a prompt that went with its session, a relation that has no room.

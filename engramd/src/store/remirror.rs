@@ -7,7 +7,7 @@
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
 use super::turn::Room;
-use super::{Store, belonging, cursor, digest, lease, versions, witness};
+use super::{Store, belonging, cursor, digest, lease, missing, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::Entity;
@@ -153,6 +153,7 @@ fn slice(
     tx.prepare_cached("DELETE FROM engramd_remirror WHERE project = ?1")?.execute([project.as_str()])?;
     cursor::forget(tx, cloud, Some(project))?;
     digest::forget_told(tx, Some(project))?;
+    missing::is_due(tx, project)?;
     belonging::come_home(tx, project)
 }
 

@@ -117,6 +117,22 @@ pub(super) fn beside(
     }
 }
 
+/// Tells whether the row speaks for something that is not known yet: it waits to be sent or applied, or was given up.
+pub(super) fn has_its_own_say(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+                 WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3
+                     AND (m.acked_at IS NULL OR j.void = 'dropped'))
+             OR EXISTS (SELECT 1 FROM engramd_held WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
+    )?;
+    Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
+}
+
 /// Joins one more version.
 pub(super) fn join(a: Option<Version>, b: Version) -> Option<Version> {
     Some(match a {

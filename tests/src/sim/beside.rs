@@ -4,6 +4,7 @@
 use super::books::Books;
 use super::device::{Device, Heard, Job, row_time};
 use super::laws::{Law, is_parked};
+use super::ledger;
 use super::peers::{Luck, Routed, Way};
 use super::server::Mood;
 use super::world::World;
@@ -125,11 +126,13 @@ impl World {
             _ => {
                 let project = "SELECT sync_id || ' ' || project FROM observations WHERE sync_id <> ''";
                 let before: BTreeSet<String> = beside.go.list(project).into_iter().collect();
+                let shown = ledger::shown(&beside.go.db).expect("rows");
                 let done = act(&mut beside.go, &mut self.rng).unwrap_or_else(|| "does nothing".to_owned());
                 let after = beside.go.list(project).into_iter().filter(|row| !before.contains(row));
                 let ids = after.filter_map(|row| row.split(' ').next().map(str::to_owned));
                 let was_there = |id: &String| before.iter().any(|row| row.starts_with(id.as_str()));
                 beside.moved.extend(ids.filter(was_there));
+                self.ledger.note_go("go-process", &shown, &ledger::shown(&beside.go.db).expect("rows"));
                 done
             }
         };

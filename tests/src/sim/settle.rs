@@ -70,10 +70,10 @@ impl World {
             }
             laws::nobody_diverges(&self.devices)?;
             self.devices.iter().try_for_each(loud::calm_is_said)?;
-            // A Go program's last writer wins, and keeps nothing of what loses.
-            if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) {
+            // A Go program's server keeps the last writer's version, and nothing of what loses.
+            if self.go.is_none() {
                 let others = self.other.as_ref().map(|other| other.journal.disk());
-                self.ledger.nothing_is_lost(&self.devices, &disk, others.as_deref())?;
+                self.ledger.nothing_is_lost(&self.devices, (&disk, others.as_deref()), &self.lost)?;
             }
             laws::nothing_is_from_the_future(&disk, now)?;
             for device in &self.devices {

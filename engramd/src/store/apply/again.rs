@@ -19,7 +19,7 @@ type Pending = (i64, String, String, String);
 impl Applying<'_> {
     /// Settles moves to other projects that could not be told from what another program pulled, before that was read
     /// again; tells whether more are left, where the transaction has no room for them.
-    pub(in super::super) fn settle_doubts(&mut self) -> Result<bool, StoreError> {
+    pub(super) fn settle_doubts(&mut self) -> Result<bool, StoreError> {
         let mut after = recheck::Place::default();
         loop {
             let rows = recheck::different(self.conn, &after)?;

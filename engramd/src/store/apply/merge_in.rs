@@ -21,8 +21,24 @@ struct Open {
     payload: String,
     /// Whether it takes the time of a version that comes in with its winner's fields.
     takes_time: bool,
+    /// The hash of what it was written over.
+    base: Option<String>,
     /// The held row that keeps it from being sent.
     quarantine: Option<i64>,
+}
+
+/// Lifts what was written over the remote version above it, where that came with a later time than it had here: a Go process
+/// whose clock is behind folds what autosync brought, and edits it (CONV-3).
+fn lifted(open: &[Open], remote: &Version) -> Option<Version> {
+    let mut over = remote.clone();
+    for own in open.iter().filter(|own| own.version != *remote && own.quarantine.is_none()) {
+        if own.base.as_deref() == Some(over.hash().to_string().as_str()) && !own.version.leads(&over) {
+            let at = own.version.time().max(over.time());
+            let grows = foreign::with_time(&own.version, at).leads(&over);
+            over = foreign::with_time(&own.version, if grows { at } else { at.map(|at| at.plus_s(1)) });
+        }
+    }
+    (over != *remote).then_some(over)
 }
 
 impl Applying<'_> {
@@ -48,6 +64,9 @@ impl Applying<'_> {
         let mut local = known.clone();
         for own in &open {
             local = versions::join(local, own.version.clone());
+        }
+        if let Some(lifted) = lifted(&open, &remote) {
+            local = versions::join(local, lifted);
         }
         if self.any_held {
             for held in versions::held(self.conn, project, entity, key)? {
@@ -244,7 +263,7 @@ impl Applying<'_> {
 
     fn open_rows(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Open>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT m.seq, m.op, m.payload, h.id, coalesce(j.takes_time, 0)
+            "SELECT m.seq, m.op, m.payload, h.id, coalesce(j.takes_time, 0), j.base
              FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
                  LEFT JOIN engramd_journal AS j ON j.seq = m.seq LEFT JOIN engramd_held AS h ON h.journal_seq = m.seq
              WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.acked_at IS NULL ORDER BY m.seq",
@@ -255,8 +274,8 @@ impl Applying<'_> {
             let (op, payload): (String, String) = (row.get(1)?, row.get(2)?);
             // What cannot be read is no version; pushing it sets it aside.
             let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
-            let (seq, quarantine, takes_time) = (row.get(0)?, row.get(3)?, row.get(4)?);
-            open.push(Open { seq, version, payload, takes_time, quarantine });
+            let (seq, quarantine, takes_time, base) = (row.get(0)?, row.get(3)?, row.get(4)?, row.get(5)?);
+            open.push(Open { seq, version, payload, takes_time, base, quarantine });
         }
         Ok(open)
     }

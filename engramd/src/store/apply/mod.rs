@@ -260,6 +260,16 @@ impl<'c> Applying<'c> {
         self.room.take(self.conn)
     }
 
+    /// Returns what time it is here.
+    pub(super) fn now(&self) -> RowTime {
+        self.now
+    }
+
+    /// Hears that a row of a project was queued.
+    pub(super) fn has_news(&mut self, project: &ProjectName) {
+        self.any_open.insert(project.clone(), true);
+    }
+
     /// Returns the connection, for statements of the same transaction.
     pub(super) fn conn(&self) -> &'c Connection {
         self.conn

@@ -224,11 +224,9 @@ fn stamp_row(conn: &Connection, row: Said<'_>) -> Result<(), StoreError> {
 }
 
 /// Finds the version that a row was written over: the journal row before it or else the known one, if that has one
-/// revision less and no autosync may have put another one in its place.
+/// revision less and no autosync may have put another one in its place. Where one did, a journal row that it was not written
+/// over is a rival all the same, which only a base tells.
 fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
-    if reread::is_due(conn, row.project)? {
-        return Ok(None);
-    }
     let mut statement = conn.prepare_cached(
         "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
              LEFT JOIN engramd_journal AS j ON j.seq = m.seq
@@ -247,5 +245,8 @@ fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Op
         }
         _ => false,
     };
+    if reread::is_due(conn, row.project)? && before.as_ref().is_none_or(|before| one_less(&before)) {
+        return Ok(None);
+    }
     Ok(before.iter().chain(known).find(one_less).map(Version::hash))
 }
