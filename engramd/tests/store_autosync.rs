@@ -353,4 +353,9 @@ fn conv_6_an_edit_over_what_autosync_put_in_the_place_of_ours_is_no_successor() 
     let bases: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| row.base).collect();
     assert_eq!(bases.len(), 2);
     assert!(bases[1].is_some() && bases[0] == bases[1] && bases[1] != Some(first.hash().to_string()), "{bases:?}");
+    // Somebody else's edit beats both.
+    two.lab.apply(vec![up(48, "observation", revised("o6", "of somebody else", 900, 2))]);
+    let listed = "SELECT group_concat(payload ->> '$.title') FROM
+                      (SELECT payload FROM engramd_conflict WHERE entity_key = 'o6' ORDER BY payload ->> '$.title')";
+    assert_eq!(two.lab.one::<String>(listed), "ours,theirs");
 }

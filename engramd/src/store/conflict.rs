@@ -33,7 +33,11 @@ pub(super) fn note(
         .filter(|one| !one.only_repeats() || own.iter().any(|other| other.is_the_edit_of(one)))
         .reduce(|a, b| if b.version.leads(&a.version) { b } else { a });
     let Some(ours) = ours else { return Ok(()) };
-    keep_loser(conn, (project, key), (&ours.version, &ours.op, &ours.payload), (remote, row), now)
+    let rivals = own.iter().filter(|one| one.is_rival_of(ours) && !own.iter().any(|later| later.is_over(one)));
+    for one in std::iter::once(ours).chain(rivals) {
+        keep_loser(conn, (project, key), (&one.version, &one.op, &one.payload), (remote, row), now)?;
+    }
+    Ok(())
 }
 
 /// Records the loser between a version that a chunk brought and our newest edit that went neither to a chunk nor to the
@@ -163,6 +167,18 @@ impl Entry {
     /// Tells whether it is the edit that a row repeats.
     fn is_the_edit_of(&self, repeats: &Self) -> bool {
         !self.only_repeats() && self.version.hash() == repeats.version.hash()
+    }
+
+    /// Tells whether it waits beside the newest edit and that was not made over it: a Go process wrote over what autosync had
+    /// put in its place.
+    fn is_rival_of(&self, newest: &Self) -> bool {
+        self.is_open && !self.only_repeats() && self.version.hash() != newest.version.hash() && !newest.is_over(self)
+    }
+
+    /// Tells whether it came later than another row here and, as far as anybody can tell, was made over that.
+    fn is_over(&self, earlier: &Self) -> bool {
+        let base = self.base.as_deref().filter(|&base| base != journal::NO_EDIT);
+        self.seq > earlier.seq && base.is_none_or(|base| base == earlier.version.hash().to_string())
     }
 
     /// Tells whether it is this version, or an edit of it.
