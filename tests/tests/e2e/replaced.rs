@@ -224,6 +224,31 @@ fn cur_3_a_login_elsewhere_says_what_stands_still() {
     assert_eq!(refused.code, 3, "{refused:?}");
 }
 
+/// CUR-3, SCOPE-1, LOUD-1: what was said for a server that is away does not happen at the one that is logged in to next; that
+/// the project stands still is said, with the command that mirrors it there.
+#[test]
+fn cur_3_a_mirroring_that_was_said_for_another_server_does_not_happen() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let other = temp.path().join("c2");
+    let (mut first, second) = (Cloud::start(&temp.path().join("c1")), Cloud::start(&other));
+    let a = Device::enrolled(&temp.path().join("a"), &first, "demo");
+    let _ = a.save("demo", "of the first", "a text");
+    sync(&a);
+    first.process.kill();
+    assert_eq!(a.ctl(&["cloud", "remirror", "demo"]).code, 0);
+    let login = ["cloud", "login", "--server", &second.url, "--token-stdin", "--json"];
+    let answer = a.ctl_with(&login, TOKEN);
+    assert_eq!((answer.code, &answer.json()["elsewhere"]), (5, &json!(["demo"])), "{answer:?}");
+    until("it is said", || finding(&a, "demo").is_some());
+    let sync = a.ctl(&["sync", "--json"]);
+    assert_eq!((sync.code, &sync.json()["reason_code"]), (3, &json!("cloud_replaced")), "{sync:?}");
+    let stored: i64 =
+        store_of(&other).query_row("SELECT count(*) FROM cloud_mutations", [], |row| row.get(0)).expect("rows");
+    assert_eq!(stored, 0, "nothing was sent");
+    follow(&a, &finding(&a, "demo").expect("it is said"));
+    until("it is mirrored", || finding(&a, "demo").is_none());
+}
+
 /// CUR-3, LOUD-1: a Go server that lost rows is said, and gets them back when it is told to.
 #[test]
 fn cur_3_a_restored_go_server_gets_everything_back_when_told() {
