@@ -168,6 +168,8 @@ impl World {
     pub(super) fn loses(&mut self, at: usize, cloud: usize, what: &str, lost: LostRows) {
         self.say(at, &format!("sees server {cloud} {what}"));
         self.lost.extend(lost);
+        // It takes time, in which its clock outruns every number that it gave.
+        self.now_ms += 1;
     }
 
     fn login(&mut self, at: usize, cloud: usize) -> Result<(), Law> {

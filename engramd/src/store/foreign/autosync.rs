@@ -11,6 +11,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 const SEEN: &str = "autosync_seen";
 /// How often it was found to have moved.
 const MOVES: &str = "autosync_moves";
+/// Up to which journal row the held ones were looked at since it moved, and where it stood then; absent once all were.
+const RELEASED: &str = "autosync_released";
+/// So many held rows are read at once.
+const HELD_ROWS: u32 = 200;
 /// Up to which journal row the pending ones were shown again since then; absent once all were.
 pub(in super::super) const SHOWN: &str = "shown_again_seq";
 
@@ -46,6 +50,10 @@ impl Standing {
         let (pulled, pushed) = seen.unwrap_or_else(|| (0, now.pushed.clone()));
         Ok(Self { pulled, pushed })
     }
+
+    fn text(&self) -> String {
+        format!("{} {}", self.pulled, self.pushed)
+    }
 }
 
 /// Tells whether it moved since our last look.
@@ -54,22 +62,48 @@ pub(super) fn has_moved(conn: &Connection) -> Result<bool, StoreError> {
     Ok(Standing::seen(conn, &now)? != now)
 }
 
-/// Looks; where it moved, takes every cursor back and lets nothing be pushed before it was read again. Tells whether it
-/// moved.
-pub(super) fn look(conn: &Connection) -> Result<bool, StoreError> {
+/// Looks; where it moved, takes every cursor back and lets nothing be pushed before it was read again. Before that the held
+/// rows are looked at: tells whether there was room for all of them. Without, it still counts as moved.
+pub(super) fn look(conn: &Connection, has_room: impl Fn() -> bool) -> Result<bool, StoreError> {
     let now = Standing::read(conn)?;
     let seen = Standing::seen(conn, &now)?;
     if seen == now {
+        return Ok(true);
+    }
+    if !release(conn, &now, has_room)? {
         return Ok(false);
     }
     cursor::take_back(conn, seen.pulled)?;
     reread::begin(conn, meta::raise(conn, MOVES)?)?;
-    // What was held here and pushed there is acknowledged: a row is in one set only (ACK-2).
-    held::release_acknowledged(conn)?;
     meta::recount(conn)?;
     meta::set(conn, SHOWN, Some("0"))?;
     keep(conn, &now)?;
     Ok(true)
+}
+
+/// Releases what was held here and pushed there, for it is acknowledged: a row is in one set only (ACK-2). Goes on behind
+/// the row it looked at last, unless more was pushed since.
+fn release(conn: &Connection, now: &Standing, has_room: impl Fn() -> bool) -> Result<bool, StoreError> {
+    let begun = meta::get(conn, RELEASED)?;
+    let begun = begun.as_deref().and_then(|text| text.split_once(' ')).filter(|(_, standing)| *standing == now.text());
+    let mut through = begun.and_then(|(through, _)| through.parse().ok()).unwrap_or(0);
+    loop {
+        let rows = held::own(conn, through, HELD_ROWS)?;
+        if rows.is_empty() {
+            meta::set(conn, RELEASED, None)?;
+            return Ok(true);
+        }
+        for row in rows {
+            if !has_room() {
+                meta::set(conn, RELEASED, Some(&format!("{through} {}", now.text())))?;
+                return Ok(false);
+            }
+            if row.is_acknowledged {
+                held::release(conn, row.id)?;
+            }
+            through = row.journal_seq;
+        }
+    }
 }
 
 /// Takes what a transaction of ours acknowledged for seen; it ends with this.
@@ -82,5 +116,5 @@ pub(super) fn remember(conn: &Connection) -> Result<(), StoreError> {
 }
 
 fn keep(conn: &Connection, now: &Standing) -> Result<(), StoreError> {
-    meta::set(conn, SEEN, Some(&format!("{} {}", now.pulled, now.pushed)))
+    meta::set(conn, SEEN, Some(&now.text()))
 }

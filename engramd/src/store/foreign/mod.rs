@@ -81,12 +81,12 @@ impl Store {
 
 /// Tells whether so much is to be taken up that a transaction of ours should not do it besides its own work (OWN-3).
 pub(super) fn is_much(conn: &Connection) -> Result<bool, StoreError> {
-    Ok(last_seq(conn)? - meta::get_number(conn, TAKEN_UP)? > MUCH)
+    Ok(last_seq(conn)? - meta::get_number(conn, TAKEN_UP)? > MUCH || autosync::has_moved(conn)?)
 }
 
 /// Takes up everything that other processes wrote; a transaction of ours begins with it.
 pub(super) fn take_up(conn: &Connection) -> Result<(), StoreError> {
-    autosync::look(conn)?;
+    autosync::look(conn, || true)?;
     if is_more(conn)? {
         take_up_rows(conn, theirs(conn, i64::MAX)?, || true)?;
     }
@@ -95,7 +95,9 @@ pub(super) fn take_up(conn: &Connection) -> Result<(), StoreError> {
 
 /// Takes up as much as there is room for, and at most so many rows.
 pub(super) fn take_up_some(conn: &Connection, rows_max: u32, room: &Room) -> Result<(), StoreError> {
-    autosync::look(conn)?;
+    if !autosync::look(conn, || room.take(conn))? {
+        return Ok(());
+    }
     take_up_rows(conn, theirs(conn, i64::from(rows_max))?, || room.take(conn))?;
     autosync::remember(conn)
 }
