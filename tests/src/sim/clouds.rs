@@ -170,6 +170,7 @@ impl World {
         self.lost.extend(lost);
         // It takes time, in which its clock outruns every number that it gave.
         self.now_ms += 1;
+        self.server_at(cloud).pass(self.now_ms);
     }
 
     fn login(&mut self, at: usize, cloud: usize) -> Result<(), Law> {
