@@ -118,7 +118,7 @@ fn due(conn: &Connection, project: &ProjectName) -> Result<Option<(usize, &'stat
 
 /// Queues an entity as its row shows it, where neither journal nor cloud told of it.
 fn queue(
-    tx: &rusqlite::Transaction<'_>,
+    tx: &super::Transaction<'_>,
     project: &ProjectName,
     entity: Entity,
     key: &str,
