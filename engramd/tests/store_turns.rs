@@ -306,7 +306,7 @@ fn own_3_the_lock_is_left_to_others_between_transactions_while_they_write() {
     let began_ms = clock::mono_ms();
     for _ in 0..5 {
         // Too long for another one to join its burst.
-        let slow = |_: &rusqlite::Transaction<'_>| {
+        let slow = |_: &engramd::store::Transaction<'_>| {
             std::thread::sleep(Duration::from_millis(6));
             Ok(())
         };

@@ -9,6 +9,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Runs take many small pieces of memory; linked like this, SQLite takes its own from here too.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that every build runs.
 const FIXED_SEEDS: std::ops::Range<u64> = 0..48;
 

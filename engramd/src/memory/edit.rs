@@ -4,14 +4,14 @@ use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{read, text};
 use crate::store::fts::{self, Indexed};
-use crate::store::{moved, normalized_hash, versions};
+use crate::store::{Transaction, moved, normalized_hash, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::Observation;
 use engram_proto::merge::{ObservationBody, ObservationKey, ObservationVersion, Version, merge};
 use engram_proto::mutation::Entity;
 use engram_proto::stand_in::session_id_of;
 use engram_proto::time::RowTime;
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{OptionalExtension as _, params};
 
 /// A memory that is about to be edited.
 pub(super) struct Edited {

@@ -1,12 +1,12 @@
 //! The journal `sync_mutations`: one row per local write, in the transaction of that write.
 
 use super::error::StoreError;
-use super::{chunks, meta};
+use super::{Transaction, chunks, meta};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::time::RowTime;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
 /// The one target of the journal.
 pub(super) const TARGET: &str = "cloud";

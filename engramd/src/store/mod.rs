@@ -42,6 +42,7 @@ mod settle;
 mod snapshot;
 mod state;
 mod thread;
+mod transaction;
 mod turn;
 pub mod versions;
 mod witness;
@@ -53,11 +54,12 @@ pub use dump::Ack2;
 pub use error::StoreError;
 pub use open::open_reader;
 pub use rows::observation::{normalized_hash, review_modifier};
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 pub use served::AcceptedRow;
 pub use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 pub use thread::{Job, StoreGone, StoreHandle, StoreQueue};
+pub use transaction::Transaction;
 
 /// The writing connection to `engram.db`.
 #[derive(Debug)]

@@ -101,7 +101,7 @@ pub(super) fn open_snapshots(path: &Path) -> Result<Connection, StoreError> {
 
 /// Asks for the number that changes when another connection commits.
 pub(super) fn data_version(conn: &Connection) -> Result<i64, StoreError> {
-    Ok(conn.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+    Ok(conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
 }
 
 /// Creates the file before SQLite does, so that at no instant others may read it.

@@ -85,19 +85,20 @@ impl Store {
             Ok((rechecked, is_end))
         })?;
         if is_end {
-            self.forget_mended()?;
+            self.forget_mended(fence)?;
             rechecked.again_in_ms = every_ms;
         }
         Ok(rechecked)
     }
 
     /// Forgets those that were put right since they were found.
-    fn forget_mended(&mut self) -> Result<(), StoreError> {
+    fn forget_mended(&mut self, fence: &Fence) -> Result<(), StoreError> {
         let mut after = Place::default();
         loop {
             let rows = self.read(|conn| different(conn, &after))?;
             let room = self.turns.room();
             let last = self.write(|tx| {
+                lease::check(tx, fence)?;
                 let mut last = None;
                 for row in rows.iter().take_while(|_| room.take(tx)) {
                     forget_if_mended(tx, row)?;

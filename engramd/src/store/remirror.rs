@@ -7,14 +7,14 @@
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
 use super::turn::Room;
-use super::{Store, belonging, cursor, digest, lease, meta, missing, versions, witness};
+use super::{Store, Transaction, belonging, cursor, digest, lease, meta, missing, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd_core::rows::{Belonging, Fence};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeSet;
 
 /// Parents before children. What is known is all that was pulled or acknowledged: rows, deferred ones, tombstones, and

@@ -23,8 +23,8 @@
 //! the log long waits for it. While others write we do that in our rests, so that it falls to none of them.
 
 use super::error::StoreError;
-use super::{foreign, fts};
-use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
+use super::{Transaction, foreign, fts};
+use rusqlite::{Connection, ffi};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -203,9 +203,9 @@ impl Turns {
             self.transaction(conn, |tx| foreign::take_up_some(tx, foreign::SOME, &room))?;
         }
         self.transaction(conn, |tx| {
-            foreign::take_up(tx)?;
+            let began = foreign::take_up(tx)?;
             let result = f(tx)?;
-            foreign::ours_to_here(tx)?;
+            foreign::ours_to_here(tx, &began)?;
             Ok(result)
         })
     }
@@ -235,7 +235,7 @@ impl Turns {
         conn: &Connection,
         f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        let tx = Transaction::begin(conn)?;
         self.began(&tx)?;
         let before = tx.total_changes();
         let result = f(&tx)?;

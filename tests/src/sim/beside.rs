@@ -12,6 +12,7 @@ use crate::go::beside::act;
 use crate::go::{GoClient, Halt};
 use crate::model::Disk;
 use engram_proto::merge::Version;
+use engram_proto::time::RowTime;
 use engramd::driver;
 use engramd::store::Store;
 use engramd_core::Event;
@@ -58,6 +59,17 @@ impl Beside {
         let theirs = Connection::open(&url).expect("memory");
         let go = GoClient::beside(theirs, &format!("beside-{name}"), row_time(0, skew_ms));
         (ours, Self { go, is_news: true, moved: BTreeSet::new() })
+    }
+
+    /// Takes the processes of an earlier run, whose store is empty again.
+    pub(super) fn again(mut go: GoClient, now: RowTime) -> Self {
+        go.begin_again(now);
+        Self { go, is_news: true, moved: BTreeSet::new() }
+    }
+
+    /// Gives the processes to a later run.
+    pub(super) fn into_go(self) -> GoClient {
+        self.go
     }
 
     /// Returns what the processes moved to another project; nobody told of it, so it is looked for where it is touched.

@@ -76,7 +76,9 @@ pub(super) fn conv_4(name: &str, store: &Store, moved: Option<&BTreeSet<String>>
 
 fn is_read_again(store: &Store, project: &ProjectName) -> bool {
     let sql = "SELECT EXISTS (SELECT 1 FROM engramd_reread WHERE project = ?1)";
-    store.read(|conn| Ok(conn.query_row(sql, [project.as_str()], |row| row.get(0))?)).expect("an answer")
+    store
+        .read(|conn| Ok(conn.prepare_cached(sql)?.query_row([project.as_str()], |row| row.get(0))?))
+        .expect("an answer")
 }
 
 /// Tells whether something of an entity waits or is dead, with its evidence.
@@ -97,9 +99,13 @@ pub(super) fn scope_1(device: &Device, named: &[&ProjectName]) -> Result<(), Law
 /// Nothing is pending, and every cursor is at the head.
 #[must_use]
 pub(super) fn is_drained(device: &Device, (disk, cloud_id): (&Disk, &str), projects: &[ProjectName]) -> bool {
-    let at_head = |project: &ProjectName| {
+    let read = |project: &ProjectName| {
         let cursors = device.store.cursors(cloud_id, std::slice::from_ref(project)).expect("cursors");
-        cursors.get(project).copied().unwrap_or(0) >= disk.end_of(project)
+        cursors.get(project).copied().unwrap_or(0)
+    };
+    let at_head = |project: &ProjectName| {
+        let known = device.books.cursor(&device.store, cloud_id, project);
+        known.unwrap_or_else(|| read(project)) >= disk.end_of(project)
     };
     device.books.is_idle() && projects.iter().all(at_head)
 }

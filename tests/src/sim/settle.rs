@@ -1,6 +1,5 @@
 //! The calm: nothing goes wrong any more, so all must come to rest, agree, and hear of a save at once.
 
-use super::clouds::Said;
 use super::laws::{self, Law};
 use super::ledger;
 use super::loud;
@@ -146,7 +145,10 @@ impl World {
             let report = self.devices[at].machine.report(&Who::default());
             let named = report.findings.iter().filter(|finding| finding.code == ReasonCode::CloudReplaced);
             let named: Vec<_> = named.filter_map(|finding| finding.project.clone()).collect();
-            let due = Said::by(&self.devices[at].store);
+            if named.is_empty() {
+                continue;
+            }
+            let due = self.devices[at].said();
             let is_new = |project: &&ProjectName| named.contains(&project.to_string()) && !due.holds(project);
             for project in self.projects.clone().iter().filter(is_new) {
                 self.remirror(at, project)?;

@@ -96,7 +96,7 @@ impl Applying<'_> {
             conflict::note(self.conn, (project, key), row, &remote, self.now)?;
         }
         if let (Some(row), Some(cloud_id)) = (row, self.judged_of.as_deref())
-            && served::is_unjudged(self.conn, cloud_id, row)?
+            && served::is_unjudged(self.conn, cloud_id, project, row, &remote)?
             && let Some(known) = known.clone()
         {
             self.judge(cloud_id, (project, key), row, (&remote, known), found.as_ref())?;

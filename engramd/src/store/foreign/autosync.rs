@@ -5,10 +5,11 @@
 
 use super::super::error::StoreError;
 use super::super::{cursor, held, meta, reread};
-use rusqlite::{Connection, OptionalExtension as _};
+use super::Marks;
+use rusqlite::Connection;
 
 /// How far it was at our last look.
-const SEEN: &str = "autosync_seen";
+pub(super) const SEEN: &str = "autosync_seen";
 /// How often it was found to have moved.
 const MOVES: &str = "autosync_moves";
 /// Up to which journal row the held ones were looked at since it moved, and where it stood then; absent once all were.
@@ -20,7 +21,7 @@ pub(in super::super) const SHOWN: &str = "shown_again_seq";
 
 /// What syncing by another program moves.
 #[derive(PartialEq)]
-struct Standing {
+pub(super) struct Standing {
     /// `last_pulled_seq` of the target `cloud`, which is never ours.
     pulled: i64,
     /// `last_acked_seq` of that target and the newest acknowledged row: the first stays where an older row is pushed.
@@ -28,27 +29,16 @@ struct Standing {
 }
 
 impl Standing {
-    fn read(conn: &Connection) -> Result<Self, StoreError> {
-        let mut state = conn.prepare_cached(
-            "SELECT coalesce(max(last_pulled_seq), 0), coalesce(max(last_acked_seq), 0)
-             FROM sync_state WHERE target_key = 'cloud'",
-        )?;
-        let (pulled, acked): (i64, i64) = state.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let mut newest = conn.prepare_cached(
-            "SELECT seq || '@' || acked_at FROM sync_mutations INDEXED BY idx_sync_mutations_pending
-             WHERE target_key = 'cloud' AND acked_at IS NOT NULL ORDER BY acked_at DESC, seq DESC LIMIT 1",
-        )?;
-        let newest: Option<String> = newest.query_row([], |row| row.get(0)).optional()?;
-        Ok(Self { pulled, pushed: format!("{acked} {}", newest.unwrap_or_default()) })
+    pub(super) fn new(pulled: i64, acked: i64, newest: Option<&str>) -> Self {
+        Self { pulled, pushed: format!("{acked} {}", newest.unwrap_or_default()) }
     }
 
-    /// Reads what was seen last. A store that nobody looked at yet was pulled into from its beginning.
-    fn seen(conn: &Connection, now: &Self) -> Result<Self, StoreError> {
-        let text = meta::get(conn, SEEN)?;
-        let seen = text.as_deref().and_then(|text| text.split_once(' '));
+    /// Returns what was seen last, as it was kept. A store that nobody looked at yet was pulled into from its beginning.
+    pub(super) fn seen(&self, kept: Option<&str>) -> Self {
+        let seen = kept.and_then(|text| text.split_once(' '));
         let seen = seen.and_then(|(pulled, pushed)| Some((pulled.parse().ok()?, pushed.to_owned())));
-        let (pulled, pushed) = seen.unwrap_or_else(|| (0, now.pushed.clone()));
-        Ok(Self { pulled, pushed })
+        let (pulled, pushed) = seen.unwrap_or_else(|| (0, self.pushed.clone()));
+        Self { pulled, pushed }
     }
 
     fn text(&self) -> String {
@@ -56,28 +46,21 @@ impl Standing {
     }
 }
 
-/// Tells whether it moved since our last look.
-pub(super) fn has_moved(conn: &Connection) -> Result<bool, StoreError> {
-    let now = Standing::read(conn)?;
-    Ok(Standing::seen(conn, &now)? != now)
-}
-
 /// Looks; where it moved, takes every cursor back and lets nothing be pushed before it was read again. Before that the held
 /// rows are looked at: tells whether there was room for all of them. Without, it still counts as moved.
-pub(super) fn look(conn: &Connection, has_room: impl Fn() -> bool) -> Result<bool, StoreError> {
-    let now = Standing::read(conn)?;
-    let seen = Standing::seen(conn, &now)?;
-    if seen == now {
+pub(super) fn look(conn: &Connection, marks: &Marks, has_room: impl Fn() -> bool) -> Result<bool, StoreError> {
+    let seen = marks.now.seen(marks.seen.as_deref());
+    if seen == marks.now {
         return Ok(true);
     }
-    if !release(conn, &now, has_room)? {
+    if !release(conn, &marks.now, has_room)? {
         return Ok(false);
     }
     cursor::take_back(conn, seen.pulled)?;
     reread::begin(conn, meta::raise(conn, MOVES)?)?;
     meta::recount(conn)?;
     meta::set(conn, SHOWN, Some("0"))?;
-    keep(conn, &now)?;
+    keep(conn, &marks.now)?;
     Ok(true)
 }
 
@@ -107,12 +90,8 @@ fn release(conn: &Connection, now: &Standing, has_room: impl Fn() -> bool) -> Re
 }
 
 /// Takes what a transaction of ours acknowledged for seen; it ends with this.
-pub(super) fn remember(conn: &Connection) -> Result<(), StoreError> {
-    let now = Standing::read(conn)?;
-    if meta::get(conn, SEEN)?.is_some() && Standing::seen(conn, &now)? == now {
-        return Ok(());
-    }
-    keep(conn, &now)
+pub(super) fn remember(conn: &Connection, marks: &Marks) -> Result<(), StoreError> {
+    if marks.seen.is_some() && !marks.has_moved() { Ok(()) } else { keep(conn, &marks.now) }
 }
 
 fn keep(conn: &Connection, now: &Standing) -> Result<(), StoreError> {

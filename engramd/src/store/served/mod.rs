@@ -216,16 +216,24 @@ pub(super) fn before(
     Ok(served)
 }
 
-/// Tells whether a version is judged for the first time: young rows are served again, and a version may come twice.
-pub(super) fn is_unjudged(conn: &Connection, cloud_id: &str, row: &PulledMutation) -> Result<bool, StoreError> {
-    let Some(row) = read(cloud_id, row) else { return Ok(false) };
+/// Tells whether a version, which this row says, is judged for the first time: young rows are served again, and a version
+/// may come twice.
+pub(super) fn is_unjudged(
+    conn: &Connection,
+    cloud_id: &str,
+    project: &ProjectName,
+    row: &PulledMutation,
+    version: &Version,
+) -> Result<bool, StoreError> {
+    let Some(op) = Op::parse(&row.op) else { return Ok(false) };
+    let entity = version.entity().as_str();
     let judged = conn
         .prepare_cached(
             "UPDATE engramd_served SET judged = 1
              WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4 AND op = ?5 AND version = ?6
                  AND judged = 0",
         )?
-        .execute(params![cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(&row)?])?;
+        .execute(params![cloud_id, project.as_str(), entity, row.entity_key, op.as_str(), text(Some(version))?])?;
     Ok(judged == 1)
 }
 
@@ -252,8 +260,8 @@ fn read<'a>(cloud_id: &'a str, row: &'a PulledMutation) -> Option<Row<'a>> {
     })
 }
 
-fn text(row: &Row<'_>) -> Result<String, StoreError> {
-    let text = row.version.as_ref().map(serde_json::to_string).transpose();
+fn text(version: Option<&Version>) -> Result<String, StoreError> {
+    let text = version.map(serde_json::to_string).transpose();
     Ok(text.map_err(|error| StoreError::Invalid(error.to_string()))?.unwrap_or_default())
 }
 
@@ -262,8 +270,15 @@ fn is_recorded(conn: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
         "SELECT EXISTS (SELECT 1 FROM engramd_served WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4
              AND op = ?5 AND version = ?6 AND first_seq <= ?7 AND last_seq >= ?7)",
     )?;
-    let values =
-        params![row.cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(row)?, row.seq];
+    let values = params![
+        row.cloud_id,
+        row.project.as_str(),
+        row.entity.as_str(),
+        row.key,
+        row.op.as_str(),
+        text(row.version.as_ref())?,
+        row.seq
+    ];
     Ok(statement.query_row(values, |row| row.get(0))?)
 }
 
@@ -287,7 +302,7 @@ fn record(conn: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
         row.entity.as_str(),
         row.key,
         row.op.as_str(),
-        text(row)?,
+        text(row.version.as_ref())?,
         session_id,
         row.seq,
         row.occurred_at
