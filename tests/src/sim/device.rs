@@ -237,7 +237,9 @@ impl Device {
         let Some(fence) = fence_of(&effect).filter(|fence| self.is_stolen(fence)).cloned() else {
             return self.perform(effect, now_ms);
         };
-        // What is noted of other processes on the way needs no fence.
+        // What is noted of other processes on the way needs no fence; much of it has transactions of its own.
+        let now = self.row_time(now_ms);
+        while self.store.take_up(u32::MAX, now).unwrap_or(false) {}
         let only_asks = matches!(effect, Effect::RenewLease(_) | Effect::ReleaseLease(_));
         let (before, what) = (self.written(), format!("{effect:?}"));
         let heard = self.perform(effect, now_ms);
