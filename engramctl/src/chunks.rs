@@ -3,8 +3,10 @@
 
 pub(crate) mod build;
 pub(crate) mod content;
+mod entries;
 mod files;
 pub(crate) mod git;
 pub(crate) mod listing;
+pub(crate) mod loads;
 pub(crate) mod place;
 pub(crate) mod read;

@@ -209,14 +209,21 @@ fn own_3_chunks_are_taken_and_forgotten_in_bounded_transactions() {
         last: true,
     };
     let brought = [part("one", memories(10, "o", |_| "s".to_owned()))];
+    let log_pages = |lab: &Lab| {
+        let asked = |conn: &Connection| conn.pragma_query_value(None, "wal_autocheckpoint", |row| row.get::<_, i64>(0));
+        lab.store.read(|conn| Ok(asked(conn)?)).unwrap()
+    };
     in_parts(&mut lab, "rows of a chunk", |lab| drop(lab.store.bring(&brought, at(1)).unwrap()));
+    assert_eq!(log_pages(&lab), 8_000, "while many rows come in, the log is moved rarely");
+    lab.store.brought_all().unwrap();
+    assert_eq!(log_pages(&lab), 1_000);
     let learned = [part("two", memories(10, "x", |_| "s".to_owned()))];
     in_parts(&mut lab, "what a chunk holds", |lab| lab.store.chunks_learn(&learned, at(1)).unwrap());
     let copies: Vec<_> = (0..THINGS).map(|n| (format!("copy-{n}"), Hash::of_bytes(b"one"))).collect();
     in_parts(&mut lab, "files whose content is known", |lab| {
         assert!(!lab.store.chunks_wanted("elsewhere", &copies, true, at(1)).unwrap().contains(&true));
     });
-    in_parts(&mut lab, "a file that is gone", |lab| drop(lab.store.chunks_meet("place", &[]).unwrap()));
+    in_parts(&mut lab, "a file that is gone", |lab| drop(lab.store.chunks_meet("place", &[""; 0]).unwrap()));
     assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_place_chunk WHERE id NOT LIKE 'copy-%'"), 0);
     assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_due"), (2 * THINGS).cast_signed());
     let mark = Mark { project: lab.alpha.clone(), list: "due".to_owned(), through: i64::MAX };

@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::turn::Turns;
-use super::{Store, counts, meta, schema};
+use super::{Store, chunks, counts, meta, schema};
 use engram_proto::time::RowTime;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -95,6 +95,7 @@ pub(super) fn open_snapshots(path: &Path) -> Result<Connection, StoreError> {
     // The file is open for reading alone; temporary tables are written elsewhere.
     conn.pragma_update(None, "query_only", false)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    chunks::Candidates::prepare(&conn)?;
     Ok(conn)
 }
 

@@ -104,17 +104,22 @@ pub(super) fn beside(
     for held in held(conn, project, entity, key)? {
         version = join(version, held);
     }
-    match version {
-        None => row_version(conn, project, entity, key),
-        Some(mut version) => {
-            if !has_text(&version)
-                && let Some(row) = row_version(conn, project, entity, key)?
-            {
-                lend(&mut version, row);
-            }
-            Ok(Some(version))
-        }
+    shown(version, || row_version(conn, project, entity, key))
+}
+
+/// Makes the version this device holds of what is joined and what the row shows, which is read only where it speaks or
+/// lends its text.
+pub(super) fn shown(
+    joined: Option<Version>,
+    row: impl FnOnce() -> Result<Option<Version>, StoreError>,
+) -> Result<Option<Version>, StoreError> {
+    let Some(mut version) = joined else { return row() };
+    if !has_text(&version)
+        && let Some(row) = row()?
+    {
+        lend(&mut version, row);
     }
+    Ok(Some(version))
 }
 
 /// Joins one more version.

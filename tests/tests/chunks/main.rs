@@ -8,5 +8,6 @@ mod harness;
 mod histories;
 mod hostile;
 mod manifest;
+mod statements;
 mod transports;
 mod watch;

@@ -68,10 +68,9 @@ fn chunk(id: &ChunkId, args: &MergeDriverArgs) -> Result<Exit, CtlError> {
 fn manifest(args: &MergeDriverArgs) -> Result<Exit, CtlError> {
     let (base, ours, theirs) = (bytes(&args.base)?, bytes(&args.ours)?, bytes(&args.theirs)?);
     // Where both sides made the file, git gives an empty ancestor.
-    let base = if base.is_empty() { Listing::default() } else { Listing::read(&base) };
-    let united = Listing::unite(&base, &Listing::read(&ours), &Listing::read(&theirs));
-    let text = united.write().map_err(|error| CtlError::Input(error.to_string()))?;
-    std::fs::write(&args.ours, text).map_err(|error| unusable(&args.ours, &error))?;
+    let base = if base.is_empty() { Listing::default() } else { Listing::read(base) };
+    let united = Listing::unite(&base, &Listing::read(ours), &Listing::read(theirs));
+    std::fs::write(&args.ours, united.entries.write()).map_err(|error| unusable(&args.ours, &error))?;
     Ok(Exit::Done)
 }
 

@@ -172,6 +172,7 @@ impl Applying<'_> {
             last = last.max(Some(own.seq));
         }
         if let Some(last) = last {
+            self.tell_enqueued()?;
             refresh_state(self.conn, project, last, self.now)?;
         }
         Ok((superseded, left_open))
@@ -183,12 +184,9 @@ impl Applying<'_> {
         (project, entity, key): (&ProjectName, Entity, &str),
         known: Option<&Version>,
     ) -> Result<Option<Found>, StoreError> {
-        let found = rows::find(self.conn, project, entity, key)?;
+        let found = self.find_unheard((project, entity, key))?;
         if found.is_some() {
             return Ok(found);
-        }
-        if naming::adopt(self.conn, project, entity, key)? {
-            return rows::find(self.conn, project, entity, key);
         }
         // Another program may have pushed it, so that it comes back before it is known.
         let was_here = match known {
@@ -206,6 +204,18 @@ impl Applying<'_> {
         Ok(None)
     }
 
+    /// Looks the row of an entity up that is neither known nor in the journal; a Go process may have left one all the same.
+    pub(super) fn find_unheard(
+        &self,
+        (project, entity, key): (&ProjectName, Entity, &str),
+    ) -> Result<Option<Found>, StoreError> {
+        let found = rows::find(self.conn, project, entity, key)?;
+        if found.is_none() && naming::adopt(self.conn, project, entity, key)? {
+            return rows::find(self.conn, project, entity, key);
+        }
+        Ok(found)
+    }
+
     /// Journals a merge that is news to the cloud, made over what has the hash `base`; returns its place there.
     pub(super) fn queue(
         &mut self,
@@ -221,7 +231,9 @@ impl Applying<'_> {
         // Without its text nothing of an entity is sent.
         let Some((op, payload)) = merged.write(project, key) else { return Ok(None) };
         let (entity, at) = (merged.entity(), self.now);
-        let seq = journal::append_on(self.conn, &LocalWrite { project, entity, key, op, payload: &payload, base, at })?;
+        let write = LocalWrite { project, entity, key, op, payload: &payload, base, at };
+        let seq = journal::append_untold(self.conn, &write)?;
+        self.enqueued.insert(project.clone(), seq);
         self.any_open.insert(project.clone(), true);
         self.count(project).queued += 1;
         Ok(Some(seq))
