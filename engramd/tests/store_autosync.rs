@@ -282,6 +282,15 @@ fn a_store_of_ours_that_never_looked_is_read_from_the_beginning_if_autosync_ever
 }
 
 #[test]
+fn a_store_of_ours_that_never_looked_has_looked_after_a_transaction_that_changed_nothing() {
+    let mut store = Store::open_in_memory(at(0)).unwrap();
+    store.read(|conn| Ok(conn.execute("DELETE FROM engramd_meta WHERE key = 'autosync_seen'", [])?)).unwrap();
+    store.write(|_| Ok(())).unwrap();
+    // Else what autosync pushes now would count as seen at the next look.
+    assert_eq!(store.meta("autosync_seen").unwrap().as_deref(), Some("0 0 "));
+}
+
+#[test]
 fn conv_1_a_memory_that_only_autosync_pulled_takes_the_time_of_what_it_is() {
     let mut two = two();
     // Known to nobody here but the peer: pulled by it, then reviewed, which moves its time.
