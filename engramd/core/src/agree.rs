@@ -93,8 +93,9 @@ impl Machine {
         };
         self.agree.recheck_at_ms = self.now.mono_ms + rechecked.again_in_ms;
         if rechecked.is_end {
-            // What the cloud does not know of is looked for next.
+            // What the cloud does not know of is looked for next, and who listens is not waited for.
             self.projects.values_mut().for_each(|project| project.stand_in_due = true);
+            self.generation += 1;
         }
         for (name, row) in rechecked.different {
             self.diverges(&name, Some(row_differs(&name, &row)));

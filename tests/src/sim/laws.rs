@@ -223,17 +223,21 @@ pub(super) fn nothing_is_lost(device: &Device, disk: &Disk) -> Result<(), Law> {
     Ok(())
 }
 
-/// Tells whether a Go process moved an entity: it is in another project now, or it is a relation whose source is. Where the
-/// cloud was restored before anybody read what was told of it where it was, nobody offers that again.
+/// Tells whether a Go process moved an entity, or deleted it: it is in another project now, it is a relation whose source is,
+/// or its last row is a delete. Where the cloud was restored before anybody read what was told of it, nobody offers that again.
 fn has_moved(device: &Device, disk: &Disk, name: &Name) -> bool {
-    let sql = "SELECT NOT EXISTS (SELECT 1 FROM memory_relations AS r JOIN observations AS o ON o.sync_id = r.source_id
-                   WHERE r.sync_id = ?1 AND o.project = ?2)";
-    let is_unplaced = || {
-        device.store.read(|conn| Ok(conn.query_row(sql, [name.key.as_str(), name.project.as_str()], |row| row.get(0))?))
+    let unplaced =
+        "SELECT NOT EXISTS (SELECT 1 FROM memory_relations AS r JOIN observations AS o ON o.sync_id = r.source_id
+                        WHERE r.sync_id = ?1 AND o.project = ?2)";
+    let deleted = "SELECT op = 'delete' FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+                   WHERE m.entity_key = ?1 AND m.project = ?2 AND j.void IS NULL ORDER BY m.seq DESC LIMIT 1";
+    let says = |sql: &str| {
+        let names = [name.key.as_str(), name.project.as_str()];
+        device.store.read(|conn| Ok(conn.query_row(sql, names, |row| row.get::<_, bool>(0))?)).expect("a row")
     };
     match name.entity.as_str() {
-        "relation" => is_unplaced().expect("a row"),
-        _ => disk.heads().any(|row| row.name.entity == name.entity && row.name.key == name.key),
+        "relation" => says(unplaced),
+        _ => disk.heads().any(|row| row.name.entity == name.entity && row.name.key == name.key) || says(deleted),
     }
 }
 
