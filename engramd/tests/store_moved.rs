@@ -306,3 +306,20 @@ fn a_doubt_outlasts_the_looking_at_rows() {
     assert_eq!(two.lab.one::<String>(live), "beta", "it moved, and was not doubled");
     two.check();
 }
+
+#[test]
+fn conv_6_a_move_has_seen_what_its_row_shows() {
+    let mut two = two();
+    two.enroll_beta();
+    let seen = two.lab.version(Entity::Observation, "o1").unwrap().hash().to_string();
+    two.go.pull(&[up(16, "observation", observation("o1", "s1", "one", 100))]);
+    two.move_to_beta();
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    two.lab.apply(vec![up(32, "observation", observation("o1", "s1", "edited elsewhere", 200))]);
+    two.is_read_again(&["alpha", "beta"]);
+    two.lab.store.stand_ins(&two.lab.fence, &project("alpha"), at(9)).unwrap();
+    let limits = BatchLimits { rows_max: 100, body_bytes_max: 1 << 20 };
+    let rows = two.lab.store.pending_batch(&two.lab.fence, &project("alpha"), limits, at(9)).unwrap().rows;
+    let delete = rows.iter().find(|row| row.entity_key == "o1").unwrap();
+    assert_eq!(delete.base.as_deref(), Some(seen.as_str()), "so that the edit which it did not see is listed");
+}

@@ -178,7 +178,9 @@ fn leave(
     if journal::void_if_never_carried(conn, before, entity, key)? {
         return Ok(true);
     }
-    let base = version.hash();
+    // Who moved it saw what the row shows where it is now, and no edit that came in since.
+    let shown = versions::row_version(conn, project, entity, key)?;
+    let base = shown.as_ref().map_or_else(|| version.hash(), Version::hash);
     let time = Some(version.time().map_or(at, |time| time.max(at)));
     let delete = match version {
         Version::Observation(known) => Version::Observation(ObservationVersion {
