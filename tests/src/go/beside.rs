@@ -73,11 +73,11 @@ fn pick(rng: &mut StdRng, all: &[String]) -> Option<String> {
     (!all.is_empty()).then(|| all[rng.random_range(0..all.len())].clone())
 }
 
-/// Does something a user does; returns it in words, `None` where there is nothing to do it to.
+/// Does something a user does; returns it in words, `None` where there is nothing to do it to, or to move where nothing moves.
 ///
 /// # Panics
 /// Where SQLite refuses.
-pub fn act(client: &mut GoClient, rng: &mut StdRng) -> Option<String> {
+pub fn act(client: &mut GoClient, rng: &mut StdRng, may_move: bool) -> Option<String> {
     let (choice, text) = (rng.random_range(0..40), rng.random_range(0..1_000));
     let project = PROJECTS[rng.random_range(0..2)];
     let memories =
@@ -134,6 +134,7 @@ pub fn act(client: &mut GoClient, rng: &mut StdRng) -> Option<String> {
             client.mark_reviewed(&id);
             format!("reviews {id}")
         }
+        36.. if !may_move => return None,
         36..=38 => {
             let id = memory?;
             client.move_memory(&id, project);

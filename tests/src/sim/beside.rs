@@ -86,6 +86,12 @@ impl Device {
         self.beside.as_ref().is_some_and(|beside| beside.is_news)
     }
 
+    /// Tells whether a Go process moved something.
+    #[must_use]
+    pub(super) fn has_moved(&self) -> bool {
+        self.beside.as_ref().is_some_and(|beside| !beside.moved.is_empty())
+    }
+
     /// Looks at what Go processes wrote, as `driver/effects.rs` does it; `None` where the process died in it.
     pub(super) fn look_beside(&mut self, now_ms: u64) -> Option<Heard> {
         let now = self.row_time(now_ms);
@@ -139,7 +145,8 @@ impl World {
                 let project = "SELECT sync_id || ' ' || project FROM observations WHERE sync_id <> ''";
                 let before: BTreeSet<String> = beside.go.list(project).into_iter().collect();
                 let shown = ledger::shown(&beside.go.db).expect("rows");
-                let done = act(&mut beside.go, &mut self.rng).unwrap_or_else(|| "does nothing".to_owned());
+                let done =
+                    act(&mut beside.go, &mut self.rng, !self.is_restored).unwrap_or_else(|| "does nothing".to_owned());
                 let after = beside.go.list(project).into_iter().filter(|row| !before.contains(row));
                 let ids = after.filter_map(|row| row.split(' ').next().map(str::to_owned));
                 let was_there = |id: &String| before.iter().any(|row| row.starts_with(id.as_str()));

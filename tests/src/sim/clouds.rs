@@ -185,6 +185,7 @@ impl World {
     pub(super) fn loses(&mut self, at: usize, cloud: usize, what: &str, lost: LostRows) {
         self.say(at, &format!("sees server {cloud} {what}"));
         self.lost.extend(lost);
+        self.is_restored |= what == "restored";
         // It takes time, in which its clock outruns every number that it gave.
         self.now_ms += 1;
         self.server_at(cloud).pass(self.now_ms);

@@ -74,6 +74,8 @@ pub(super) struct World {
     pub(super) other: Option<Server>,
     pub(super) words: Words,
     pub(super) lost: LostRows,
+    /// Whether a server was restored: from then on Go processes move nothing (docs/testing.md).
+    pub(super) is_restored: bool,
     pub(super) devices: Vec<Device>,
     pub(super) peers: Vec<Peer>,
     pub(super) road: Road,
@@ -129,6 +131,7 @@ impl World {
             other,
             words: Words::default(),
             lost: LostRows::new(),
+            is_restored: false,
             devices,
             peers,
             road,
