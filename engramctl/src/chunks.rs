@@ -3,6 +3,7 @@
 
 pub(crate) mod build;
 pub(crate) mod content;
+mod data_dir;
 mod files;
 pub(crate) mod git;
 pub(crate) mod listing;

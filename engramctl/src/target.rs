@@ -24,7 +24,6 @@ impl Target {
         data_dir: Option<&Path>,
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConnectError> {
-        let named = |name| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let start = match (socket, data_dir) {
             (None, None) => "engramd run (or: systemctl --user start engramd)".to_owned(),
             (socket, data_dir) => {
@@ -36,14 +35,9 @@ impl Target {
         };
         let socket = match socket {
             Some(socket) => socket.to_owned(),
-            None => match named("ENGRAMD_SOCKET") {
+            None => match named(&environment, "ENGRAMD_SOCKET") {
                 Some(socket) => socket,
-                None => data_dir
-                    .map(Path::to_owned)
-                    .or_else(|| named("ENGRAM_DATA_DIR"))
-                    .or_else(|| named("HOME").map(|home| home.join(".engram")))
-                    .ok_or(ConnectError::NoHome)?
-                    .join(SOCKET_NAME),
+                None => self::data_dir(data_dir, &environment).ok_or(ConnectError::NoHome)?.join(SOCKET_NAME),
             },
         };
         let bytes = socket.as_os_str().len();
@@ -53,6 +47,16 @@ impl Target {
             Ok(Self { socket, start })
         }
     }
+}
+
+/// Finds the data directory: the one that is given, else as the daemon does.
+pub(crate) fn data_dir(given: Option<&Path>, environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let home = || named(&environment, "HOME").map(|home| home.join(".engram"));
+    given.map(Path::to_owned).or_else(|| named(&environment, "ENGRAM_DATA_DIR")).or_else(home)
+}
+
+fn named(environment: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    environment(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Quotes a word for a shell, where it needs that.

@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 mod cost;
 mod crash;
+mod data_dir;
 mod exchange;
 mod harness;
 mod histories;

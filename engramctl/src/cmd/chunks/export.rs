@@ -95,7 +95,7 @@ pub(crate) struct Written {
 pub(crate) async fn run(globals: &Globals, args: ExportArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
     let project = if args.all { None } else { Some(given_or_detected(args.project, &working)?) };
-    let place = Place::find(args.dir.as_deref(), &working)?;
+    let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working)?;
     let client = Client::connect_patient(globals, PATIENCE).await?;
     let exported = Export::new(place, client).await?.run(project, out).await;
     out.progress("");

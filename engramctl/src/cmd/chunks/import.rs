@@ -68,7 +68,7 @@ pub(crate) struct Imported {
 
 /// Imports.
 pub(crate) async fn run(globals: &Globals, args: &ImportArgs, out: &mut Out) -> Result<Exit, CtlError> {
-    let place = Place::find(args.dir.as_deref(), &working_directory()?)?;
+    let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working_directory()?)?;
     place.must_exist()?;
     let imported = import(globals, &place, out).await;
     out.progress("");

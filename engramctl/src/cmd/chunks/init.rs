@@ -34,12 +34,12 @@ pub(crate) struct Prepared {
 }
 
 /// Prepares it.
-pub(crate) fn run(dir: Option<&Path>, out: &mut Out) -> Result<Exit, CtlError> {
+pub(crate) fn run(data_dir: Option<&Path>, dir: Option<&Path>, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
     let tree = WorkTree::around(dir.and_then(|dir| dir.canonicalize().ok()).as_deref().unwrap_or(&working))?;
-    let mut place = Place::find(dir, &working)?;
+    let mut place = Place::find(data_dir, dir, &working)?;
     if dir.is_none() && !place.path().starts_with(tree.root()) || place.must_exist().is_err() && dir.is_none() {
-        place = Place::find(Some(&tree.root().join(NAME)), &working)?;
+        place = Place::find(data_dir, Some(&tree.root().join(NAME)), &working)?;
     }
     let attributes_written = tree.add_attributes(place.path())?;
     place.make()?;

@@ -80,7 +80,7 @@ async fn watch(globals: &Globals, working: &Path, all: &mut [Watched], out: &mut
 impl Watched {
     /// Imports, unless nothing changed since everything was read.
     async fn look(&mut self, globals: &Globals, working: &Path, out: &mut Out) -> Result<(), CtlError> {
-        let place = Place::find(Some(&self.path), working)?;
+        let place = Place::find(globals.data_dir().as_deref(), Some(&self.path), working)?;
         place.must_exist()?;
         let stamp = place.stamp(clock::unix_ns());
         if stamp.is_some() && stamp == self.seen {
