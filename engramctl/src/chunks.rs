@@ -4,8 +4,9 @@
 pub(crate) mod build;
 pub(crate) mod content;
 mod data_dir;
-mod files;
+pub(crate) mod files;
 pub(crate) mod git;
 pub(crate) mod listing;
 pub(crate) mod place;
 pub(crate) mod read;
+pub(crate) mod unusable;

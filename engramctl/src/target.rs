@@ -2,6 +2,7 @@
 
 use crate::connect::ConnectError;
 use engram_proto::ipc::SOCKET_NAME;
+use engram_proto::words::quoted;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,10 @@ impl Target {
             (None, None) => "engramd run (or: systemctl --user start engramd)".to_owned(),
             (socket, data_dir) => {
                 let flag = |name, path: Option<&Path>| {
-                    path.map_or_else(String::new, |path| format!(" --{name} {}", quoted(&path.to_string_lossy())))
+                    // The daemon takes absolute ones only.
+                    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+                    let word = |path| format!(" --{name} {}", quoted(&absolute(path).to_string_lossy()));
+                    path.map_or_else(String::new, word)
                 };
                 format!("engramd run{}{}", flag("data-dir", data_dir), flag("socket", socket))
             }
@@ -57,16 +61,6 @@ pub(crate) fn data_dir(given: Option<&Path>, environment: impl Fn(&str) -> Optio
 
 fn named(environment: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
     environment(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-/// Quotes a word for a shell, where it needs that.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
@@ -107,5 +101,9 @@ mod tests {
     fn the_way_to_start_it_fits_the_flags() {
         let target = Target::resolve(None, Some(Path::new("/my data")), environment(&[])).unwrap();
         assert_eq!(target.start, "engramd run --data-dir '/my data'");
+        // The daemon takes absolute ones only.
+        let target = Target::resolve(None, Some(Path::new("rel")), environment(&[])).unwrap();
+        let absolute = std::env::current_dir().unwrap().join("rel");
+        assert_eq!(target.start, format!("engramd run --data-dir {}", quoted(absolute.to_str().unwrap())));
     }
 }

@@ -3,6 +3,7 @@
 use super::data_dir;
 use super::files::{self, Fault};
 use super::listing::Listing;
+use super::unusable::unusable;
 use crate::exit::CtlError;
 use engram_proto::chunk::ChunkId;
 use rustix::fs::{FlockOperation, flock};
@@ -14,9 +15,9 @@ use std::time::Duration;
 /// The directory's name where none is given.
 pub(crate) const NAME: &str = ".engram";
 /// The table of contents.
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// Where the chunks are.
-const CHUNKS: &str = "chunks";
+pub(crate) const CHUNKS: &str = "chunks";
 /// What follows an id in the name of a file.
 pub(crate) const SUFFIX: &str = ".jsonl.gz";
 
@@ -187,8 +188,10 @@ impl Place {
             }
         }
         let waited_s = u128::from(LOCK_TRIES) * LOCK_PAUSE.as_millis() / 1_000;
-        let message = format!("another export has been writing to {} for {waited_s} s", self.path.display());
-        Err(CtlError::Input(message))
+        Err(CtlError::Place {
+            message: format!("another export has been writing to {} for {waited_s} s", self.path.display()),
+            hint: "wait until it ends, or end it, and run this again".to_owned(),
+        })
     }
 
     fn dir(&self) -> Result<&OwnedFd, CtlError> {
@@ -199,8 +202,4 @@ impl Place {
 /// Returns the name of a chunk's file.
 pub(crate) fn file_name(id: &ChunkId) -> String {
     format!("{id}{SUFFIX}")
-}
-
-fn unusable(path: &Path, fault: &Fault) -> CtlError {
-    CtlError::Place { path: path.display().to_string(), reason: fault.to_string() }
 }

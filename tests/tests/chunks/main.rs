@@ -8,6 +8,7 @@ mod exchange;
 mod harness;
 mod histories;
 mod hostile;
+mod init;
 mod manifest;
 mod transports;
 mod watch;

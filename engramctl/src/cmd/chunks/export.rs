@@ -8,6 +8,7 @@ use crate::chunks::place::{Contents, Place};
 use crate::chunks::read::{self, Checked};
 use crate::cli::Globals;
 use crate::clock;
+use crate::cmd::projects;
 use crate::connect::Client;
 use crate::exit::CtlError;
 use crate::out::Out;
@@ -16,6 +17,7 @@ use crate::render::chunks as render;
 use clap::Args;
 use engram_proto::canonical::Hash;
 use engram_proto::chunk::{ChunkId, ManifestEntry};
+use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunksReply, ChunksRequest, ExportMark};
 use engram_proto::ipc::reply::Reply;
 use engram_proto::ipc::request::RequestBody;
@@ -66,6 +68,12 @@ pub(crate) struct Exported {
     pub(crate) outcome: &'static str,
     /// The directory.
     pub(crate) dir: String,
+    /// Whose; none where it was every project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
+    /// Whether nothing here is of that project.
+    #[serde(skip)]
+    pub(crate) is_unknown: bool,
     /// Chunks that were written; more than one only where there is a lot.
     pub(crate) chunks: Vec<Written>,
     /// Chunks that lay there and were in no list.
@@ -127,6 +135,7 @@ impl Export {
         let stamp = self.place.stamp(clock::unix_ns());
         let is_settled = self.talk().is_settled(stamp.as_deref()).await?;
         let all_in = is_settled || self.learn_others(out).await?;
+        self.report.project.clone_from(&project);
         let marks = self.write_rows(project, out).await?;
         self.write_manifest()?;
         // Only now, when the files are on the disk and in the list, the rows count as being in a chunk. What is in one
@@ -144,12 +153,20 @@ impl Export {
         if !is_settled && all_in && !self.report.manifest_written && self.report.skipped.is_empty() {
             self.talk().settle(stamp).await?;
         }
+        self.report.is_unknown = self.report.chunks.is_empty() && self.is_unknown().await?;
         self.report.outcome = match (self.report.skipped.is_empty(), self.report.chunks.is_empty()) {
             (false, _) => "partial",
             (true, true) => "nothing",
             (true, false) => "exported",
         };
         Ok(self.report)
+    }
+
+    /// Tells whether nothing here is of the project that was named.
+    async fn is_unknown(&mut self) -> Result<bool, CtlError> {
+        let Some(Ok(name)) = self.report.project.as_deref().map(ProjectName::parse) else { return Ok(false) };
+        let known = projects::ask(&mut self.client).await?;
+        Ok(!known.iter().any(|project| project.project == name.as_str()))
     }
 
     fn talk(&mut self) -> Talk<'_> {
