@@ -119,7 +119,7 @@ impl Remote {
             return Ok(kind);
         }
         self.probe().await?;
-        known().ok_or_else(|| self.transport.impossible("a greeting that says nothing"))
+        known().ok_or_else(|| self.transport.impossible("its greeting says nothing"))
     }
 
     /// Returns what the server must still hold (CUR-3); read anew for every request, for every reply may tell of more.
