@@ -20,7 +20,8 @@ Exit codes:
   2  wrong usage
   3  status: something is degraded; sync, login, enroll: blocked or refused
   4  no daemon answers (not running, wrong socket, stopped)
-  5  partial: rows are held or deferred, or something could not be checked yet
+  5  partial: rows are held or deferred, chunks passed over or their manifest is
+     broken, or something could not be checked yet
   6  client and daemon do not speak the same protocol
 
 Examples:
