@@ -49,8 +49,12 @@ pub fn run(args: &AdminArgs, out: &mut impl Write) -> Result<(), AdminError> {
         }
         AdminCommand::Resume { project } => {
             let control = control(project, None, now_us)?;
-            store.set_control(&control)?;
-            writeln!(out, "resumed {}", control.project)?;
+            if store.controls()?.iter().any(|known| known.project == control.project && !known.is_sync_enabled) {
+                store.set_control(&control)?;
+                writeln!(out, "resumed {}", control.project)?;
+            } else {
+                writeln!(out, "{} was not paused", control.project)?;
+            }
         }
         AdminCommand::Paused => {
             for control in store.controls()?.iter().filter(|control| !control.is_sync_enabled) {

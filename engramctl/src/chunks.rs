@@ -3,10 +3,12 @@
 
 pub(crate) mod build;
 pub(crate) mod content;
+mod data_dir;
 mod entries;
-mod files;
+pub(crate) mod files;
 pub(crate) mod git;
 pub(crate) mod listing;
 pub(crate) mod loads;
 pub(crate) mod place;
 pub(crate) mod read;
+pub(crate) mod unusable;

@@ -4,7 +4,7 @@
 
 use crate::cmd;
 use crate::connect::ConnectError;
-use crate::target::Target;
+use crate::target::{self, Target};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,8 @@ Exit codes:
   2  wrong usage
   3  status: something is degraded; sync, login, enroll: blocked or refused
   4  no daemon answers (not running, wrong socket, stopped)
-  5  partial: rows are held or deferred, or something could not be checked yet
+  5  partial: rows are held or deferred, chunks passed over or their manifest is
+     broken, or something could not be checked yet
   6  client and daemon do not speak the same protocol
 
 Examples:
@@ -69,6 +70,11 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
+    /// Finds the data directory that is meant, where one can be told.
+    pub(crate) fn data_dir(&self) -> Option<PathBuf> {
+        target::data_dir(self.data_dir.as_deref(), |name| std::env::var_os(name))
+    }
+
     /// Finds the daemon that is meant.
     pub(crate) fn target(&self) -> Result<Target, ConnectError> {
         Target::resolve(self.socket.as_deref(), self.data_dir.as_deref(), |name| std::env::var_os(name))

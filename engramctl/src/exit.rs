@@ -3,6 +3,7 @@
 use crate::connect::ConnectError;
 use engram_proto::ipc::reply::Failure;
 use engram_proto::reason::Exit;
+use engram_proto::words;
 use std::io;
 
 /// Why a command did not work.
@@ -34,12 +35,12 @@ pub(crate) enum CtlError {
         hint: String,
     },
     /// A directory or file of chunks, or one beside them, cannot be used.
-    #[error("{path} cannot be used: {reason}")]
+    #[error("{message}")]
     Place {
-        /// Which.
-        path: String,
-        /// Why.
-        reason: String,
+        /// Which, and why.
+        message: String,
+        /// What to do about it.
+        hint: String,
     },
     /// There is no directory with chunks.
     #[error("{message}")]
@@ -67,7 +68,7 @@ pub(crate) enum CtlError {
     #[error("the daemon gave an answer that does not fit the question ({0})")]
     Unexpected(&'static str),
     /// A sync that stands still under a living daemon.
-    #[error("no progress for {waited_s} s, {remaining} rows are left; the daemon goes on trying")]
+    #[error("no progress for {waited_s} s, {} left; the daemon goes on trying", words::count(*.remaining, "row"))]
     NoProgress {
         /// How long was waited.
         waited_s: u64,
@@ -86,9 +87,8 @@ impl CtlError {
     pub(crate) fn run_again(self) -> Self {
         match self {
             Self::Connect(ConnectError::Lost { pid } | ConnectError::Ended { pid }) => {
-                let args = std::env::args().skip(1).map(|arg| if arg.contains(' ') { format!("'{arg}'") } else { arg });
-                let words: Vec<_> = std::iter::once("engramctl".to_owned()).chain(args).collect();
-                Self::CutOff { pid, again: words.join(" ") }
+                let args: Vec<String> = std::env::args().skip(1).collect();
+                Self::CutOff { pid, again: format!("engramctl {}", words::command_line(&args)) }
             }
             other => other,
         }
@@ -134,11 +134,10 @@ impl CtlError {
         match self {
             Self::Told(failure) => failure.hint.clone(),
             Self::Connect(error) => error.hint(),
-            Self::Usage { hint, .. } | Self::Pages { hint, .. } => Some(hint.clone()),
+            Self::Usage { hint, .. } | Self::Pages { hint, .. } | Self::Place { hint, .. } => Some(hint.clone()),
             Self::NoProgress { .. } => Some("engramctl status".to_owned()),
             Self::CutOff { again, .. } => Some(again.clone()),
             Self::Unexpected(_) => Some("engramctl version".to_owned()),
-            Self::Place { .. } => Some("engramctl chunks verify --dir D names what is wrong in a directory".to_owned()),
             Self::NoChunks { .. } => Some("engramctl chunks export, or name the directory with --dir".to_owned()),
             Self::Input(_) | Self::Output(_) | Self::Runtime(_) => None,
         }

@@ -146,7 +146,8 @@ pub(crate) fn print_failure_json(error: &CtlError) {
 fn failure_line(view: &View, word: &str, message: &str, hint: Option<&str>) -> String {
     let message = text::clean_line(message);
     // Most hints are a command; a wrong argument has a remedy in words.
-    let step = |hint: &str| if hint.starts_with("engram") { "Run: " } else { "Hint: " };
+    let is_command = |hint: &str| ["engram", "df ", "ls "].iter().any(|begin| hint.starts_with(begin));
+    let step = |hint: &str| if is_command(hint) && !hint.contains(';') { "Run: " } else { "Hint: " };
     let hint = hint.map_or_else(String::new, |hint| format!(". {}{}", step(hint), text::clean_line(hint)));
     let message = if hint.is_empty() { message.as_str() } else { message.trim_end_matches('.') };
     format!("{} {message}{hint}", view.paint(&format!("{word}:"), crate::render::Paint::Error))

@@ -68,10 +68,7 @@ pub(crate) fn sentence(message: &str, view: &View) -> String {
     lines
 }
 
-/// Counts things in words: `1 row`, `3 rows`.
-pub(crate) fn count(number: u64, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
-}
+pub(crate) use engram_proto::words::count;
 
 #[cfg(test)]
 pub(crate) mod fixture {

@@ -2,6 +2,7 @@
 
 use crate::connect::ConnectError;
 use engram_proto::ipc::SOCKET_NAME;
+use engram_proto::words::quoted;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -24,26 +25,23 @@ impl Target {
         data_dir: Option<&Path>,
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConnectError> {
-        let named = |name| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let start = match (socket, data_dir) {
             (None, None) => "engramd run (or: systemctl --user start engramd)".to_owned(),
             (socket, data_dir) => {
                 let flag = |name, path: Option<&Path>| {
-                    path.map_or_else(String::new, |path| format!(" --{name} {}", quoted(&path.to_string_lossy())))
+                    // The daemon takes absolute ones only.
+                    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+                    let word = |path| format!(" --{name} {}", quoted(&absolute(path).to_string_lossy()));
+                    path.map_or_else(String::new, word)
                 };
                 format!("engramd run{}{}", flag("data-dir", data_dir), flag("socket", socket))
             }
         };
         let socket = match socket {
             Some(socket) => socket.to_owned(),
-            None => match named("ENGRAMD_SOCKET") {
+            None => match named(&environment, "ENGRAMD_SOCKET") {
                 Some(socket) => socket,
-                None => data_dir
-                    .map(Path::to_owned)
-                    .or_else(|| named("ENGRAM_DATA_DIR"))
-                    .or_else(|| named("HOME").map(|home| home.join(".engram")))
-                    .ok_or(ConnectError::NoHome)?
-                    .join(SOCKET_NAME),
+                None => self::data_dir(data_dir, &environment).ok_or(ConnectError::NoHome)?.join(SOCKET_NAME),
             },
         };
         let bytes = socket.as_os_str().len();
@@ -55,14 +53,14 @@ impl Target {
     }
 }
 
-/// Quotes a word for a shell, where it needs that.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+/// Finds the data directory: the one that is given, else as the daemon does.
+pub(crate) fn data_dir(given: Option<&Path>, environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let home = || named(&environment, "HOME").map(|home| home.join(".engram"));
+    given.map(Path::to_owned).or_else(|| named(&environment, "ENGRAM_DATA_DIR")).or_else(home)
+}
+
+fn named(environment: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    environment(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -103,5 +101,9 @@ mod tests {
     fn the_way_to_start_it_fits_the_flags() {
         let target = Target::resolve(None, Some(Path::new("/my data")), environment(&[])).unwrap();
         assert_eq!(target.start, "engramd run --data-dir '/my data'");
+        // The daemon takes absolute ones only.
+        let target = Target::resolve(None, Some(Path::new("rel")), environment(&[])).unwrap();
+        let absolute = std::env::current_dir().unwrap().join("rel");
+        assert_eq!(target.start, format!("engramd run --data-dir {}", quoted(absolute.to_str().unwrap())));
     }
 }

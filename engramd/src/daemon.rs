@@ -71,6 +71,8 @@ impl DaemonError {
     #[must_use]
     pub fn reason(&self) -> Option<ReasonCode> {
         match self {
+            // No code is about permissions; a running daemon, which must have one, takes the nearest.
+            Self::Store { source: StoreError::Denied(_), .. } => None,
             Self::Store { source, .. } => source.reason(),
             Self::Lock(LockError::Io { source, .. }) | Self::Path(paths::PathError::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::StorageFull =>

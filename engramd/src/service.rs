@@ -3,6 +3,7 @@
 use crate::driver::handle::DriverHandle;
 use engram_proto::health::StatusReport;
 use engram_proto::reason::Health;
+use engram_proto::words::count;
 use sd_notify::NotifyState;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -48,7 +49,8 @@ fn words(report: &StatusReport) -> String {
     match report.findings.first().filter(|_| report.sync.health == Health::Degraded) {
         Some(finding) => format!("degraded: {} - {}", finding.code, finding.message),
         None => {
-            format!("{}, {} pending, {} projects", report.sync.health, report.totals.pending, report.projects.len())
+            let projects = count(report.projects.len() as u64, "project");
+            format!("{}, {} pending, {projects}", report.sync.health, report.totals.pending)
         }
     }
 }

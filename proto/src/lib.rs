@@ -15,6 +15,7 @@ pub mod reason;
 pub mod reason_catalog;
 pub mod stand_in;
 pub mod time;
+pub mod words;
 
 /// The version all programs of this workspace report (`version`, `/health`, the socket's Hello).
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -29,7 +29,7 @@ pub struct Entry {
     pub title: &'static str,
     /// What it means, for the page.
     pub meaning: &'static str,
-    /// One command; `{project}` stands for the project.
+    /// One command; `{project}` stands for the project, `{data_dir}` for the data directory.
     pub hint: Option<&'static str>,
     /// What the loop does.
     pub disposition: Disposition,
@@ -212,16 +212,22 @@ pub fn entry(code: ReasonCode) -> Entry {
         ReasonCode::StoreBusy => {
             (Warning, Daemon, BackOff, SYNC, "the store is locked", "Another process holds the write lock for long.")
         }
-        ReasonCode::StoreFull => {
-            (Error, Daemon, BackOff, SYNC, "the disk is full", "SQLite could not write; free some space.")
-        }
+        ReasonCode::StoreFull => (
+            Error,
+            Daemon,
+            BackOff,
+            Some("df -h {data_dir}"),
+            "the disk is full",
+            "SQLite could not write; free some space.",
+        ),
         ReasonCode::StoreCorrupt => (
             Error,
             Daemon,
             Block,
-            SYNC,
-            "the store is damaged, or its disk fails",
-            "SQLite says that the file is not as it left it: restore a backup; or that its disk failed: mend the disk.",
+            Some("ls -l {data_dir}"),
+            "the store cannot be used",
+            "SQLite says that the file is not as it left it: restore a backup (docs/operations.md); or that its disk \
+             failed: mend the disk; or that this user may not read or write it: chown or chmod it.",
         ),
         ReasonCode::StoreNewer => (
             Error,
@@ -266,7 +272,9 @@ pub fn page() -> String {
     );
     for &code in ReasonCode::ALL {
         let entry = entry(code);
-        let hint = entry.hint.map_or_else(String::new, |hint| format!("`{}`", hint.replace("{project}", "P")));
+        let hint = entry.hint.map_or_else(String::new, |hint| {
+            format!("`{}`", hint.replace("{project}", "P").replace("{data_dir}", "DIR"))
+        });
         page.push_str(&format!(
             "| `{code}` | {} | {} | {}: {} | {hint} |\n",
             entry.severity, entry.scope, entry.title, entry.meaning

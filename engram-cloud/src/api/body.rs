@@ -63,11 +63,17 @@ pub(crate) async fn discard(mut body: Body, bytes_max: u64, timeouts: Timeouts) 
 
 /// Says what is wrong with a JSON text and where, without quoting it (SECRET-1: an error text holds no content).
 fn unparsable(error: &serde_json::Error) -> ApiError {
-    let what = match error.classify() {
-        serde_json::error::Category::Data => "does not have the fields of this route",
-        _ => "is not JSON",
-    };
-    ApiError::unreadable(format!("the body {what} (line {}, column {})", error.line(), error.column()))
+    let place = format!("(line {}, column {})", error.line(), error.column());
+    ApiError::unreadable(match error.classify() {
+        serde_json::error::Category::Data => {
+            let words = error.to_string();
+            let words = words.split(" at line ").next().unwrap_or_default();
+            // Of a value of the wrong kind the parser repeats the value, which may be anything.
+            let named = if words.starts_with("missing field") { format!(": {words}") } else { String::new() };
+            format!("the body does not have the fields of this route{named} {place}")
+        }
+        _ => format!("the body is not JSON {place}"),
+    })
 }
 
 fn body_is_small(headers: &HeaderMap) -> bool {

@@ -169,7 +169,7 @@ fn read_known(project: &ProjectName, entity: Entity, key: &str, op: Op, payload:
     if op == Op::Upsert
         && let Some(field) = entity.missing_field(payload)
     {
-        return Err(Fault::new(field, format!("{field} is required ({entity}) and blank")));
+        return Err(Fault::new(field, format!("{field} is missing or blank, and a {entity} must have it")));
     }
     let version = Version::read(entity, key, op, payload)?;
     let written = version.write(project, key).ok_or_else(|| Fault::new("payload", "the payload has no text"))?;

@@ -1,13 +1,16 @@
 //! What `chunks init` tells git: which driver merges manifest and chunks.
 
 use super::files::{self, Fault};
+use super::unusable::unusable;
 use crate::exit::CtlError;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
-/// The driver's name in `.gitattributes` and in git's configuration.
+/// The driver's name in the attributes and in git's configuration.
 const DRIVER: &str = "engram";
-const ATTRIBUTES: &str = ".gitattributes";
+/// The attributes that travel with a repository.
+pub(crate) const ATTRIBUTES: &str = ".gitattributes";
 /// A `.gitattributes` is no larger, in bytes.
 const ATTRIBUTES_BYTES_MAX: usize = 1 << 20;
 
@@ -39,20 +42,16 @@ impl WorkTree {
             let message = format!("{} is not inside of the repository {}", place.display(), self.root.display());
             CtlError::usage(message, "give a directory of the repository with --dir")
         })?;
-        let inside = inside.to_string_lossy();
         Ok([
-            format!("/{inside}/manifest.json merge={DRIVER}"),
-            format!("/{inside}/chunks/*.jsonl.gz -text -diff merge={DRIVER}"),
+            format!("{} merge={DRIVER}", pattern(inside, "manifest.json")),
+            format!("{} -text -diff merge={DRIVER}", pattern(inside, "chunks/*.jsonl.gz")),
         ])
     }
 
     /// Adds the lines for a place to `.gitattributes`, where they are not there; tells whether it did.
     pub(crate) fn add_attributes(&self, place: &Path) -> Result<bool, CtlError> {
         let wanted = self.lines(place)?;
-        let failed = |fault: Fault| CtlError::Place {
-            path: self.root.join(ATTRIBUTES).display().to_string(),
-            reason: fault.to_string(),
-        };
+        let failed = |fault: Fault| unusable(&self.root.join(ATTRIBUTES), &fault);
         let root = files::open_dir(&self.root).map_err(failed)?;
         let mut text = match files::read(&root, ATTRIBUTES, ATTRIBUTES_BYTES_MAX) {
             Ok(bytes) => String::from_utf8(bytes).map_err(|error| failed(std::io::Error::other(error).into()))?,
@@ -90,18 +89,73 @@ impl WorkTree {
         self.git(&["config", &format!("merge.{DRIVER}.{name}"), value]).map(drop)
     }
 
+    /// Tells whether git has something to add or to commit below these paths.
+    pub(crate) fn has_news(&self, paths: &[&Path]) -> Result<bool, CtlError> {
+        Ok(!self.git_about(&["status", "--porcelain"], paths)?.stdout.is_empty())
+    }
+
+    /// Returns the first of these paths that git passes over, if any: `git add` would refuse it.
+    pub(crate) fn ignored(&self, paths: &[&Path]) -> Result<Option<PathBuf>, CtlError> {
+        for path in paths {
+            if self.git_about(&["check-ignore", "--quiet"], &[path])?.status.success() {
+                return Ok(Some(path.to_path_buf()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn git_about(&self, args: &[&str], paths: &[&Path]) -> Result<Output, CtlError> {
+        self.output(Command::new("git").arg("-C").arg(&self.root).args(args).arg("--").args(paths))
+    }
+
     /// Runs git in the work tree, and returns the line that it printed.
     fn git(&self, args: &[&str]) -> Result<String, CtlError> {
-        let done = Command::new("git").arg("-C").arg(&self.root).args(args).output();
-        let done = done.map_err(|error| self.failed(&format!("git cannot be run: {error}")))?;
+        let done = self.output(Command::new("git").arg("-C").arg(&self.root).args(args))?;
         if !done.status.success() {
             return Err(self.failed(&String::from_utf8_lossy(&done.stderr)));
         }
         Ok(String::from_utf8_lossy(&done.stdout).trim_end_matches(['\n', '\r']).to_owned())
     }
 
+    fn output(&self, git: &mut Command) -> Result<Output, CtlError> {
+        let hint = "install git, or put its directory into PATH, then run this again";
+        git.output().map_err(|error| self.not_registered(&format!("git cannot be run: {error}"), hint))
+    }
+
     fn failed(&self, why: &str) -> CtlError {
-        CtlError::Input(format!("the merge driver of {} was not registered: {}", self.root.display(), why.trim()))
+        self.not_registered(why, "put that right, then run this again")
+    }
+
+    fn not_registered(&self, why: &str, hint: &str) -> CtlError {
+        let message = format!("the merge driver of {} was not registered: {}", self.root.display(), why.trim());
+        CtlError::Place { message, hint: hint.to_owned() }
+    }
+}
+
+/// Makes the pattern of files below a directory of the work tree, as a line of attributes begins with it: what git takes for
+/// a wildcard in the directory's name stands for itself, and what ends a word or is no text is quoted as in C.
+fn pattern(inside: &Path, files: &str) -> String {
+    let mut pattern = vec![b'/'];
+    for &byte in inside.as_os_str().as_bytes() {
+        pattern.extend(b"*?[\\".contains(&byte).then_some(b'\\'));
+        pattern.push(byte);
+    }
+    if pattern.len() > 1 {
+        pattern.push(b'/');
+    }
+    pattern.extend_from_slice(files.as_bytes());
+    let parts = |c: char| c.is_whitespace() || c.is_control() || c == '"';
+    match std::str::from_utf8(&pattern) {
+        Ok(plain) if !plain.contains(parts) => plain.to_owned(),
+        _ => format!("\"{}\"", pattern.iter().map(|&byte| c_quoted(byte)).collect::<String>()),
+    }
+}
+
+fn c_quoted(byte: u8) -> String {
+    match byte {
+        b'"' | b'\\' => format!("\\{}", char::from(byte)),
+        0x20..0x7f => char::from(byte).to_string(),
+        _ => format!("\\{byte:03o}"),
     }
 }
 

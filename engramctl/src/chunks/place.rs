@@ -1,8 +1,10 @@
 //! The directory that holds manifest and chunks: which one is meant, and what lies in it.
 
+use super::data_dir;
 use super::entries::{Entries, head};
 use super::files::{self, Fault};
 use super::listing::Listing;
+use super::unusable::unusable;
 use crate::exit::CtlError;
 use engram_proto::chunk::ChunkId;
 use rustix::fs::{FlockOperation, flock};
@@ -14,9 +16,9 @@ use std::time::Duration;
 /// The directory's name where none is given.
 pub(crate) const NAME: &str = ".engram";
 /// The table of contents.
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// Where the chunks are.
-const CHUNKS: &str = "chunks";
+pub(crate) const CHUNKS: &str = "chunks";
 /// What follows an id in the name of a file.
 pub(crate) const SUFFIX: &str = ".jsonl.gz";
 
@@ -31,9 +33,6 @@ const TOLD_APART_NS: i128 = 2_500_000_000;
 /// How long another export is waited for, and how often it is looked at.
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-
-/// The data directory has this file; it is no place for chunks, although it has the same name by default.
-const STORE: &str = "engram.db";
 
 /// A directory that holds manifest and chunks, or will.
 #[derive(Debug)]
@@ -87,17 +86,23 @@ impl Contents {
 
 impl Place {
     /// Finds the place: the one that is given, else `.engram` of the working directory or of its nearest parent that has
-    /// one; where there is none, the working directory's, which need not be there.
-    pub(crate) fn find(given: Option<&Path>, working: &Path) -> Result<Self, CtlError> {
-        if let Some(given) = given {
-            return Self::given(given);
-        }
-        let near = working.ancestors().map(|above| above.join(NAME)).find(|path| is_place(path));
-        Self::open(near.unwrap_or_else(|| working.join(NAME)))
+    /// one; where there is none, the working directory's, which need not be there. The daemon's own directory is passed
+    /// over, and refused where it is named or nothing else is left.
+    pub(crate) fn find(data_dir: Option<&Path>, given: Option<&Path>, working: &Path) -> Result<Self, CtlError> {
+        let path = match given {
+            Some(given) => Self::given(given)?,
+            None => {
+                let mut near = working.ancestors().map(|above| above.join(NAME));
+                // A link is named and not passed over.
+                let there = |path: &PathBuf| path.symlink_metadata().is_ok() && !data_dir::is_one(path, data_dir);
+                near.find(there).unwrap_or_else(|| working.join(NAME))
+            }
+        };
+        if data_dir::is_one(&path, data_dir) { Err(data_dir::refused(&path)) } else { Self::open(path) }
     }
 
     /// Takes the directory that is named, or the `.engram` of a repository that is named.
-    fn given(given: &Path) -> Result<Self, CtlError> {
+    fn given(given: &Path) -> Result<PathBuf, CtlError> {
         let path = match given.canonicalize() {
             Ok(path) => path,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -107,7 +112,7 @@ impl Place {
         };
         let holds_one = path.join(NAME).symlink_metadata().is_ok() || path.join(".git").exists();
         let is_one = path.join(MANIFEST).exists() || path.join(CHUNKS).exists();
-        Self::open(if holds_one && !is_one { path.join(NAME) } else { path })
+        Ok(if holds_one && !is_one { path.join(NAME) } else { path })
     }
 
     fn open(path: PathBuf) -> Result<Self, CtlError> {
@@ -252,8 +257,10 @@ impl Place {
             }
         }
         let waited_s = u128::from(LOCK_TRIES) * LOCK_PAUSE.as_millis() / 1_000;
-        let message = format!("another export has been writing to {} for {waited_s} s", self.path.display());
-        Err(CtlError::Input(message))
+        Err(CtlError::Place {
+            message: format!("another export has been writing to {} for {waited_s} s", self.path.display()),
+            hint: "wait until it ends, or end it, and run this again".to_owned(),
+        })
     }
 
     fn dir(&self) -> Result<&OwnedFd, CtlError> {
@@ -261,16 +268,7 @@ impl Place {
     }
 }
 
-/// Tells whether a path is there and meant: a link too, so that it is named and not passed over; the data directory not.
-fn is_place(path: &Path) -> bool {
-    path.symlink_metadata().is_ok() && (path.join(MANIFEST).exists() || !path.join(STORE).exists())
-}
-
 /// Returns the name of a chunk's file.
 pub(crate) fn file_name(id: &ChunkId) -> String {
     format!("{id}{SUFFIX}")
-}
-
-fn unusable(path: &Path, fault: &Fault) -> CtlError {
-    CtlError::Place { path: path.display().to_string(), reason: fault.to_string() }
 }

@@ -56,11 +56,11 @@ pub(crate) struct DirArgs {
 /// Does what was asked for.
 pub(crate) async fn run(globals: &Globals, command: ChunksCommand, out: &mut Out) -> Result<Exit, CtlError> {
     let done = match command {
-        ChunksCommand::Init(args) => init::run(args.dir.as_deref(), out),
+        ChunksCommand::Init(args) => init::run(globals.data_dir().as_deref(), args.dir.as_deref(), out),
         ChunksCommand::Export(args) => export::run(globals, args, out).await,
         ChunksCommand::Import(args) => import::run(globals, &args, out).await,
         ChunksCommand::Status(args) => status::run(globals, args, out).await,
-        ChunksCommand::Verify(args) => verify::run(&args, out),
+        ChunksCommand::Verify(args) => verify::run(globals, &args, out),
         ChunksCommand::Watch(args) => watch::run(globals, args, out).await,
         ChunksCommand::MergeDriver(args) => merge_driver::run(&args, out),
     };

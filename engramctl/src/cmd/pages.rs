@@ -54,6 +54,9 @@ pub(crate) fn completions(args: &CompletionsArgs, out: &mut Out) -> Result<Exit,
 /// Prints the whole manual, or writes its pages.
 pub(crate) fn man(args: ManArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let Some(dir) = args.dir else {
+        if out.json {
+            return Err(CtlError::usage("the manual is a page, not an object", "engramctl man --dir DIR --json"));
+        }
         let page = whole(Cli::command()).map_err(CtlError::Output)?;
         out.text(&page)?;
         return Ok(Exit::Done);

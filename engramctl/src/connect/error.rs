@@ -4,6 +4,7 @@ use crate::target::PATH_BYTES_MAX;
 use engram_proto::ipc::codec::FrameError;
 use engram_proto::ipc::hello::Hello;
 use engram_proto::reason::Exit;
+use engram_proto::words::quoted;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -125,6 +126,10 @@ impl ConnectError {
                 let short = if cfg!(target_os = "macos") { "$TMPDIR" } else { "$XDG_RUNTIME_DIR" };
                 format!("export ENGRAMD_SOCKET={short}/engramd.sock (a shorter path, for daemon and client)")
             }
+            Self::NoDaemon { socket, source, .. } if is_of_another_user(source) => {
+                let socket = quoted(&socket.to_string_lossy());
+                format!("ls -l {socket} shows whose it is; ask as that user, or name your own with --data-dir DIR")
+            }
             Self::NoDaemon { start, .. } | Self::Stranger { start, .. } => start.clone(),
             Self::Protocol { ours, theirs } if theirs.protocol > ours.protocol => format!(
                 "engramctl of build {} (or restart the daemon with this build: systemctl --user restart engramd)",
@@ -138,6 +143,12 @@ impl ConnectError {
             Self::TooLarge(_) => return None,
         })
     }
+}
+
+/// Tells whether a daemon is there, and another user's: to start one there would be no way out.
+fn is_of_another_user(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, PermissionDenied, UnexpectedEof};
+    matches!(error.kind(), PermissionDenied | UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 /// Says a system error in words, where we know better ones.

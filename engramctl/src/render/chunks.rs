@@ -4,24 +4,26 @@ use super::verdict::labelled;
 use super::{Paint, View, count, text};
 use crate::cmd::chunks::Skipped;
 use crate::cmd::chunks::{Exported, Imported, Prepared, State, Verified};
+use engram_proto::words;
 
 /// So many are named; `--json` has them all.
 const NAMED_MAX: usize = 20;
 
 /// Says how far a long import is.
 pub(crate) fn progress(done: usize, all: usize, rows: u64) -> String {
-    format!("chunk {} of {all}, {rows} rows", done + 1)
+    format!("chunk {} of {all}, {}", done + 1, count(rows, "row"))
 }
 
 /// Says how far a long export is.
 pub(crate) fn rows(done: usize) -> String {
-    format!("{done} rows")
+    count(done as u64, "row")
 }
 
 /// Renders an import.
-pub(crate) fn imported(imported: &Imported, view: &View) -> String {
+pub(crate) fn imported(imported: &Imported, is_of_many: bool, view: &View) -> String {
+    let from = if is_of_many { format!("from {}: ", text::clean_line(&imported.dir)) } else { String::new() };
     let sums = format!(
-        "{}, {}, {} changed, {} held, {} skipped.",
+        "{from}{}, {}, {} changed, {} held, {} skipped.",
         count(imported.chunks, "chunk"),
         count(imported.rows, "row"),
         imported.changed,
@@ -29,7 +31,7 @@ pub(crate) fn imported(imported: &Imported, view: &View) -> String {
         imported.skipped.len()
     );
     let mut text = match imported.outcome {
-        "nothing" => labelled("Imported", Paint::Good, vec!["nothing new.".to_owned()], view),
+        "nothing" => labelled("Imported", Paint::Good, vec![format!("{from}nothing new.")], view),
         "imported" => labelled("Imported", Paint::Good, vec![sums], view),
         _ => labelled("Partial", Paint::Warning, vec![sums], view),
     };
@@ -52,25 +54,37 @@ pub(crate) fn exported(exported: &Exported, view: &View) -> String {
     let mut text = String::new();
     for chunk in &exported.chunks {
         let sums = format!(
-            "chunk {}, {}, {}, {}, {}.",
+            "chunk {}{}, {}, {}, {}, {}.",
             chunk.id,
+            exported
+                .project
+                .as_ref()
+                .map_or_else(String::new, |name| format!(" of project {}", text::clean_line(name))),
             count(chunk.sessions, "session"),
-            memories(chunk.memories),
+            count(chunk.memories, "memory"),
             count(chunk.prompts, "prompt"),
             count(chunk.mutations, "other change"),
         );
         text += &labelled("Exported", Paint::Good, vec![sums], view);
     }
     if exported.chunks.is_empty() {
-        let made = if exported.manifest_written { "nothing new; the manifest was made again." } else { "nothing new." };
-        text += &labelled("Exported", Paint::Good, vec![made.to_owned()], view);
+        let of = exported
+            .project
+            .as_ref()
+            .map_or_else(String::new, |name| format!(" of project {}", text::clean_line(name)));
+        let made = if exported.manifest_written { "; the manifest was made again" } else { "" };
+        let mut parts = vec![format!("nothing new{of}{made}.")];
+        if exported.is_unknown {
+            parts = vec![format!("nothing here is{of}{made}."), "Run: engramctl projects".to_owned()];
+        }
+        text += &labelled("Exported", Paint::Good, parts, view);
     }
     for id in &exported.adopted {
         text += &format!("  listed   {id}\n");
     }
     text += &skipped("skipped", &exported.skipped);
     if exported.manifest_written {
-        text += &format!("  commit   git add {}\n", text::clean_line(&exported.dir));
+        text += &format!("  commit   git add {}\n", text::clean_line(&words::quoted(&exported.dir)));
     }
     text
 }
@@ -110,15 +124,26 @@ pub(crate) fn verified(verified: &Verified, view: &View) -> String {
 
 /// Renders what is prepared, and what is left to do.
 pub(crate) fn prepared(prepared: &Prepared, view: &View) -> String {
-    let parts = vec![format!("{} is ready.", prepared.dir), format!("Run: git add {}", prepared.commit.join(" "))];
+    let mut parts = vec![format!("{} is ready.", text::clean_line(&prepared.dir))];
+    let git = |args: &[&str], paths: &[String]| {
+        let at: &[&str] = if prepared.is_at_root { &[] } else { &["-C", &prepared.repository] };
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        text::clean_line(&words::command_line(&[&["git"], at, args, &paths].concat()))
+    };
+    if !prepared.commit.is_empty() {
+        parts.push(format!("Run: {}", git(&["add"], &prepared.commit)));
+    } else if prepared.ignored.is_none() {
+        parts.push("Nothing is to be committed.".to_owned());
+    }
     let mut text = labelled("Prepared", Paint::Good, parts, view);
+    if let Some(path) = &prepared.ignored {
+        let rule = git(&["check-ignore", "-v"], std::slice::from_ref(path));
+        let why = format!("git passes over {}, so that it cannot be added.", text::clean_line(path));
+        text += &labelled("Ignored", Paint::Warning, vec![why, format!("The rule to take out: {rule}")], view);
+    }
     text += "  then     engramctl chunks export, git commit, git push\n";
     text += "  others   engramctl chunks init, once in every clone\n";
     text + "           engramctl chunks import, after every pull\n"
-}
-
-fn memories(number: u64) -> String {
-    if number == 1 { "1 memory".to_owned() } else { format!("{number} memories") }
 }
 
 fn skipped(word: &str, all: &[Skipped]) -> String {
@@ -130,4 +155,23 @@ fn skipped(word: &str, all: &[Skipped]) -> String {
         text += &format!("  {word:<8} and {} more (--json lists them)\n", all.len() - NAMED_MAX);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixture::VIEW;
+
+    #[test]
+    fn what_is_said_names_whose_it_is() {
+        let import = Imported { outcome: "nothing", dir: "/a/.engram".to_owned(), ..Imported::default() };
+        assert_eq!(imported(&import, false, &VIEW), "Imported: nothing new.\n");
+        assert_eq!(imported(&import, true, &VIEW), "Imported: from /a/.engram: nothing new.\n");
+        let export = Exported { project: Some("app".to_owned()), ..Exported::default() };
+        assert_eq!(exported(&export, &VIEW), "Exported: nothing new of project app.\n");
+        let export = Exported { is_unknown: true, ..export };
+        let said = "Exported: nothing here is of project app. Run: engramctl projects\n";
+        assert_eq!(exported(&export, &VIEW), said);
+        assert_eq!(exported(&Exported::default(), &VIEW), "Exported: nothing new.\n");
+    }
 }

@@ -253,7 +253,7 @@ fn a_sync_that_stands_still_is_given_up() {
     let fake = Fake::new(vec![standing.clone(), standing]);
     let ran = fake.run(&["sync", "--timeout", "0.2", "--json"]);
     assert_eq!((ran.code, &ran.json()["error"]["reason_code"]), (1, &json!("no_progress")));
-    assert!(ran.stderr.contains("7 rows are left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("7 rows left"), "{}", ran.stderr);
 }
 
 #[test]

@@ -75,6 +75,8 @@ fn completions_and_the_manual_need_no_daemon() {
     assert!(ran.code == 0 && ran.stdout.contains(".TH engramctl 1"), "{}", ran.stderr);
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path().join("man1");
+    let ran = run(&["man", "--json"]);
+    assert_eq!(ran.code, 2, "a page is no object: {}", ran.stdout);
     let ran = run(&["man", "--dir", dir.to_str().unwrap(), "--json"]);
     assert_eq!((ran.code, &ran.json()["dir"]), (0, &json!(dir)));
     assert!(dir.join("engramctl.1").is_file() && dir.join("engramctl-held-list.1").is_file());

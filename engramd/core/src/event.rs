@@ -136,6 +136,10 @@ pub enum Event {
     Compared(Result<BTreeMap<ProjectName, Agreement>, StoreTrouble>),
     /// The answer to [`Effect::Recheck`].
     Rechecked(Result<Rechecked, StoreTrouble>),
+    /// How a command fared with the store: what it met, or that a write of it worked.
+    StoreMet(Result<(), StoreTrouble>),
+    /// The answer to [`Effect::LookAtStore`].
+    StoreLooked(Result<(), StoreTrouble>),
     /// A panic was contained while an effect was performed.
     Panicked(String),
     /// The daemon stops: finish the step, give the lease back.
@@ -270,6 +274,11 @@ pub enum Effect {
         cloud_id: String,
         /// How long after the end of a pass the next one is due, in milliseconds.
         every_ms: u64,
+    },
+    /// Look whether the store works again after a command met something.
+    LookAtStore {
+        /// Whether all of it is read: damage is somewhere; of a full disk a write tells enough.
+        whole: bool,
     },
     /// Tell a follower how its sync goes on; no answer.
     SyncProgress(TicketId, SyncProgress),

@@ -12,6 +12,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::reason::{Desired, Finding, Health, Phase, ProjectState, ReasonCode, Scope, Severity};
 use engram_proto::reason_catalog;
 use engram_proto::time::{RowTime, rfc3339_from_ms};
+use engram_proto::words::count;
 
 /// What the report says that the machine cannot know.
 #[derive(Clone, Debug, Default)]
@@ -177,8 +178,11 @@ impl Machine {
     }
 
     fn conditions(&self) -> Vec<Condition> {
-        let mut conditions = self.cloud_conditions();
+        let mut conditions: Vec<_> = self.store.trouble().map(Condition::of).into_iter().collect();
         // What is so of all of them is not told of each again (LOUD-1).
+        let of_store = self.store.trouble().map(|trouble| trouble.code);
+        let of_cloud = self.cloud_conditions().into_iter();
+        conditions.extend(of_cloud.filter(|condition| Some(condition.trouble.code) != of_store));
         let of_all: Vec<_> = conditions.iter().map(|condition| condition.trouble.code).collect();
         for (name, project) in &self.projects {
             let own = project_conditions(name, project).into_iter();
@@ -187,7 +191,10 @@ impl Machine {
         }
         conditions.extend(self.not_enrolled());
         conditions.extend(self.nameless.map(|(rows, since)| {
-            let message = format!("{rows} rows name no project and are held");
+            let message = match rows {
+                1 => "1 row names no project and is held".to_owned(),
+                rows => format!("{rows} rows name no project and are held"),
+            };
             Condition::new(ReasonCode::RowRejected, message, since)
         }));
         conditions
@@ -229,8 +236,9 @@ impl Machine {
         let others: Vec<_> = others.collect();
         let (most, _) = others.iter().max_by_key(|(_, counts)| counts.pending)?;
         let rows: u64 = others.iter().map(|(_, counts)| counts.pending).sum();
-        let named = if others.len() == 1 { format!("project {most}") } else { format!("{} projects", others.len()) };
-        let message = format!("{rows} changes in {named} stay on this machine: not enrolled");
+        let named = if others.len() == 1 { format!("project {most}") } else { count(others.len() as u64, "project") };
+        let stay = if rows == 1 { "stays" } else { "stay" };
+        let message = format!("{} in {named} {stay} on this machine: not enrolled", count(rows, "change"));
         let hint = format!("engramctl enroll {most}");
         let mut condition = Condition::new(ReasonCode::NonEnrolledPendingMutations, message, self.others_since?);
         condition.hint = Some(hint);
@@ -309,15 +317,21 @@ fn project_conditions(name: &ProjectName, project: &Project) -> Vec<Condition> {
     let counts = &project.counts;
     let since = project.held_since.unwrap_or_default();
     if let (Some(code), true) = (project.held_reason(), counts.quarantined > 0) {
-        let message = format!("{} rows of project {name} were refused and are held", counts.quarantined);
+        let message = match counts.quarantined {
+            1 => format!("1 row of project {name} was refused and is held"),
+            rows => format!("{rows} rows of project {name} were refused and are held"),
+        };
         conditions.push(Condition::new(code, message, since));
     }
     if counts.dead > 0 {
-        let message = format!("{} rows received for project {name} cannot be applied", counts.dead);
+        let message = format!("{} received for project {name} cannot be applied", count(counts.dead, "row"));
         conditions.push(Condition::new(ReasonCode::RowUndeliverable, message, since));
     }
     if counts.deferred > 0 {
-        let message = format!("{} rows of project {name} wait for what they belong to", counts.deferred);
+        let message = match counts.deferred {
+            1 => format!("1 row of project {name} waits for what it belongs to"),
+            rows => format!("{rows} rows of project {name} wait for what they belong to"),
+        };
         let since = project.deferred_since.unwrap_or_default();
         conditions.push(Condition::new(ReasonCode::DeferredWaiting, message, since));
     }

@@ -22,6 +22,7 @@ mod read_repair;
 mod replaced;
 pub mod rows;
 mod server;
+mod store_health;
 mod ticket;
 
 pub use event::{Cloud, Effect, Event, Now, Projects, StoreTrouble, TicketId};

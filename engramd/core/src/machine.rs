@@ -13,7 +13,7 @@
 use crate::agree::Agree;
 use crate::backoff::{Retry, delay_ms};
 use crate::classify::{Failure, Fault};
-use crate::event::{Cloud, Effect, Event, Now, Projects, StoreTrouble};
+use crate::event::{Cloud, Effect, Event, Now, Projects};
 use crate::lease::Lease;
 use crate::project::Project;
 use crate::pull_lane::PullLane;
@@ -21,6 +21,7 @@ use crate::push_lane::PushLane;
 use crate::replaced::Replaced;
 use crate::rows::{Counts, Fence};
 use crate::server::Server;
+use crate::store_health::StoreHealth;
 use crate::ticket::Ticket;
 use engram_proto::id::ProjectName;
 use engram_proto::reason::ReasonCode;
@@ -62,6 +63,7 @@ pub struct Machine {
     pub(crate) counts: Counts,
     pub(crate) lease: Lease,
     pub(crate) server: Server,
+    pub(crate) store: StoreHealth,
     pub(crate) replaced: Replaced,
     pub(crate) agree: Agree,
     pub(crate) push: PushLane,
@@ -96,6 +98,7 @@ impl Machine {
             counts: Counts::new(),
             lease: Lease::default(),
             server: Server::default(),
+            store: StoreHealth::default(),
             replaced: Replaced::default(),
             agree: Agree::default(),
             push: PushLane::default(),
@@ -137,6 +140,7 @@ impl Machine {
             self.pull.poll_at_ms,
             self.panicked.until_ms,
             self.lease.due_ms(),
+            self.store.due_ms(),
         ];
         let shown = self.finding_deadlines_ms();
         let next = projects.chain(own).chain(shown).filter(|&at| at > self.now.mono_ms).min();
@@ -172,6 +176,8 @@ impl Machine {
             Event::Looked(answer) => self.looked(answer),
             Event::Compared(answer) => self.compared(answer),
             Event::Rechecked(answer) => self.rechecked(answer),
+            Event::StoreMet(met) => self.store_met(met),
+            Event::StoreLooked(answer) => self.store_looked(answer),
             Event::Panicked(message) => self.panicked(message),
             Event::Stopping => self.stopping = true,
         }
@@ -182,6 +188,7 @@ impl Machine {
         if self.stopping {
             return self.advance_stop();
         }
+        self.advance_store();
         if !self.panicked.is_due(self.now) {
             return;
         }
@@ -295,6 +302,7 @@ impl Machine {
             retry.wake();
         }
         self.lease.wake();
+        self.store.wake();
         self.agree.wake();
         for project in self.projects.values_mut() {
             project.access.wake();
@@ -349,23 +357,12 @@ impl Machine {
         }
     }
 
-    fn lane_failed(&mut self, code: ReasonCode, message: String, wait_ms: Option<u64>, out: bool) {
+    pub(crate) fn lane_failed(&mut self, code: ReasonCode, message: String, wait_ms: Option<u64>, out: bool) {
         let failures = if out { self.push.retry.failures } else { self.pull.retry.failures };
         let wait_ms = wait_ms.unwrap_or(0).max(self.backoff_ms(failures));
         let now = self.now;
         let retry = if out { &mut self.push.retry } else { &mut self.pull.retry };
         retry.fail(code, message, wait_ms, now);
-    }
-
-    /// Records trouble with the store in one lane; a lost lease is asked for again.
-    pub(crate) fn store_failed(&mut self, trouble: StoreTrouble, out: bool) {
-        match trouble {
-            StoreTrouble::LeaseLost => {
-                self.lease.lost();
-                self.note("lease_lost", None, "another worker was granted the lease".to_owned());
-            }
-            StoreTrouble::Failed { code, message } => self.lane_failed(code, message, None, out),
-        }
     }
 
     /// Records that the server did what it is for.

@@ -3,7 +3,7 @@
 
 use crate::backoff::Retry;
 use crate::classify::{Failure, Fault};
-use crate::event::{Effect, StoreTrouble};
+use crate::event::{Cloud, Effect, StoreTrouble};
 use crate::machine::Machine;
 use crate::pull_page;
 use crate::rows::{Applied, Fence, Repaired};
@@ -12,6 +12,7 @@ use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Digest;
 use engram_proto::reason::ReasonCode;
+use engram_proto::words::count;
 use std::collections::BTreeMap;
 
 /// How the pull lane stands; at most one effect of it is in flight.
@@ -219,7 +220,11 @@ impl Machine {
             Err(failure) => return self.conversation_failed(failure, None, false),
         };
         if let Err(wrong) = pull_page::check(&request, &page) {
-            let message = format!("the server answered a page that cannot be true: {wrong}");
+            let host = match &self.cloud {
+                Cloud::Configured { host } => host.as_str(),
+                Cloud::NotConfigured | Cloud::Invalid { .. } => "the server",
+            };
+            let message = format!("{host} answered a page that cannot be true: {wrong}");
             let failure = Failure::Transport {
                 code: ReasonCode::TransportFailed,
                 message,
@@ -303,7 +308,7 @@ impl Machine {
                 project.applied(*done, self.now);
             }
             if done.received > 0 {
-                self.note("pulled", Some(name), format!("{} rows, {} changed", done.received, done.changed));
+                self.note("pulled", Some(name), format!("{}, {} changed", count(done.received, "row"), done.changed));
             }
         }
     }

@@ -13,6 +13,7 @@ use engram_proto::http::health::capability;
 use engram_proto::http::push::PushReply;
 use engram_proto::id::ProjectName;
 use engram_proto::reason::ReasonCode;
+use engram_proto::words::count;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -254,10 +255,12 @@ impl Machine {
 
     fn note_settled(&mut self, project: &ProjectName, settled: Settled) {
         if settled.acked > 0 {
-            self.note("pushed", Some(project), format!("{} rows", settled.acked));
+            self.note("pushed", Some(project), count(settled.acked, "row"));
         }
         if settled.held > 0 {
-            self.note("held", Some(project), format!("{} rows were refused; see `engramctl held list`", settled.held));
+            let were = if settled.held == 1 { "was" } else { "were" };
+            let words = format!("{} {were} refused; see `engramctl held list`", count(settled.held, "row"));
+            self.note("held", Some(project), words);
         }
     }
 }

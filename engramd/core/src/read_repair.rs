@@ -9,6 +9,7 @@ use crate::project::Project;
 use crate::rows::{Fence, Repaired};
 use engram_proto::http::health::capability;
 use engram_proto::id::ProjectName;
+use engram_proto::words::count;
 
 /// The rung of the ladder of delays from which the first random time is drawn: 4 s by default.
 const FIRST_RUNG: usize = 2;
@@ -116,7 +117,8 @@ impl Machine {
             Step::Waiting { until_ms: now.mono_ms + wait_ms }
         };
         if confirmed && found.queued > 0 {
-            let words = format!("{} rows pushed once more: the server's last ones show other versions", found.queued);
+            let words =
+                format!("{} pushed once more: the server's last ones show other versions", count(found.queued, "row"));
             self.note("repaired", Some(name), words);
         }
     }

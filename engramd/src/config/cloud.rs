@@ -105,7 +105,7 @@ pub enum UrlError {
     Query(Url),
     /// A token would travel in the clear (SECRET-1).
     #[error(
-        "{0} is plain http to another machine: the token would travel in the clear; use https, or say --allow-http"
+        "{0} is plain http to another machine: the token would travel in the clear; use https, or give the permission with `engramctl cloud login --allow-http`"
     )]
     PlainHttp(Url),
 }
@@ -191,14 +191,28 @@ fn read_file(path: &Path) -> Result<File, String> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
-        Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+        Err(error) => {
+            let path = path.display();
+            let way_out = if error.kind() == std::io::ErrorKind::IsADirectory {
+                "move it away, then `engramctl cloud login` writes it anew"
+            } else {
+                "check who owns it, or move it away and `engramctl cloud login` writes it anew"
+            };
+            return Err(format!("{path} cannot be read: {error}; {way_out}"));
+        }
     };
     match tighten(path, FILE_MODE) {
         Ok(true) => tracing::warn!(path = %path.display(), "the token's file was open to others; it is 0600 now"),
         Ok(false) => {}
         Err(error) => tracing::warn!(path = %path.display(), %error, "the token's file is open to others"),
     }
-    // The parser's words name line and column and nothing of the content.
+    // The parser's words name line and column and nothing of the content. It would take a list for an empty object.
+    if text.trim_start().starts_with('[') {
+        let path = path.display();
+        return Err(format!(
+            "{path} is not usable: it is a list; mend it, or write it anew with `engramctl cloud login`"
+        ));
+    }
     serde_json::from_str(&text)
         .map_err(|error| {
             let (path, line, column) = (path.display(), error.line(), error.column());
@@ -287,8 +301,15 @@ mod tests {
         let Loaded::Invalid { code, message } = load(dir.path(), &Environment::default()) else { panic!("invalid") };
         assert_eq!(code, ReasonCode::CloudConfigError);
         assert!(message.contains("cloud.json") && message.contains("line 2") && !message.contains("hush"));
-        let environment = Environment { server: Some("http://a.example".to_owned()), token: None };
+        std::fs::write(&path, " []").unwrap();
+        let Loaded::Invalid { message, .. } = load(dir.path(), &Environment::default()) else { panic!("invalid") };
+        assert!(message.contains("cloud.json") && message.contains("engramctl cloud login"), "{message}");
         std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let Loaded::Invalid { message, .. } = load(dir.path(), &Environment::default()) else { panic!("invalid") };
+        assert!(message.contains("cloud.json") && message.contains("move it away"), "{message}");
+        std::fs::remove_dir(&path).unwrap();
+        let environment = Environment { server: Some("http://a.example".to_owned()), token: None };
         let Loaded::Invalid { message, .. } = load(dir.path(), &environment) else { panic!("invalid") };
         assert!(message.contains(SERVER_VARIABLE), "{message}");
     }

@@ -22,6 +22,9 @@ pub enum PathError {
     /// It depends on where the daemon was started.
     #[error("the data directory {0:?} is not absolute; give one that starts with /")]
     NotAbsolute(PathBuf),
+    /// The same of the socket.
+    #[error("the socket {0:?} is not absolute; give one that starts with /, with --socket or ENGRAMD_SOCKET")]
+    SocketNotAbsolute(PathBuf),
     /// A Unix socket cannot have it.
     #[error(
         "the socket path {path:?} has {bytes} bytes, and this platform allows {SOCKET_PATH_BYTES_MAX}; \
@@ -91,8 +94,11 @@ pub fn tighten(path: &Path, mode: u32) -> io::Result<bool> {
 /// Checks that a Unix socket can have this path.
 ///
 /// # Errors
-/// [`PathError::SocketTooLong`].
+/// [`PathError::SocketTooLong`] and [`PathError::SocketNotAbsolute`].
 pub fn check_socket(path: &Path) -> Result<(), PathError> {
+    if !path.is_absolute() {
+        return Err(PathError::SocketNotAbsolute(path.to_owned()));
+    }
     let bytes = path.as_os_str().len();
     if bytes > SOCKET_PATH_BYTES_MAX {
         return Err(PathError::SocketTooLong { path: path.to_owned(), bytes });
@@ -110,6 +116,10 @@ mod tests {
         assert_eq!(data_dir(None, Some(Path::new("/home/a"))).unwrap(), Path::new("/home/a/.engram"));
         assert!(matches!(data_dir(Some(Path::new("x")), None), Err(PathError::NotAbsolute(_))));
         assert!(matches!(data_dir(None, None), Err(PathError::NoHome)));
+        for wrong in ["", "rel.sock", "./a"] {
+            assert!(matches!(check_socket(Path::new(wrong)), Err(PathError::SocketNotAbsolute(_))), "{wrong:?}");
+        }
+        assert!(check_socket(Path::new("/a")).is_ok());
     }
 
     /// DOOR-1: a directory that others could enter is tightened, and that is said.

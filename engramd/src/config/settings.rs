@@ -125,6 +125,9 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
     if settings.request_bytes_max < 64 * 1024 {
         return range("request_bytes_max", settings.request_bytes_max.to_string(), "65536 or more");
     }
+    if let Some(socket) = settings.socket.as_ref().filter(|socket| !socket.is_absolute()) {
+        return range("socket", format!("{:?}", socket.display().to_string()), "a path that starts with /");
+    }
     if !LOGS.contains(&settings.log.as_str()) {
         return range("log", format!("{:?}", settings.log), "pretty, json or journal");
     }
@@ -169,6 +172,8 @@ mod tests {
             ("log = \"loud\"", "line 1: log = \"loud\" cannot be used; it takes pretty, json or journal"),
             ("log = \"json\"\nlog_level = \"deb", "line 2: "),
             ("request_bytes_max = 1", "65536 or more"),
+            ("socket = \"\"", "line 1: socket = \"\" cannot be used; it takes a path that starts with /"),
+            ("log = \"json\"\nsocket = \"rel.sock\"", "line 2: socket = \"rel.sock\" cannot be used"),
         ] {
             let error = parse(text, Path::new("/x/engramd.toml")).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("/x/engramd.toml"), "{text:?}: {error}");

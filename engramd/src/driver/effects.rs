@@ -111,6 +111,11 @@ impl Driver {
                     store.recheck_slice(&fence, &cloud_id, clock::row_time(), every_ms, RECHECK_ROWS)
                 });
             }
+            Effect::LookAtStore { whole } => {
+                let store = self.parts.store.clone();
+                let look = async move { look_at_store(&store, whole).await.map_err(trouble) };
+                self.tasks.spawn(async move { Outcome::Events(vec![Event::StoreLooked(look.await)]) });
+            }
             Effect::Probe | Effect::Send { .. } | Effect::Pull(_) => self.on_wire(effect),
             Effect::CancelPull => {
                 if let Some(pull) = self.pull.take() {
@@ -228,7 +233,7 @@ impl Driver {
                 Ok(None) | Err(StoreError::Gone) => Outcome::Nothing,
                 Err(error) => {
                     tracing::warn!(%error, "another process's writes cannot be looked at");
-                    Outcome::Nothing
+                    Outcome::Events(met(error).into_iter().map(|trouble| Event::StoreMet(Err(trouble))).collect())
                 }
             }
         });
@@ -241,6 +246,22 @@ async fn look_at_foreign_writes(store: &StoreHandle) -> Result<Option<(u64, Proj
     }
     take_up(store).await?;
     store.call(|store| Ok(Some((next_stamp(), read_projects(store)?, count(store)?)))).await?
+}
+
+/// Looks whether the store works: writes something, and where `whole`, reads all of it, on a connection of its own.
+async fn look_at_store(store: &StoreHandle, whole: bool) -> Result<(), StoreError> {
+    store.call(Store::try_write).await??;
+    if !whole {
+        return Ok(());
+    }
+    let store = store.clone();
+    let reading = tokio::task::spawn_blocking(move || crate::store::check_whole(&*store.snapshot()?));
+    reading.await.unwrap_or(Err(StoreError::Gone))
+}
+
+/// Returns what of an error is to be in the report until it is over.
+fn met(error: StoreError) -> Option<StoreTrouble> {
+    matches!(error.reason(), Some(ReasonCode::StoreFull | ReasonCode::StoreCorrupt)).then(|| trouble(error))
 }
 
 /// Takes up everything that other processes wrote, each transaction as a job of its own.

@@ -10,6 +10,7 @@ use engram_proto::ipc::request::Direction;
 use engram_proto::reason::{Finding, Health, ReasonCode, Scope};
 use engram_proto::reason_catalog;
 use engram_proto::time::rfc3339_from_ms;
+use engramd_core::StoreTrouble;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -34,6 +35,8 @@ pub enum Command {
     ClockSet,
     /// Read configuration again, sync now and say how it goes.
     Sync(Sync),
+    /// How a command fared with the store.
+    StoreMet(Result<(), StoreTrouble>),
     /// Put a line among the events.
     Note(&'static str, Option<ProjectName>, String),
     /// Finish the step and give everything back.
@@ -105,6 +108,15 @@ impl DriverHandle {
         let (updates, receiver) = mpsc::channel(UPDATES_MAX);
         self.tell(Command::Sync(Sync { project, direction, updates })).await;
         receiver
+    }
+
+    /// Tells the loop how a command fared with the store, where that may be news: what it met is in the report until it is
+    /// over, whether a cloud is configured or not (LOUD-1).
+    pub async fn met(&self, met: Result<(), StoreTrouble>) {
+        let told = |finding: &Finding| finding.scope == Scope::Daemon && finding.code == ReasonCode::StoreFull;
+        if met.is_err() || self.report.borrow().report.findings.iter().any(told) {
+            self.tell(Command::StoreMet(met)).await;
+        }
     }
 
     /// Returns the current report; a loop that stands still says so (LOUD-2).

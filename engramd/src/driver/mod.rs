@@ -191,6 +191,7 @@ impl Driver {
             Command::Wake => self.feed(Event::Woken),
             Command::ClockSet => self.tick(),
             Command::Stop => self.feed(Event::Stopping),
+            Command::StoreMet(met) => self.feed(Event::StoreMet(met)),
             Command::Note(kind, project, message) => self.publisher.event(kind, project.as_ref(), message),
             Command::Sync(sync) => {
                 // Whoever asks may just have mended the configuration: it is read first (REC-1).

@@ -71,7 +71,9 @@ async fn talk(stream: Stream, context: Arc<Context>, id: u64, greeted: mpsc::Sen
             Err(error) => return Err(error.into()),
         };
         let Ok(place) = Arc::clone(&in_flight).acquire_owned().await else { break };
-        let (context, respond) = (Arc::clone(&context), Responder { id: request.id, out: out.clone() });
+        let context = Arc::clone(&context);
+        let writes = requests::writes(&request.body);
+        let respond = Responder { id: request.id, out: out.clone(), context: Arc::clone(&context), writes };
         tasks.spawn(async move {
             let _place = place;
             // A client that left needs no answer.

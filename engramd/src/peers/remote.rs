@@ -120,7 +120,7 @@ impl Remote {
             return Ok(kind);
         }
         self.probe().await?;
-        known().ok_or_else(|| self.transport.impossible("a greeting that says nothing"))
+        known().ok_or_else(|| self.transport.impossible("its greeting says nothing"))
     }
 
     /// Returns what the server must still hold, or else who it must be (CUR-3); read anew for every request, for every reply

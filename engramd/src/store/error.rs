@@ -46,10 +46,13 @@ pub enum StoreError {
     /// The file could not be created or opened.
     #[error("the file cannot be created or opened: {0}; check who owns it and its directory")]
     File(#[source] std::io::Error),
-    /// The disk failed, or does not let this process write or read.
+    /// This user may not read or write the file, or nobody may.
     #[error(
-        "the disk that holds the store failed or refused ({0}): mend it, or see who may write to the file, then try again"
+        "no permission to read and write it ({0}): see with ls -l whose it and its directory are, then chown or chmod them"
     )]
+    Denied(String),
+    /// The disk failed.
+    #[error("the disk that holds the store failed or refused ({0}): mend it, then try again")]
     Disk(#[source] rusqlite::Error),
     /// Anything else that SQLite says.
     #[error("SQLite: {0}")]
@@ -63,7 +66,7 @@ impl StoreError {
         match self {
             Self::Busy => Some(ReasonCode::StoreBusy),
             Self::Full => Some(ReasonCode::StoreFull),
-            Self::Corrupt(_) | Self::Disk(_) => Some(ReasonCode::StoreCorrupt),
+            Self::Corrupt(_) | Self::Disk(_) | Self::Denied(_) => Some(ReasonCode::StoreCorrupt),
             Self::Newer { .. } => Some(ReasonCode::StoreNewer),
             Self::LeaseLost => Some(ReasonCode::LeaseHeldElsewhere),
             Self::NotFound(_)
@@ -108,13 +111,10 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
-            Some(
-                ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::ReadOnly
-                | ErrorCode::PermissionDenied
-                | ErrorCode::NoLargeFileSupport,
-            ) => Self::Disk(error),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::NoLargeFileSupport) => {
+                Self::Disk(error)
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::Denied(error.to_string()),
             _ => Self::Sqlite(error),
         }
     }

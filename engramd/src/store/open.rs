@@ -3,9 +3,13 @@
 use super::error::StoreError;
 use super::turn::Turns;
 use super::{Store, chunks, counts, meta, schema};
+use crate::config::paths;
 use engram_proto::time::RowTime;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::Access;
+use rustix::io::Errno;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,12 +32,15 @@ impl Store {
     /// of which is touched, and whatever the file system or SQLite says.
     pub fn open(path: &Path, now: RowTime) -> Result<Self, StoreError> {
         create_private(path).map_err(StoreError::File)?;
+        check_permission(path)?;
         let conn = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_CREATE,
         )?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
         schema::check(&conn)?;
+        // Before the log is made: SQLite gives it the permissions of the file.
+        tighten(path)?;
         switch_to_wal(&conn)?;
         Self::set_up(conn, Some(path), now)
     }
@@ -111,6 +118,33 @@ fn create_private(path: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Asks whether this user may read and write the file: SQLite tells that no better than a damaged one. It is not opened for
+/// that, for closing it would take away the locks that other connections of this process have.
+fn check_permission(path: &Path) -> Result<(), StoreError> {
+    match rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK) {
+        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(StoreError::Denied(error.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Takes every permission of others from the file, and from the log and its index, where they are ours: an older store, or
+/// one of the Go program, may be open to others.
+fn tighten(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::MetadataExt as _;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let is_ours = |file: &OsString| {
+            std::fs::symlink_metadata(file)
+                .is_ok_and(|found| found.is_file() && found.uid() == rustix::process::geteuid().as_raw())
+        };
+        if is_ours(&file) && paths::tighten(Path::new(&file), paths::FILE_MODE).map_err(StoreError::File)? {
+            tracing::warn!(path = %Path::new(&file).display(), "the store was open to others; it is 0600 now");
+        }
+    }
+    Ok(())
 }
 
 /// Switches to WAL; on a cold start SQLite can answer BUSY at once, without waiting for the timeout.

@@ -77,7 +77,8 @@ pub(super) fn learn(
 }
 
 /// Reads the version this device holds: what is known, joined with what is pending, refused or waits for a parent.
-/// Where none of these exists, the row speaks; else it only lends its text, if that has the hash in the key.
+/// Where none of these exists, the row speaks; else it only lends its text, if that has the hash in the key, as a journal row
+/// does that was acknowledged where the peer wrote over the row.
 ///
 /// # Errors
 /// What SQLite says.
@@ -104,7 +105,13 @@ pub(super) fn beside(
     for held in held(conn, project, entity, key)? {
         version = join(version, held);
     }
-    shown(version, || row_version(conn, project, entity, key))
+    let mut version = shown(version, || row_version(conn, project, entity, key))?;
+    if let Some(version) = version.as_mut().filter(|version| !has_text(version))
+        && let Some(own) = told(conn, project, entity, key, version)?
+    {
+        lend(version, own);
+    }
+    Ok(version)
 }
 
 /// Makes the version this device holds of what is joined and what the row shows, which is read only where it speaks or
@@ -158,6 +165,22 @@ pub(super) fn pending(
          WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND acked_at IS NULL",
     )?;
     read_all(&mut statement, project, entity, key)
+}
+
+/// Finds what a journal row of ours told of this very version.
+fn told(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    version: &Version,
+) -> Result<Option<Version>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT op, payload FROM sync_mutations INDEXED BY engramd_mutations_entity
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3 AND op = 'upsert'",
+    )?;
+    let all = read_all(&mut statement, project, entity, key)?;
+    Ok(all.into_iter().find(|own| own.hash() == version.hash() && has_text(own)))
 }
 
 /// Reads the versions of the entity's pending rows that were written before this one.

@@ -38,6 +38,22 @@ pub(super) fn not_the_protocol(host: &str, text: &str) -> Failure {
     Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Garbled, wait_ms: None }
 }
 
+/// The answer is engram-cloud's, by its form, and cannot be true.
+pub(super) fn impossible(host: &str, what: &str) -> Failure {
+    let message = format!("{host} answered what cannot be true: {what}");
+    Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Garbled, wait_ms: None }
+}
+
+/// The answer is JSON, and lacks what every answer has.
+pub(super) fn not_the_form(host: &str, error: &serde_json::Error, text: &str) -> Failure {
+    // The parser's words name a field and nothing of the content, and end with the place.
+    let words = error.to_string();
+    let words = words.split(" at line ").next().unwrap_or_default();
+    let message =
+        format!("{host} answered, but not as engram-cloud does ({words}): is the URL right?; it begins: {text}");
+    Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Garbled, wait_ms: None }
+}
+
 pub(super) fn too_large(host: &str) -> Failure {
     let message = format!("{host} answered more than fits into memory");
     Failure::Transport { code: ReasonCode::TransportFailed, message, fault: Fault::Answered, wait_ms: None }

@@ -153,6 +153,9 @@ fn decode<T: DeserializeOwned>(answer: body::Answer, of_batch: bool) -> Result<T
     if !answer.is_success() {
         return Err(classify(&answer.refusal, of_batch));
     }
-    let wrong = |_| errors::not_the_protocol(&answer.refusal.host, &answer.refusal.text);
-    serde_json::from_slice(&answer.bytes).map_err(wrong)
+    let (host, text) = (&answer.refusal.host, answer.refusal.text.trim());
+    serde_json::from_slice(&answer.bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => errors::not_the_form(host, &error, text),
+        _ => errors::not_the_protocol(host, text),
+    })
 }

@@ -90,6 +90,6 @@ impl Transport {
     /// Makes the failure of an answer that is JSON, and yet not what was asked for.
     #[must_use]
     pub fn impossible(&self, what: &str) -> Failure {
-        errors::not_the_protocol(&self.host(), what)
+        errors::impossible(&self.host(), what)
     }
 }

@@ -3,10 +3,12 @@
 #[cfg(target_os = "linux")]
 mod cost;
 mod crash;
+mod data_dir;
 mod exchange;
 mod harness;
 mod histories;
 mod hostile;
+mod init;
 mod manifest;
 mod statements;
 mod transports;

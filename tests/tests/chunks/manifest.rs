@@ -1,4 +1,4 @@
-//! A manifest that a merge left broken is made again from the chunks, and `init` lets git merge by itself.
+//! A manifest that a merge left broken is made again from the chunks.
 
 use crate::harness::{Person, read_by_others};
 
@@ -66,23 +66,4 @@ fn a_chunk_that_is_missing_is_named_and_what_it_held_goes_out_again() {
     assert_eq!(read_by_others(&ana.place())["observations"].as_object().expect("rows").len(), 3);
     assert_eq!(bob.json(&["import", "--dir", dir.to_str().expect("a path")])["outcome"], "imported");
     assert_eq!(bob.dump("app"), ana.dump("app"));
-}
-
-#[test]
-fn init_prepares_a_repository_once() {
-    let temp = tempfile::tempdir().expect("a directory");
-    let ana = Person::new(temp.path(), "ana");
-    let outside = ana.chunks(&["init"]);
-    assert!(outside.code == 2 && outside.err.contains("no git repository"), "{outside:?}");
-    ana.must(&["init", "-q"]);
-    std::fs::write(ana.work.join(".gitattributes"), "*.png binary").expect("written");
-    assert_eq!(ana.json(&["init"])["attributes_written"], true);
-    assert_eq!(ana.json(&["init"])["attributes_written"], false);
-    let said = ana.must(&["check-attr", "merge", ".engram/manifest.json", ".engram/chunks/0123abcd.jsonl.gz", "a.png"]);
-    assert_eq!(said.matches("merge: engram").count(), 2, "{said}");
-    assert!(said.contains("a.png: merge: unset"), "{said}");
-    // A rebase begins with a commit that may not have the file yet.
-    std::fs::remove_file(ana.work.join(".gitattributes")).expect("removed");
-    assert!(ana.must(&["check-attr", "merge", ".engram/manifest.json"]).contains("merge: engram"));
-    assert!(ana.must(&["config", "merge.engram.driver"]).contains("merge-driver %O %A %B %P"));
 }

@@ -148,7 +148,14 @@ async fn admin_pauses_and_resumes_beside_a_running_server() {
     let listed = output(&["admin", "paused"], dir.path(), &[]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.starts_with("my-project\t") && listed.contains("moving house"), "{listed}");
-    assert!(output(&["admin", "resume", "my-project"], dir.path(), &[]).status.success());
+    let resume = |project| {
+        let resumed = output(&["admin", "resume", project], dir.path(), &[]);
+        assert!(resumed.status.success());
+        String::from_utf8_lossy(&resumed.stdout).into_owned()
+    };
+    assert_eq!(resume("my-project"), "resumed my-project\n");
+    assert_eq!(resume("my-project"), "my-project was not paused\n");
+    assert_eq!(resume("nosuch"), "nosuch was not paused\n");
     assert_eq!(push().await, 200);
     server.terminate();
 }

@@ -47,6 +47,19 @@ async fn the_post_form_serves_several_projects_from_their_own_cursors() {
     );
     let broken = server.post(PULL, &json!({"cursors": {"": 1}, "limit": 1})).await;
     assert_eq!(broken.status, 400);
+    let short = server.post(PULL, &json!({"cursors": {"alpha": 0}})).await;
+    assert_eq!(short.status, 400);
+    assert!(
+        short.body["error"].as_str().is_some_and(|words| words.contains("missing field `limit`")),
+        "{:?}",
+        short.body
+    );
+    // What a value says is not repeated.
+    let wrong = server.post(PULL, &json!({"cursors": {"alpha": "hush"}, "limit": 1})).await;
+    assert!(wrong.status == 400 && !wrong.body.to_string().contains("hush"), "{:?}", wrong.body);
+    let chunk = server.post("/sync/push", &json!({"data": {}})).await;
+    assert_eq!(chunk.status, 400);
+    assert!(chunk.body["error"].as_str().is_some_and(|words| words.contains("in the body")), "{:?}", chunk.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,7 @@ fn loud_1_dur_1_a_disk_that_fails_is_named_until_it_is_mended() {
     assert_eq!(findings[0]["code"], "store_corrupt", "{report}");
     let message = findings[0]["message"].as_str().expect("words");
     assert!(message.contains("the disk that holds the store failed") && message.contains("disk I/O"), "{message}");
-    assert_eq!(findings[0]["hint"], "engramctl sync");
+    assert_eq!(findings[0]["hint"], format!("ls -l {}", here.dir.display()));
     let refused = here.ctl(&["save", "--project", "demo", "--title", "t", "--json", "nowhere to go"]);
     assert_eq!((refused.code, &refused.json()["error"]["reason_code"]), (1, &"store_corrupt".into()), "{refused:?}");
     let blocked = here.ctl(&["sync", "--timeout", "5"]);

@@ -118,6 +118,12 @@ fn cur_1_answers_that_cannot_be_true_change_nothing() {
         let status = degraded(&device);
         assert_eq!(status.code, 3, "{status:?}");
         assert!(status.out.starts_with("Degraded: transport_failed") && status.out.contains("engramctl"), "{status:?}");
+        if answers as usize == endless_more as Answers as usize {
+            // The push, whose answer is no receipt, or the pull: the fault is named, not only how the answer begins.
+            let flat = status.out.split_whitespace().collect::<Vec<_>>().join(" ");
+            let named = flat.contains("missing field `") || flat.contains("moves no cursor");
+            assert!(named && flat.contains("127.0.0.1"), "{status:?}");
+        }
         let sync = device.ctl(&["sync", "--json"]);
         assert_eq!((sync.code, &sync.json()["reason_code"]), (3, &"transport_failed".into()), "{sync:?}");
         assert_eq!(stored(&device), (1, 0));

@@ -128,12 +128,97 @@ fn dur_1_a_full_disk_is_said_and_gone_with_room() {
     let refused = refused.expect("a refusal");
     assert_eq!((refused.code, &refused.json()["error"]["reason_code"]), (1, &"store_full".into()), "{refused:?}");
     assert!(refused.err.contains("free some space") && refused.err.lines().count() == 1, "{refused:?}");
+    says_in_status(&device, "store_full", &["df", "-h"]);
     disk.make_room();
     until("it works on", || {
         device.ctl(&["save", "--project", "demo", "--title", "after", "there is room again"]).code == 0
     });
+    until("nothing is wrong any more", || device.ctl(&["status"]).code == 0);
+    // Whoever saves nothing after making room hears of it all the same.
+    disk.fill();
+    until("the disk is full again", || {
+        device.ctl(&["save", "--project", "demo", "--title", "full", &content]).code != 0
+    });
+    says_in_status(&device, "store_full", &["df", "-h"]);
+    disk.make_room();
+    until("it is found", || {
+        let _ = device.ctl(&["sync"]);
+        device.ctl(&["status"]).code == 0
+    });
     assert_eq!((device.titles("before there").len(), device.titles("room again").len()), (1, 1));
     assert_eq!(device.daemon.terminate(), Some(0));
+}
+
+/// Waits until the status says what commands met, with no cloud configured, and runs the command that it names.
+fn says_in_status(device: &Device, code: &str, hint: &[&str]) {
+    until("the status says it", || device.ctl(&["status"]).code == 3);
+    let findings = device.report()["findings"].as_array().expect("a list").clone();
+    let wrong: Vec<_> = findings.iter().filter(|finding| finding["severity"] != "info").collect();
+    assert_eq!(wrong.len(), 1, "{findings:?}");
+    assert_eq!((&wrong[0]["code"], &wrong[0]["scope"]), (&code.into(), &"daemon".into()), "{wrong:?}");
+    let words: Vec<&str> = wrong[0]["hint"].as_str().expect("a command").split(' ').collect();
+    assert_eq!(words, [hint, &[device.dir.to_str().expect("a path")]].concat(), "{wrong:?}");
+    let ran = Command::new(words[0]).args(&words[1..]).output().expect("it runs");
+    assert!(ran.status.success(), "{words:?}");
+}
+
+/// LOUD-1: damage that a command met is in the status, with what to do, until the store is whole.
+#[test]
+fn loud_1_damage_that_a_command_met_is_in_the_status() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let mut device = Device::start(&temp.path().join("a"));
+    for n in 0..40 {
+        let _ = device.save("demo", &format!("title {n}"), &"text ".repeat(400));
+    }
+    assert_eq!(device.ctl(&["status"]).code, 0);
+    assert_eq!(device.daemon.terminate(), Some(0));
+    let path = device.dir.join("engram.db");
+    let good = std::fs::read(&path).expect("the store");
+    let root: u32 = rusqlite::Connection::open(&path)
+        .and_then(|store| {
+            store.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'observations'", [], |row| row.get(0))
+        })
+        .expect("a page");
+    let mut damaged = good.clone();
+    let at = (root as usize - 1) * 4_096;
+    damaged[at..at + 4_096].fill(0x5a);
+    std::fs::write(&path, &damaged).expect("written");
+    device.boot();
+    let list = device.ctl(&["list", "--project", "demo", "--json"]);
+    assert_eq!((list.code, &list.json()["error"]["reason_code"]), (1, &"store_corrupt".into()), "{list:?}");
+    assert!(!list.err.contains("engramctl sync"), "what cannot help: {list:?}");
+    says_in_status(&device, "store_corrupt", &["ls", "-l"]);
+    // What works elsewhere mends nothing.
+    let _ = device.ctl(&["session", "list"]);
+    let _ = device.ctl(&["sync"]);
+    says_in_status(&device, "store_corrupt", &["ls", "-l"]);
+    assert_eq!(device.daemon.terminate(), Some(0));
+    std::fs::write(&path, &good).expect("a backup");
+    device.boot();
+    assert_eq!(device.ctl(&["list", "--project", "demo"]).code, 0);
+    assert_eq!(device.ctl(&["status"]).code, 0);
+}
+
+/// DOOR-1: an older store, or one that the Go program made, may be open to others.
+#[test]
+fn door_1_a_store_that_was_open_to_others_is_tightened() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let temp = tempfile::tempdir().expect("a directory");
+    let mut device = Device::start(&temp.path().join("a"));
+    let _ = device.save("demo", "kept", "a text");
+    assert!(device.dir.join("engram.db-wal").exists());
+    // Killed, so that the log stays beside it.
+    device.daemon.kill();
+    let all = ["engram.db", "engram.db-wal", "engram.db-shm"].map(|name| device.dir.join(name));
+    for file in &all {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).expect("opened");
+    }
+    device.boot();
+    let _ = device.save("demo", "more", "a text");
+    for file in &all {
+        let mode = file.metadata().expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", file.display());
+    }
 }
 
 /// Starts a daemon that logs to nobody: its own disk may be the full one.
@@ -172,10 +257,24 @@ fn door_1_what_belongs_to_somebody_else_is_named() {
         assert!(line.contains(name) && line.contains("check who owns it"), "{line}");
         assert!(contents(&dir).is_empty(), "nothing was made");
     }
+    // A store that this user may not write, in a directory of his: it is no damage.
+    for mode in [0o600, 0o644] {
+        let dir = temp.path().join(format!("store {mode:o}"));
+        std::fs::create_dir(&dir).expect("a directory");
+        let mut device = Device::start(&dir);
+        assert_eq!(device.daemon.terminate(), Some(0));
+        open(&dir.join("engram.db"), mode);
+        std::fs::remove_file(dir.join("engramd.lock")).expect("removed");
+        std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).expect("given away");
+        let mut command = Command::new(&engramd);
+        let line = refusal(command.arg("--data-dir").arg(&dir).env_clear().uid(NOBODY).gid(NOBODY));
+        assert!(line.contains("no permission") && line.contains("chown or chmod"), "{line}");
+        assert!(!line.contains("store_corrupt") && !line.contains("failed"), "{line}");
+    }
     let device = Device::start(&temp.path().join("roots"));
     let mut command = Command::new(&engramctl);
     command.arg("--data-dir").arg(&device.dir).arg("status").env_clear().uid(NOBODY).gid(NOBODY);
     let refused = Answer::of(&command.output().expect("it ends"));
     assert_eq!((refused.code, refused.err.trim().lines().count()), (4, 1), "{refused:?}");
-    assert!(refused.err.contains("somebody else"), "{refused:?}");
+    assert!(refused.err.contains("somebody else") && !refused.err.contains("engramd run"), "{refused:?}");
 }

@@ -1,6 +1,6 @@
 //! `GET /sync/pull` and `GET /sync/pull/{chunkID}`: a project's list of chunks, and the bytes of one.
 
-use super::{Asked, authorised, slice};
+use super::{Asked, IN_QUERY, authorised, slice};
 use crate::api::ApiError;
 use crate::app::App;
 use crate::auth::Principal;
@@ -27,7 +27,7 @@ pub(crate) async fn list<J: Journal>(
     query: Query1,
 ) -> Result<Json<Manifest>, ApiError> {
     let asked = query.map(|query| query.0).unwrap_or_default();
-    let project = authorised(asked.project.as_deref(), &principal)?;
+    let project = authorised(asked.project.as_deref(), IN_QUERY, &principal)?;
     slice::tell_all(&app.journal, &project).await?;
     Ok(Json(Manifest { version: Manifest::VERSION, chunks: app.journal.chunks(&project).await? }))
 }
@@ -43,7 +43,7 @@ pub(crate) async fn one<J: Journal>(
     query: Query1,
 ) -> Result<Response, ApiError> {
     let asked = query.map(|query| query.0).unwrap_or_default();
-    let project = authorised(asked.project.as_deref(), &principal)?;
+    let project = authorised(asked.project.as_deref(), IN_QUERY, &principal)?;
     let found = match ChunkId::parse(&id) {
         Ok(id) => app.journal.chunk(&project, &id).await?,
         Err(_) => None,

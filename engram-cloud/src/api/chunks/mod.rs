@@ -20,10 +20,13 @@ pub(crate) struct Asked {
     project: Option<String>,
 }
 
-/// Reads the project that a request is about, and asks the grant for it.
-fn authorised(project: Option<&str>, principal: &Principal) -> Result<ProjectName, ApiError> {
+/// Where a request without a body names its project.
+const IN_QUERY: &str = "name it with ?project=NAME";
+
+/// Reads the project that a request is about, and asks the grant for it; `how` says how it is named.
+fn authorised(project: Option<&str>, how: &str, principal: &Principal) -> Result<ProjectName, ApiError> {
     let Ok(project) = ProjectName::parse(project.unwrap_or_default()) else {
-        let error = "project is required; name it with ?project=NAME";
+        let error = format!("project is required; {how}");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, class::BLOCKED, code::PROJECT_REQUIRED, error));
     };
     if principal.grant.allows(&project) { Ok(project) } else { Err(ApiError::forbidden(project.as_str())) }

@@ -41,7 +41,8 @@ pub(crate) async fn push<J: Journal>(
     };
     let asked = query.map(|query| query.0.project).unwrap_or_default();
     let project = request.project.filter(|project| !project.trim().is_empty()).or(asked);
-    let project = authorised(project.as_deref(), &principal)?;
+    let how = "name it in the body, {\"project\": NAME, \"data\": ...}, or with ?project=NAME";
+    let project = authorised(project.as_deref(), how, &principal)?;
     let client_created_at_us = match request.client_created_at.filter(|text| !text.trim().is_empty()) {
         Some(text) => Some(time_us(&text)?),
         None => None,

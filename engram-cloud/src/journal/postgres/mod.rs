@@ -45,8 +45,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 pub enum OpenError {
     /// Postgres refused, or is not there.
     #[error(
-        "the database of ENGRAM_DATABASE_URL does not open: {0}; see that it runs, and that host, port, user and password \
-         are right"
+        "the database of ENGRAM_DATABASE_URL does not open: {}; see that it runs, and that host, port, user and password \
+         are right", words(.0)
     )]
     Postgres(#[from] sqlx::Error),
     /// Nobody answers.
@@ -71,6 +71,11 @@ pub enum OpenError {
         /// What this program knows.
         known: usize,
     },
+}
+
+/// Says what the database says, without the line of its own source that it says too.
+fn words(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
 /// A journal in a Postgres database.

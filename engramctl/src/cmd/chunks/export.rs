@@ -9,6 +9,7 @@ use crate::chunks::place::{Contents, Flushing, Place};
 use crate::chunks::read::{self, Checked};
 use crate::cli::Globals;
 use crate::clock;
+use crate::cmd::projects;
 use crate::connect::Client;
 use crate::exit::CtlError;
 use crate::out::Out;
@@ -17,6 +18,7 @@ use crate::render::chunks as render;
 use clap::Args;
 use engram_proto::canonical::Hash;
 use engram_proto::chunk::{ChunkId, ManifestEntry};
+use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunksReply, ChunksRequest, ExportMark};
 use engram_proto::ipc::reply::Reply;
 use engram_proto::ipc::request::RequestBody;
@@ -67,6 +69,12 @@ pub(crate) struct Exported {
     pub(crate) outcome: &'static str,
     /// The directory.
     pub(crate) dir: String,
+    /// Whose; none where it was every project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
+    /// Whether nothing here is of that project.
+    #[serde(skip)]
+    pub(crate) is_unknown: bool,
     /// Chunks that were written; more than one only where there is a lot.
     pub(crate) chunks: Vec<Written>,
     /// Chunks that lay there and were in no list.
@@ -96,7 +104,7 @@ pub(crate) struct Written {
 pub(crate) async fn run(globals: &Globals, args: ExportArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
     let project = if args.all { None } else { Some(given_or_detected(args.project, &working)?) };
-    let place = Place::find(args.dir.as_deref(), &working)?;
+    let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working)?;
     let client = Client::connect_patient(globals, PATIENCE).await?;
     let exported = Export::new(place, client).await?.run(project, out).await;
     out.progress("");
@@ -128,6 +136,7 @@ impl Export {
 
     async fn run(mut self, project: Option<String>, out: &Out) -> Result<Exported, CtlError> {
         let stamp = self.place.stamp(clock::unix_ns());
+        self.report.project.clone_from(&project);
         let begun = match &stamp {
             Some(stamp) => self.write_rows(project.clone(), Some(stamp.clone()), out).await?,
             None => None,
@@ -158,12 +167,20 @@ impl Export {
         if !is_settled && all_in && !self.report.manifest_written && self.report.skipped.is_empty() {
             self.talk().settle(stamp).await?;
         }
+        self.report.is_unknown = self.report.chunks.is_empty() && self.is_unknown().await?;
         self.report.outcome = match (self.report.skipped.is_empty(), self.report.chunks.is_empty()) {
             (false, _) => "partial",
             (true, true) => "nothing",
             (true, false) => "exported",
         };
         Ok(self.report)
+    }
+
+    /// Tells whether nothing here is of the project that was named.
+    async fn is_unknown(&mut self) -> Result<bool, CtlError> {
+        let Some(Ok(name)) = self.report.project.as_deref().map(ProjectName::parse) else { return Ok(false) };
+        let known = projects::ask(&mut self.client).await?;
+        Ok(!known.iter().any(|project| project.project == name.as_str()))
     }
 
     fn talk(&mut self) -> Talk<'_> {

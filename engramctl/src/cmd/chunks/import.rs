@@ -26,8 +26,8 @@ Examples:
   engramctl chunks import --json | jq -r .outcome
 
 Reads every chunk that was not read yet, in any order, row by row. What it
-brings is queued for the cloud where the project is enrolled. No file is
-written.
+brings is queued for the cloud like what is saved here: it goes there once its
+project is enrolled, and stays on this machine until then. No file is written.
 
 Exits 0 when all of it is in, 5 when a chunk was passed over or a row is held;
 each is named.";
@@ -68,16 +68,16 @@ pub(crate) struct Imported {
 
 /// Imports.
 pub(crate) async fn run(globals: &Globals, args: &ImportArgs, out: &mut Out) -> Result<Exit, CtlError> {
-    let place = Place::find(args.dir.as_deref(), &working_directory()?)?;
+    let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working_directory()?)?;
     place.must_exist()?;
     let imported = import(globals, &place, out).await;
     out.progress("");
-    finish(&imported?, out)
+    finish(&imported?, false, out)
 }
 
-/// Says how it went.
-pub(super) fn finish(imported: &Imported, out: &mut Out) -> Result<Exit, CtlError> {
-    out.answer(imported, |view| render::imported(imported, view))?;
+/// Says how it went; of one of many directories, which.
+pub(super) fn finish(imported: &Imported, is_of_many: bool, out: &mut Out) -> Result<Exit, CtlError> {
+    out.answer(imported, |view| render::imported(imported, is_of_many, view))?;
     Ok(if imported.outcome == "partial" { Exit::Partial } else { Exit::Done })
 }
 

@@ -8,6 +8,7 @@ use crate::out::Out;
 use clap::Args;
 use engram_proto::chunk::ChunkId;
 use engram_proto::reason::Exit;
+use engram_proto::words::quoted;
 use std::path::{Path, PathBuf};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -41,8 +42,9 @@ pub(crate) struct MergeDriverArgs {
 
 /// Merges.
 pub(crate) fn run(args: &MergeDriverArgs, _out: &mut Out) -> Result<Exit, CtlError> {
-    match args.path.as_deref().and_then(chunk_of) {
-        Some(id) => chunk(&id, args),
+    let path = args.path.as_deref().unwrap_or_default();
+    match chunk_of(path) {
+        Some(id) => chunk(&id, &quoted(path), args),
         None => manifest(args),
     }
 }
@@ -53,15 +55,17 @@ fn chunk_of(path: &str) -> Option<ChunkId> {
 }
 
 /// Two files of one chunk differ in how they were packed, or one is damaged.
-fn chunk(id: &ChunkId, args: &MergeDriverArgs) -> Result<Exit, CtlError> {
+fn chunk(id: &ChunkId, path: &str, args: &MergeDriverArgs) -> Result<Exit, CtlError> {
     if read::check(id, &bytes(&args.ours)?).is_ok() {
         return Ok(Exit::Done);
     }
     let theirs = bytes(&args.theirs)?;
     if let Err(damage) = read::check(id, &theirs) {
-        return Err(CtlError::Input(format!("chunk {id}: on both sides {damage}")));
+        let message = format!("chunk {id}: on both sides {damage}");
+        let hint = format!("take a good copy from an older commit: git log --all -- {path}");
+        return Err(CtlError::Place { message, hint });
     }
-    std::fs::write(&args.ours, theirs).map_err(|error| unusable(&args.ours, &error))?;
+    std::fs::write(&args.ours, theirs).map_err(|error| not_given(&args.ours, &error))?;
     Ok(Exit::Done)
 }
 
@@ -70,14 +74,16 @@ fn manifest(args: &MergeDriverArgs) -> Result<Exit, CtlError> {
     // Where both sides made the file, git gives an empty ancestor.
     let base = if base.is_empty() { Listing::default() } else { Listing::read(base) };
     let united = Listing::unite(&base, &Listing::read(ours), &Listing::read(theirs));
-    std::fs::write(&args.ours, united.entries.write()).map_err(|error| unusable(&args.ours, &error))?;
+    std::fs::write(&args.ours, united.entries.write()).map_err(|error| not_given(&args.ours, &error))?;
     Ok(Exit::Done)
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, CtlError> {
-    std::fs::read(path).map_err(|error| unusable(path, &error))
+    std::fs::read(path).map_err(|error| not_given(path, &error))
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> CtlError {
-    CtlError::Place { path: path.display().to_string(), reason: error.to_string() }
+/// Says which file cannot be used. Git gives them, where it is registered as it should be.
+fn not_given(path: &Path, error: &std::io::Error) -> CtlError {
+    let message = format!("{} cannot be used: {error}", path.display());
+    CtlError::Place { message, hint: "engramctl chunks init".to_owned() }
 }

@@ -64,7 +64,7 @@ pub(crate) struct State {
 pub(crate) async fn run(globals: &Globals, args: StatusArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
     let project = if args.all { None } else { Some(given_or_detected(args.project, &working)?) };
-    let place = Place::find(args.dir.as_deref(), &working)?;
+    let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working)?;
     let contents = place.contents()?;
     let mut client = Client::connect_patient(globals, PATIENCE).await?;
     let mut talk = Talk { client: &mut client, place: place.name() };

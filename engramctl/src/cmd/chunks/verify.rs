@@ -5,6 +5,7 @@ use super::Skipped;
 use super::import::not_there;
 use crate::chunks::loads::checked;
 use crate::chunks::place::Place;
+use crate::cli::Globals;
 use crate::exit::CtlError;
 use crate::out::Out;
 use crate::project::working_directory;
@@ -47,8 +48,8 @@ pub(crate) struct Verified {
 }
 
 /// Checks.
-pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<Exit, CtlError> {
-    let place = Place::find(args.dir.as_deref(), &working_directory()?)?;
+pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result<Exit, CtlError> {
+    let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working_directory()?)?;
     place.must_exist()?;
     let contents = place.contents()?;
     let mut verified = Verified { dir: place.name(), problems: not_there(&contents), ..Verified::default() };

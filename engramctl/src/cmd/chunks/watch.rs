@@ -37,6 +37,8 @@ pub(crate) struct WatchArgs {
 /// One directory, and what was said of it.
 struct Watched {
     path: PathBuf,
+    /// Whether others are watched too, so that what is said names it.
+    is_of_many: bool,
     /// How it was when all of it was read.
     seen: Option<String>,
     /// What was passed over the last time: a broken chunk is named once.
@@ -48,7 +50,9 @@ struct Watched {
 /// Watches, until it is stopped or nobody reads what it says.
 pub(crate) async fn run(globals: &Globals, args: WatchArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
-    let watched = |path| Watched { path: working.join(path), seen: None, skipped: Vec::new(), failed: None };
+    let is_of_many = args.paths.len() > 1;
+    let watched =
+        |path| Watched { path: working.join(path), is_of_many, seen: None, skipped: Vec::new(), failed: None };
     let mut all: Vec<_> = args.paths.iter().map(watched).collect();
     let mut interrupted = signal(SignalKind::interrupt()).map_err(CtlError::Runtime)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(CtlError::Runtime)?;
@@ -80,7 +84,7 @@ async fn watch(globals: &Globals, working: &Path, all: &mut [Watched], out: &mut
 impl Watched {
     /// Imports, unless nothing changed since everything was read.
     async fn look(&mut self, globals: &Globals, working: &Path, out: &mut Out) -> Result<(), CtlError> {
-        let place = Place::find(Some(&self.path), working)?;
+        let place = Place::find(globals.data_dir().as_deref(), Some(&self.path), working)?;
         place.must_exist()?;
         let stamp = place.stamp(clock::unix_ns());
         if stamp.is_some() && stamp == self.seen {
@@ -91,7 +95,7 @@ impl Watched {
         let imported = imported?;
         self.seen = stamp;
         if imported.chunks > 0 || imported.skipped != self.skipped {
-            import::finish(&imported, out)?;
+            import::finish(&imported, self.is_of_many, out)?;
         }
         self.skipped = imported.skipped;
         Ok(())

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::driver;
 use crate::driver::handle::Command;
 use engram_proto::ipc::reply::{Failure, Reply};
+use engram_proto::words::count;
 
 pub(super) async fn list(cx: &Context) -> Result<Reply, Failure> {
     Ok(Reply::Held(on_store(cx, |store| store.held()).await?))
@@ -27,7 +28,8 @@ pub(super) async fn retry(cx: &Context, id: Option<i64>) -> Result<Reply, Failur
     cx.driver.tell(Command::Counted(counted)).await;
     // A repaired row ends every waiting (REC-1), and may have had no project before.
     cx.driver.tell(Command::Reload).await;
-    Ok(Reply::Done(format!("{tried} held rows are tried again")))
+    let are = if tried == 1 { "is" } else { "are" };
+    Ok(Reply::Done(format!("{} {are} tried again", count(tried, "held row"))))
 }
 
 pub(super) async fn drop(cx: &Context, id: i64) -> Result<Reply, Failure> {

@@ -46,6 +46,20 @@ pub(super) async fn handle(context: Arc<Context>, body: RequestBody, to: Respond
     }
 }
 
+/// Tells whether a request writes memories: what works then shows that there is room.
+pub(super) fn writes(body: &RequestBody) -> bool {
+    matches!(
+        body,
+        RequestBody::Save(_)
+            | RequestBody::Prompt(_)
+            | RequestBody::Update(_)
+            | RequestBody::SessionStart(_)
+            | RequestBody::SessionEnd { .. }
+            | RequestBody::ConflictRestore { .. }
+            | RequestBody::Delete { .. }
+    )
+}
+
 /// Makes a failure that exits 1.
 fn failed(reason_code: &str, message: &str, hint: Option<&str>) -> Failure {
     Failure {

@@ -29,12 +29,12 @@ impl Page {
         let mut last = since_seq;
         for row in &page.mutations {
             if row.seq <= last {
-                return Err(transport.impossible(&format!("row {} behind {last}", row.seq)));
+                return Err(transport.impossible(&format!("it sends row {} behind row {last}", row.seq)));
             }
             last = row.seq;
         }
         if page.has_more && page.mutations.is_empty() {
-            return Err(transport.impossible("an empty page before more"));
+            return Err(transport.impossible("it says that there is more, and sends an empty page"));
         }
         let mut rows = page.mutations;
         for row in &mut rows {

@@ -52,7 +52,8 @@ impl GoServer<'_> {
         let reply = self.transport.push_part1(&request).await.map_err(|failure| renumbered(failure, part))?;
         let seqs = &reply.accepted_seqs;
         if seqs.len() != part.len() || seqs.contains(&0) {
-            let what = format!("{} numbers for {} rows", seqs.iter().filter(|&&seq| seq > 0).count(), part.len());
+            let what =
+                format!("it gave {} numbers for {} rows", seqs.iter().filter(|&&seq| seq > 0).count(), part.len());
             return Err(self.transport.impossible(&what));
         }
         if let Some((seq, (_, entry))) = seqs.iter().zip(part).max_by_key(|&(seq, _)| *seq) {
