@@ -4,9 +4,11 @@
 pub(crate) mod build;
 pub(crate) mod content;
 mod data_dir;
-pub(crate) mod files;
+mod entries;
+mod files;
 pub(crate) mod git;
 pub(crate) mod listing;
+pub(crate) mod loads;
 pub(crate) mod place;
 pub(crate) mod read;
 pub(crate) mod unusable;

@@ -107,6 +107,9 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     if let Err(error) = driver::network::listen(handle.clone()) {
         tracing::warn!(%error, "changes of the network are found by the next attempt only");
     }
+    if let Err(error) = driver::suspend::listen(handle.clone()) {
+        tracing::warn!(%error, "a resume from suspend is found within 30 s only");
+    }
     if let Some(backup) = backup {
         let message =
             format!("the store was brought forward from an older age; a copy from before is {}", backup.display());

@@ -232,6 +232,9 @@ fn ack_2_rows_of_chunks_are_queued_once_and_not_what_the_cloud_served() {
     let batch = desk.lab.batch(10);
     assert_eq!(batch.rows.iter().map(|row| row.entity_key.as_str()).collect::<Vec<_>>(), ["o-2"]);
     desk.lab.check_books();
+    let told = "SELECT count(*) FROM sync_state WHERE target_key IN ('cloud', 'cloud:alpha') AND lifecycle = 'pending'
+                AND last_enqueued_seq = (SELECT max(seq) FROM sync_mutations)";
+    assert_eq!(desk.lab.one::<i64>(told), 2, "whoever looks at the state is told of them");
     // IDEM-1: read at another place, the same content changes nothing.
     let before = desk.everything();
     let again = Shelf { path: "/elsewhere/.engram".to_owned(), ..shelf.clone() };

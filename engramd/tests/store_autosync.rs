@@ -6,9 +6,11 @@ mod go_support;
 mod store_support;
 
 use engram_proto::http::pull::PulledMutation;
+use engram_proto::ipc::request::UpdateRequest;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::reason::ReasonCode;
+use engramd::memory;
 use engramd::store::Store;
 use engramd_core::rows::{LeaseOutcome, Settlement};
 use go_support::Go;
@@ -280,6 +282,15 @@ fn a_store_of_ours_that_never_looked_is_read_from_the_beginning_if_autosync_ever
 }
 
 #[test]
+fn a_store_of_ours_that_never_looked_has_looked_after_a_transaction_that_changed_nothing() {
+    let mut store = Store::open_in_memory(at(0)).unwrap();
+    store.read(|conn| Ok(conn.execute("DELETE FROM engramd_meta WHERE key = 'autosync_seen'", [])?)).unwrap();
+    store.write(|_| Ok(())).unwrap();
+    // Else what autosync pushes now would count as seen at the next look.
+    assert_eq!(store.meta("autosync_seen").unwrap().as_deref(), Some("0 0 "));
+}
+
+#[test]
 fn conv_1_a_memory_that_only_autosync_pulled_takes_the_time_of_what_it_is() {
     let mut two = two();
     // Known to nobody here but the peer: pulled by it, then reviewed, which moves its time.
@@ -300,4 +311,60 @@ fn conv_1_a_memory_that_only_autosync_pulled_takes_the_time_of_what_it_is() {
     let Some(Version::Observation(known)) = two.lab.version(Entity::Observation, "o6") else { panic!("a memory") };
     assert_eq!(known.key.time, Some(at(300)));
     two.lab.check_books();
+}
+
+#[test]
+fn conv_3_an_edit_by_a_clock_that_is_behind_beats_what_it_was_made_over() {
+    let mut two = two();
+    let pulled = up(40, "observation", revised("o6", "first", 900, 1));
+    two.go.pull(std::slice::from_ref(&pulled));
+    // Its clock is behind: a fold takes its time, and so does our edit over that.
+    two.go.fold("alpha", "o6", &second(100));
+    let edit = UpdateRequest { id: "o6".to_owned(), title: Some("edited".to_owned()), ..UpdateRequest::default() };
+    memory::update(&mut two.lab.store, &edit, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
+    two.lab.apply(vec![pulled]);
+    assert_eq!(two.lab.title("o6").as_deref(), Some("edited"));
+    two.read_to_head();
+    let waits: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| row.payload["title"].clone()).collect();
+    assert_eq!(waits, ["edited"], "and the fold is what came");
+    two.lab.check_books();
+}
+
+#[test]
+fn conv_6_an_edit_that_loses_to_what_came_before_it_is_listed() {
+    let mut two = two();
+    let pulled = up(40, "observation", revised("o6", "first", 900, 1));
+    two.go.pull(std::slice::from_ref(&pulled));
+    two.go.fold("alpha", "o6", &second(900));
+    two.go.push(&second(900));
+    // By a clock that is behind, before anything was read again: nobody can tell what it was made over.
+    two.go.edit("alpha", "o6", "edited", &second(100));
+    two.take_up();
+    two.lab.apply(vec![pulled]);
+    assert_eq!(two.lab.title("o6").as_deref(), Some("first"));
+    let listed = two.lab.one::<String>("SELECT payload ->> '$.title' FROM engramd_conflict WHERE entity_key = 'o6'");
+    assert_eq!(listed, "edited");
+    two.lab.check_books();
+}
+
+#[test]
+fn conv_6_an_edit_over_what_autosync_put_in_the_place_of_ours_is_no_successor() {
+    let mut two = two();
+    let pulled = up(40, "observation", revised("o6", "first", 100, 1));
+    two.lab.apply(vec![pulled.clone()]);
+    let edit = UpdateRequest { id: "o6".to_owned(), title: Some("ours".to_owned()), ..UpdateRequest::default() };
+    memory::update(&mut two.lab.store, &edit, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
+    let first = two.lab.version(Entity::Observation, "o6").unwrap();
+    two.go.pull(std::slice::from_ref(&pulled));
+    two.go.edit("alpha", "o6", "theirs", &second(300));
+    two.take_up();
+    two.read_to_head();
+    let bases: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| row.base).collect();
+    assert_eq!(bases.len(), 2);
+    assert!(bases[1].is_some() && bases[0] == bases[1] && bases[1] != Some(first.hash().to_string()), "{bases:?}");
+    // Somebody else's edit beats both.
+    two.lab.apply(vec![up(48, "observation", revised("o6", "of somebody else", 900, 2))]);
+    let listed = "SELECT group_concat(payload ->> '$.title') FROM
+                      (SELECT payload FROM engramd_conflict WHERE entity_key = 'o6' ORDER BY payload ->> '$.title')";
+    assert_eq!(two.lab.one::<String>(listed), "ours,theirs");
 }

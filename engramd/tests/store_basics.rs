@@ -46,7 +46,7 @@ fn dur_1_a_write_that_failed_leaves_nothing_behind() {
     let mut payload = Object::new();
     payload.insert("id".to_owned(), "s1".into());
     payload.insert("directory".to_owned(), "/d".into());
-    let append = |tx: &rusqlite::Transaction<'_>| {
+    let append = |tx: &engramd::store::Transaction<'_>| {
         tx.execute(
             "INSERT INTO sessions (id, project, directory, started_at) VALUES ('s1', 'alpha', '/d', ?1)",
             [now().to_string()],

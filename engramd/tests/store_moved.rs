@@ -63,6 +63,22 @@ impl Two {
         })
     }
 
+    /// Looks at every row, on this day; the first time only says when the next is due.
+    fn pass(&mut self, day: i64) {
+        let Lab { store, fence, .. } = &mut self.lab;
+        while store.recheck_slice(fence, CLOUD, at(day * 86_400), 86_400_000, 100).unwrap().again_in_ms == 0 {}
+        for name in ["alpha", "beta"] {
+            while store.stand_ins(fence, &project(name), at(day * 86_400)).unwrap().unfinished {}
+        }
+    }
+
+    fn is_read_again(&mut self, names: &[&str]) {
+        for name in names.iter().map(|name| project(name)) {
+            let mark = self.lab.store.counts().unwrap()[&name].reread.unwrap();
+            self.lab.store.clear_reread(&self.lab.fence, &name, mark).unwrap();
+        }
+    }
+
     fn check(&mut self) {
         for name in ["alpha", "beta"] {
             let books = self.lab.store.ack2(&project(name)).unwrap();
@@ -219,22 +235,74 @@ fn conv_1_what_autosync_brought_back_and_a_process_moved_is_new_where_it_is() {
 
 fn told_as_new(moves: &str) {
     let mut two = two();
-    two.lab.store.enroll(&project("beta"), at(0)).unwrap();
-    let every_ms = 86_400_000;
-    let pass = |two: &mut Two, days: i64| {
-        two.lab.store.recheck_slice(&two.lab.fence, CLOUD, at(days * 86_400), every_ms, 100).unwrap();
-    };
-    pass(&mut two, 0);
+    two.enroll_beta();
+    two.pass(0);
     let gone = serde_json::json!({"sync_id": "o1", "session_id": "s1", "deleted": true,
         "deleted_at": at(200).to_string(), "hard_delete": false});
     two.lab.apply(vec![row(32, "alpha", "observation", "delete", gone)]);
     assert_eq!(two.kind("alpha"), Some(Kind::Soft));
     // The peer knows of no deletion that lasts; its user moves what it shows.
     two.go.0.execute(moves, []).unwrap();
-    pass(&mut two, 1);
+    two.pass(1);
     assert_eq!(two.sent("beta"), pairs(&[("upsert", "o1")]));
     assert_eq!((two.kind("alpha"), two.kind("beta")), (Some(Kind::Soft), Some(Kind::Upsert)));
-    pass(&mut two, 2);
+    two.pass(2);
     assert_eq!(two.sent("beta").len(), 1, "it is told once");
+    two.check();
+}
+
+#[test]
+fn what_came_from_a_project_that_nobody_looks_at_is_told_within_a_day() {
+    for (is_told_there, left) in [(false, vec![]), (true, pairs(&[("delete", "o2")]))] {
+        let mut two = two();
+        two.enroll_beta();
+        two.pass(0);
+        two.go.0.execute("INSERT INTO sessions (id, project, directory) VALUES ('s2', 'gamma', '/g')", []).unwrap();
+        two.go.save("gamma", "s2", "o2", "kept to itself", &second(100));
+        if is_told_there {
+            // It synced once: the cloud knows of it.
+            two.lab.store.enroll(&project("gamma"), at(0)).unwrap();
+            let served = row(24, "gamma", "observation", "upsert", two.go.payload("observation", "o2"));
+            two.lab.apply(vec![row(16, "gamma", "session", "upsert", session("s2", "/g", 0)), served]);
+        }
+        two.lab.store.unenroll(&project("gamma")).unwrap();
+        // Autosync ran, so that everything is to be read again; nobody reads gamma.
+        two.go.pull(&[up(16, "observation", observation("o1", "s1", "one", 100))]);
+        while two.lab.store.take_up(100, at(9)).unwrap() {}
+        two.is_read_again(&["alpha", "beta"]);
+        for table in ["sessions", "observations"] {
+            two.go.0.execute(&format!("UPDATE {table} SET project = 'beta' WHERE project = 'gamma'"), []).unwrap();
+        }
+        two.pass(1);
+        assert_eq!(two.sent("beta"), pairs(&[("upsert", "s2"), ("upsert", "o2")]));
+        two.lab.store.enroll(&project("gamma"), at(10)).unwrap();
+        two.is_read_again(&["gamma"]);
+        let of_memory: Vec<_> = two.sent("gamma").into_iter().filter(|(_, key)| key == "o2").collect();
+        assert_eq!(of_memory, left, "what never went out is taken back");
+        two.pass(2);
+        assert_eq!(two.sent("beta").len(), 2, "it is told once");
+        two.check();
+    }
+}
+
+#[test]
+fn a_doubt_outlasts_the_looking_at_rows() {
+    let mut two = two();
+    let (alpha, beta) = (project("alpha"), project("beta"));
+    two.enroll_beta();
+    two.pass(0);
+    two.go.pull(&[up(16, "observation", observation("o1", "s1", "one", 100))]);
+    two.move_to_beta();
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    let mark = two.lab.store.counts().unwrap()[&alpha].reread.unwrap();
+    two.lab.apply(vec![up(16, "observation", observation("o1", "s1", "one", 100))]);
+    two.lab.store.clear_reread(&two.lab.fence, &alpha, mark).unwrap();
+    two.pass(1);
+    assert_eq!(two.sent("beta"), pairs(&[]), "beta was not read again: the row may show what the cloud has there");
+    two.lab.store.clear_reread(&two.lab.fence, &beta, mark).unwrap();
+    two.pass(2);
+    assert_eq!(two.sent("alpha"), pairs(&[("delete", "o1"), ("delete", "p1")]));
+    let live = "SELECT group_concat(project) FROM observations WHERE deleted_at IS NULL";
+    assert_eq!(two.lab.one::<String>(live), "beta", "it moved, and was not doubled");
     two.check();
 }

@@ -42,6 +42,32 @@ fn cur_3_what_was_begun_for_one_cloud_does_not_go_on_for_another() {
     assert!(lab.greeted(OTHER).due.contains(&alpha));
 }
 
+/// A mirroring that was said for a server that did not answer does not happen at the next one that is logged in to.
+#[test]
+fn cur_3_what_was_said_for_one_server_does_not_count_at_another() {
+    let mut lab = synced();
+    let alpha = lab.alpha.clone();
+    lab.store.asks("first").unwrap();
+    lab.store.remirror(&alpha).unwrap();
+    lab.store.asks("second").unwrap();
+    let belonging = lab.greeted(OTHER);
+    assert!(belonging.due.is_empty() && belonging.elsewhere.contains_key(&alpha), "{belonging:?}");
+    // Back at the first, said again, and begun: what is said for the second then is what counts there.
+    lab.store.asks("first").unwrap();
+    lab.greeted(CLOUD);
+    lab.store.remirror(&alpha).unwrap();
+    assert!(lab.slice(CLOUD).due.contains(&alpha), "one of two rows is queued");
+    lab.store.asks("second").unwrap();
+    lab.store.remirror(&alpha).unwrap();
+    assert!(lab.greeted(OTHER).due.contains(&alpha));
+    while lab.slice(OTHER).due.contains(&alpha) {}
+    assert!(!lab.greeted(OTHER).elsewhere.contains_key(&alpha), "it belongs there now");
+    // The same cloud at another address is the one that was meant.
+    lab.store.remirror(&alpha).unwrap();
+    lab.store.asks("third").unwrap();
+    assert!(lab.greeted(OTHER).due.contains(&alpha));
+}
+
 #[test]
 fn cur_3_a_cloud_that_lost_rows_is_not_followed_to_another_one_and_is_found_out_again() {
     let mut lab = synced();

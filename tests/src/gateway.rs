@@ -66,6 +66,8 @@ pub struct Inside {
     pub body_bytes_max: Option<usize>,
     /// While it is there, requests are delayed, come a second time later, or their answer is lost: the state of the dice.
     pub storm: Option<u64>,
+    /// Where requests go instead, without an outage.
+    pub behind: Option<String>,
     /// Everything that passed by.
     pub seen: Vec<Seen>,
 }
@@ -191,6 +193,12 @@ fn told(behind: &Behind, path: &str, body: &str) -> Option<Response> {
     Some((status, [("content-type", "application/json")], instead.body.clone()).into_response())
 }
 
+/// Where a request goes now, and in what weather.
+fn now(behind: &Behind) -> (String, Weather) {
+    let mut inside = behind.shared.lock().expect("no request panicked");
+    (inside.behind.clone().unwrap_or_else(|| behind.url.clone()), inside.weather())
+}
+
 async fn ask(
     behind: &Behind,
     line: &str,
@@ -200,8 +208,8 @@ async fn ask(
     body: Bytes,
 ) -> Response {
     headers.remove("host");
-    let url = format!("{}{uri}", behind.url);
-    let weather = behind.shared.lock().expect("no request panicked").weather();
+    let (server, weather) = now(behind);
+    let url = format!("{server}{uri}");
     tokio::time::sleep(weather.delay).await;
     let request = behind.client.request(method, url).headers(headers).body(body);
     if let (Some(delay), Some(copy)) = (weather.again, request.try_clone()) {

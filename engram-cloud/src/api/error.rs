@@ -102,7 +102,7 @@ impl ApiError {
     /// Refuses everything, because the row that the client was told is not in this data set (CUR-3).
     #[must_use]
     pub(crate) fn replaced(cloud_id: &str) -> Self {
-        let error = "this server does not hold the last row that you were told: it was restored or replaced";
+        let error = "this server is not the one you know, or lacks the last row that you were told: it was restored or replaced";
         let mut refusal = Self::new(StatusCode::CONFLICT, class::BLOCKED, code::CLOUD_REPLACED, error);
         refusal.0.body.cloud_id = Some(cloud_id.to_owned());
         refusal

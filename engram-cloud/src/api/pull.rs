@@ -40,6 +40,7 @@ pub(crate) async fn pull<J: Journal>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: PullRequest = body::read_json(&headers, body, REQUEST_BYTES_MAX, app.timeouts).await?;
+    meant(&app, request.cloud_id.as_deref())?;
     let (cursors, denied) = sort(request.cursors, &principal);
     let ask = PageAsk {
         cursors,
@@ -55,6 +56,15 @@ pub(crate) async fn pull<J: Journal>(
     let Page { rows, cursors, heads, remaining, has_more, digests } = page;
     encode(PullReply { mutations: rows, cursors, heads, remaining, has_more, denied, digests, ..PullReply::default() })
         .await
+}
+
+/// Refuses a request that means another cloud: whoever was told no row yet has no witness by which it would find out.
+///
+/// # Errors
+/// 409 with the identity of this one.
+pub(super) fn meant<J: Journal>(app: &App<J>, cloud_id: Option<&str>) -> Result<(), ApiError> {
+    let own = app.journal.cloud_id();
+    if cloud_id.is_some_and(|meant| meant != own) { Err(ApiError::replaced(own)) } else { Ok(()) }
 }
 
 fn sort(

@@ -2,6 +2,7 @@
 //!
 //! The order of refusals is the contract's: size, form, empty batch, empty project, grant, witness, pause, single entries.
 
+use super::pull::meant;
 use super::{ApiError, body, peers};
 use crate::app::App;
 use crate::auth::Principal;
@@ -25,6 +26,8 @@ struct Request {
     entries: Option<Vec<PushEntry>>,
     #[serde(default)]
     witness: Option<Witness>,
+    #[serde(default)]
+    cloud_id: Option<String>,
 }
 
 /// Takes a batch.
@@ -40,6 +43,7 @@ pub(crate) async fn push<J: Journal>(
     let request: Request = body::read_json(&headers, body, app.limits.push_bytes, app.timeouts).await?;
     let entries = request.entries.unwrap_or_default();
     let batch = read(entries, &principal, usize::try_from(app.limits.push_entries).unwrap_or(usize::MAX))?;
+    meant(&app, request.cloud_id.as_deref())?;
     let batch = batch.with_witness(request.witness);
     let named: Vec<Named> = batch.entries.iter().map(Named::of).collect();
     let project = named.first().map(|named| named.project.to_string()).unwrap_or_default();

@@ -9,12 +9,14 @@ use engram_proto::ipc::chunks::{
 };
 use engram_proto::ipc::reply::Reply;
 use engram_proto::ipc::request::RequestBody;
-use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
 /// A frame holds about so many bytes of rows, and so many rows.
 const FRAME_BYTES: usize = 1 << 20;
 const FRAME_ROWS: usize = 1_000;
+/// So many chunks, whose files have no more bytes, are given without asking whether they are wanted.
+const FEW_CHUNKS: usize = 8;
+const FEW_BYTES: usize = 64 << 10;
 /// Frames that are read ahead of the one that is on its way.
 const FRAMES_AHEAD: usize = 1;
 /// So many chunks, and bytes of their files, are given at once: a question costs as much as many rows.
@@ -57,9 +59,14 @@ impl Load {
         self.chunks.push(found);
     }
 
-    /// Counts the chunks.
-    pub(crate) fn chunks(&self) -> usize {
-        self.chunks.len()
+    /// Lists the chunks.
+    pub(crate) fn chunks(&self) -> &[Found] {
+        &self.chunks
+    }
+
+    /// Tells whether to ask before it is given costs more than it may save.
+    fn is_small(&self) -> bool {
+        self.chunks.len() <= FEW_CHUNKS && self.bytes <= FEW_BYTES && self.rows <= FRAME_ROWS as u64
     }
 
     /// Tells whether it is to be given before another one is added.
@@ -86,8 +93,7 @@ impl Talk<'_> {
     }
 
     /// Asks which of the files that lie there are news.
-    pub(crate) async fn meet(&mut self, ids: &BTreeSet<ChunkId>) -> Result<ChunksMet, CtlError> {
-        let ids = ids.iter().map(ToString::to_string).collect();
+    pub(crate) async fn meet(&mut self, ids: String) -> Result<ChunksMet, CtlError> {
         match self.ask(ChunksRequest::Meet { place: self.place.clone(), ids }).await? {
             ChunksReply::Met(met) => Ok(met),
             _ => Err(CtlError::Unexpected("not what is news")),
@@ -112,11 +118,18 @@ impl Talk<'_> {
 
     /// Gives chunks; of those whose rows are not wanted, nothing is sent.
     pub(crate) async fn give(&mut self, load: Load, aim: Aim) -> Result<ChunkTaken, CtlError> {
-        let (place, apply) = (self.place.clone(), aim == Aim::Apply);
+        let (place, apply, is_small) = (self.place.clone(), aim == Aim::Apply, load.is_small());
         let mut sum = ChunkTaken::default();
         let mut named: Vec<_> = load.chunks.into_iter().map(|found| (name(&found), found)).collect();
         if named.is_empty() {
             return Ok(sum);
+        }
+        if is_small {
+            let mut frames = Vec::new();
+            frame_up(&named, |parts| frames.push(parts)).map_err(changed)?;
+            if frames.len() == 1 {
+                return self.rows(frames.pop().unwrap_or_default(), apply, true).await;
+            }
         }
         let chunks = named.iter().map(|(name, _)| name.clone()).collect();
         let ChunksReply::Wanted(wanted) = self.ask(ChunksRequest::Found { place, chunks, apply }).await? else {
@@ -125,19 +138,28 @@ impl Talk<'_> {
         let mut wanted = wanted.into_iter();
         named.retain(|_| wanted.next().unwrap_or(true));
         let (frames, mut ready) = mpsc::channel(FRAMES_AHEAD);
-        let reading = tokio::task::spawn_blocking(move || frame_up(&named, frames));
+        // Whoever waits for the frames may have given up.
+        let send = move |parts| drop(frames.blocking_send(parts));
+        let reading = tokio::task::spawn_blocking(move || frame_up(&named, send));
         while let Some(parts) = ready.recv().await {
-            let request = ChunksRequest::Rows { place: self.place.clone(), parts, apply };
-            let ChunksReply::Taken(taken) = self.ask(request).await? else {
-                return Err(CtlError::Unexpected("not what became of rows"));
-            };
-            add(&mut sum, taken);
+            add(&mut sum, self.rows(parts, apply, false).await?);
         }
-        // They were read to their end before, from the same bytes.
         let read = reading.await.map_err(|error| CtlError::Input(error.to_string()))?;
-        read.map_err(|(id, damage)| CtlError::Input(format!("chunk {id}: {damage}")))?;
+        read.map_err(changed)?;
         Ok(sum)
     }
+
+    async fn rows(&mut self, parts: Vec<ChunkRows>, apply: bool, unasked: bool) -> Result<ChunkTaken, CtlError> {
+        match self.ask(ChunksRequest::Rows { place: self.place.clone(), parts, apply, unasked }).await? {
+            ChunksReply::Taken(taken) => Ok(taken),
+            _ => Err(CtlError::Unexpected("not what became of rows")),
+        }
+    }
+}
+
+/// They were read to their end before, from the same bytes.
+fn changed((id, damage): (ChunkId, Damage)) -> CtlError {
+    CtlError::Input(format!("chunk {id}: {damage}"))
 }
 
 fn name(found: &Found) -> ChunkName {
@@ -145,14 +167,14 @@ fn name(found: &Found) -> ChunkName {
 }
 
 /// Rows on their way into frames.
-struct Framing {
+struct Framing<F> {
     parts: Vec<ChunkRows>,
     bytes: usize,
     rows: usize,
-    to: mpsc::Sender<Vec<ChunkRows>>,
+    to: F,
 }
 
-impl Framing {
+impl<F: FnMut(Vec<ChunkRows>)> Framing<F> {
     fn begin(&mut self, of: &ChunkName) {
         self.parts.push(ChunkRows { of: of.clone(), rows: Vec::new(), last: false });
     }
@@ -170,12 +192,11 @@ impl Framing {
 
     fn send(&mut self) {
         (self.bytes, self.rows) = (0, 0);
-        // Whoever waits for them may have given up.
-        let _ = self.to.blocking_send(std::mem::take(&mut self.parts));
+        (self.to)(std::mem::take(&mut self.parts));
     }
 }
 
-fn frame_up(named: &[(ChunkName, Found)], to: mpsc::Sender<Vec<ChunkRows>>) -> Result<(), (ChunkId, Damage)> {
+fn frame_up(named: &[(ChunkName, Found)], to: impl FnMut(Vec<ChunkRows>)) -> Result<(), (ChunkId, Damage)> {
     let mut framing = Framing { parts: Vec::new(), bytes: 0, rows: 0, to };
     for (name, found) in named {
         framing.begin(name);

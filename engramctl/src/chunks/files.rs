@@ -4,12 +4,18 @@
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// So many names of one directory are looked at.
 const NAMES_MAX: usize = 200_000;
+
+/// Small pieces are written together, up to so many bytes.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// What is read is held with so much room behind it.
+const ROOM_BYTES: usize = 1_024;
 
 /// What is written until it takes its place; whoever holds the lock may take one away that was left over.
 const BESIDE: &str = ".engramctl-writing";
@@ -85,19 +91,18 @@ pub(super) fn make_dir_at(dir: impl AsFd, name: &str) -> Result<OwnedFd, Fault> 
     }
 }
 
-/// Lists the names in a directory.
-pub(super) fn names(dir: impl AsFd) -> Result<Vec<String>, Fault> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        if names.len() >= NAMES_MAX {
+/// Calls a closure with the names in a directory.
+pub(super) fn names(dir: impl AsFd, mut each: impl FnMut(&str)) -> Result<(), Fault> {
+    for (nth, entry) in Dir::read_from(dir)?.enumerate() {
+        if nth >= NAMES_MAX {
             return Err(Fault::TooMany(NAMES_MAX));
         }
         // A name that is no text is no name of ours.
         if let Ok(name) = entry?.file_name().to_str() {
-            names.push(name.to_owned());
+            each(name);
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// What tells one state of a file from the next, and the last time at which it changed, in Unix nanoseconds; nothing of a
@@ -126,7 +131,9 @@ pub(super) fn read(dir: impl AsFd, name: &str, bytes_max: usize) -> Result<Vec<u
         FileType::RegularFile => {}
         _ => return Err(Fault::NotPlain),
     }
-    let mut bytes = Vec::new();
+    // With room to spare one read finds all of it and one its end, and what is added does not move all of it.
+    let room = usize::try_from(stat.st_size).map_or(bytes_max, |size| size.min(bytes_max)) + ROOM_BYTES;
+    let mut bytes = Vec::with_capacity(room);
     File::from(file).take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > bytes_max { Err(Fault::TooLarge(bytes_max)) } else { Ok(bytes) }
 }
@@ -134,18 +141,37 @@ pub(super) fn read(dir: impl AsFd, name: &str, bytes_max: usize) -> Result<Vec<u
 /// Writes a file in one step: whoever looks finds what was there before, or all of it; a power cut changes nothing of
 /// that. The directory's lock must be held.
 pub(super) fn write(dir: impl AsFd, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+    put_beside(dir.as_fd(), &[bytes])?;
+    take_place(dir.as_fd(), name)?;
+    flush(dir)
+}
+
+/// Writes and flushes, piece by piece, what is to take a place in a directory; what was left there of another run goes.
+pub(super) fn put_beside(dir: impl AsFd, pieces: &[&[u8]]) -> Result<(), Fault> {
     match fs::unlinkat(dir.as_fd(), BESIDE, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(fs::openat(dir.as_fd(), BESIDE, flags, Mode::from_raw_mode(0o666))?);
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Fault::from);
-    let placed = written.and_then(|()| Ok(fs::renameat(dir.as_fd(), BESIDE, dir.as_fd(), name)?));
-    if placed.is_err() {
-        // It takes no one's place; if it cannot be taken away, the next run does.
-        let _ = fs::unlinkat(dir.as_fd(), BESIDE, AtFlags::empty());
-    }
-    placed?;
+    let file = File::from(fs::openat(dir.as_fd(), BESIDE, flags, Mode::from_raw_mode(0o666))?);
+    let mut writer = BufWriter::with_capacity(WRITE_BYTES, &file);
+    let written = pieces.iter().try_for_each(|piece| writer.write_all(piece)).and_then(|()| writer.flush());
+    written.and_then(|()| file.sync_all()).map_err(|error| gives_up(dir, error.into()))
+}
+
+/// Gives what was put beside it its name; it may be gone after a power cut until the directory is [flushed](flush).
+pub(super) fn take_place(dir: impl AsFd, name: &str) -> Result<(), Fault> {
+    let placed = fs::renameat(dir.as_fd(), BESIDE, dir.as_fd(), name);
+    placed.map_err(|error| gives_up(dir, error.into()))
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn flush(dir: impl AsFd) -> Result<(), Fault> {
     Ok(fs::fsync(dir)?)
+}
+
+/// Takes away what takes no one's place; if it cannot be taken away, the next run does.
+pub(super) fn gives_up(dir: impl AsFd, fault: Fault) -> Fault {
+    let _ = fs::unlinkat(dir, BESIDE, AtFlags::empty());
+    fault
 }

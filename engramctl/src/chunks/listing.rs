@@ -1,6 +1,7 @@
 //! What a manifest says, whatever happened to it: one with conflict markers, duplicates or garbage gives what can still
 //! be read of it, and the files are the truth (chunks.md 4).
 
+use super::entries::Entries;
 use engram_proto::chunk::{ChunkId, Manifest, ManifestEntry};
 use engram_proto::time::RowTime;
 use std::collections::BTreeMap;
@@ -9,10 +10,10 @@ use std::collections::BTreeMap;
 const FIELDS: [&str; 6] = ["\"id\"", "\"created_by\"", "\"created_at\"", "\"sessions\"", "\"memories\"", "\"prompts\""];
 
 /// What a manifest says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Listing {
-    /// Its entries, by id.
-    pub(crate) entries: BTreeMap<ChunkId, ManifestEntry>,
+    /// Its entries.
+    pub(crate) entries: Entries,
     /// Entries whose id is none.
     pub(crate) refused: Vec<String>,
     /// Why it has to be written again, if it has.
@@ -21,35 +22,79 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Reads a manifest.
-    pub(crate) fn read(bytes: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(bytes);
-        match serde_json::from_str::<Manifest>(&text) {
-            Ok(manifest) => {
-                let mut listing = Self::default();
-                if manifest.version != Manifest::VERSION {
-                    listing.broken = Some(format!("it has version {}, which is not known", manifest.version));
-                }
-                manifest.chunks.into_iter().for_each(|entry| listing.add(entry));
-                listing
-            }
-            Err(error) => {
-                let marked = text.lines().any(|line| line.starts_with("<<<<<<<"));
-                let why = if marked { "a merge left conflict markers in it".to_owned() } else { error.to_string() };
-                let mut listing = Self::unreadable(why);
-                let sides = sides(&text).map(|side| serde_json::from_str::<Manifest>(&side).ok());
-                sides.into_iter().flatten().flat_map(|side| side.chunks).for_each(|entry| listing.add(entry));
-                let whole = listing.entries.clone();
-                salvage(&text).into_iter().for_each(|entry| listing.add(entry));
-                listing.entries.extend(whole);
-                listing.refused.clear();
-                listing
-            }
+    pub(crate) fn read(bytes: impl Into<Vec<u8>>) -> Self {
+        let text = String::from_utf8(bytes.into());
+        let text = text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        match Entries::find(text) {
+            Ok(entries) => Self { entries, ..Self::default() },
+            Err(text) => Gathered::read(&text).listing(),
         }
     }
 
     /// Makes the listing of a manifest that says nothing.
     pub(crate) fn unreadable(why: String) -> Self {
         Self { broken: Some(why), ..Self::default() }
+    }
+
+    /// Returns the time that a chunk made now carries, RFC 3339: later than every one that is listed, so that a reader that
+    /// lets the last chunk win takes them in this order.
+    pub(crate) fn after(&self, now_unix_s: i64) -> String {
+        let now = RowTime::from_unix_s(now_unix_s);
+        now.max(self.entries.latest().map(|listed| listed.plus_s(1))).map(RowTime::rfc3339).unwrap_or_default()
+    }
+
+    /// Unites two manifests that came from one: what one side took away stays away, everything else is kept.
+    pub(crate) fn unite(before: &Self, ours: &Self, theirs: &Self) -> Self {
+        // Of a manifest that could not be read, nothing is known to be missing on purpose.
+        let sure = [before, ours, theirs].iter().all(|side| side.broken.is_none());
+        let (before, ours, theirs) = (&before.entries, &ours.entries, &theirs.entries);
+        let taken_away = |id: &str| sure && before.has(id) && !(ours.has(id) && theirs.has(id));
+        let mut united = ours.clone();
+        united.retain(|id| !taken_away(id) && (!theirs.has(id) || ours.agree(theirs, id)));
+        let mut new = BTreeMap::new();
+        for id in theirs.ids().filter(|id| !united.has(id) && !taken_away(id)) {
+            let sides = [ours.get(id), theirs.get(id)].into_iter().flatten();
+            let best = sides.min_by(|a, b| rank(a).cmp(&rank(b)));
+            if let (Ok(id), Some(entry)) = (ChunkId::parse(id), best) {
+                new.insert(id, entry);
+            }
+        }
+        united.extend(&new);
+        Self { entries: united, ..Self::default() }
+    }
+}
+
+/// What is read of a manifest entry by entry.
+#[derive(Default)]
+struct Gathered {
+    entries: BTreeMap<ChunkId, ManifestEntry>,
+    refused: Vec<String>,
+    broken: Option<String>,
+}
+
+impl Gathered {
+    fn read(text: &str) -> Self {
+        let mut gathered = Self::default();
+        match serde_json::from_str::<Manifest>(text) {
+            Ok(manifest) => {
+                if manifest.version != Manifest::VERSION {
+                    gathered.broken = Some(format!("it has version {}, which is not known", manifest.version));
+                }
+                manifest.chunks.into_iter().for_each(|entry| gathered.add(entry));
+            }
+            Err(error) => {
+                let marked = text.lines().any(|line| line.starts_with("<<<<<<<"));
+                let why = if marked { "a merge left conflict markers in it".to_owned() } else { error.to_string() };
+                gathered.broken = Some(why);
+                let sides = sides(text).map(|side| serde_json::from_str::<Manifest>(&side).ok());
+                sides.into_iter().flatten().flat_map(|side| side.chunks).for_each(|entry| gathered.add(entry));
+                let whole = gathered.entries.clone();
+                salvage(text).into_iter().for_each(|entry| gathered.add(entry));
+                gathered.entries.extend(whole);
+                gathered.refused.clear();
+            }
+        }
+        gathered
     }
 
     fn add(&mut self, entry: ManifestEntry) {
@@ -67,41 +112,10 @@ impl Listing {
         }
     }
 
-    /// Lists the ids in the order in which the chunks were made.
-    pub(crate) fn in_order(&self) -> Vec<&ChunkId> {
-        let mut ids: Vec<_> = self.entries.iter().collect();
-        ids.sort_by_key(|(id, entry)| (&entry.created_at, *id));
-        ids.into_iter().map(|(id, _)| id).collect()
-    }
-
-    /// Returns the time that a chunk made now carries, RFC 3339: later than every one that is listed, so that a reader that
-    /// lets the last chunk win takes them in this order.
-    pub(crate) fn after(&self, now_unix_s: i64) -> String {
-        let listed = self.entries.values().filter_map(|entry| RowTime::parse(&entry.created_at)).max();
-        let now = RowTime::from_unix_s(now_unix_s);
-        now.max(listed.map(|listed| listed.plus_s(1))).map(RowTime::rfc3339).unwrap_or_default()
-    }
-
-    /// Unites two manifests that came from one: what one side took away stays away, everything else is kept.
-    pub(crate) fn unite(before: &Self, ours: &Self, theirs: &Self) -> Self {
-        let mut united = Self::default();
-        for (id, entry) in ours.entries.iter().chain(&theirs.entries) {
-            let taken_away =
-                before.entries.contains_key(id) && !(ours.entries.contains_key(id) && theirs.entries.contains_key(id));
-            // Of a manifest that could not be read, nothing is known to be missing on purpose.
-            let sure = [before, ours, theirs].iter().all(|side| side.broken.is_none());
-            if !(taken_away && sure) && united.entries.get(id).is_none_or(|before| rank(entry) < rank(before)) {
-                united.entries.insert(id.clone(), entry.clone());
-            }
-        }
-        united
-    }
-
-    /// Writes the manifest, oldest chunk first: the same entries give the same bytes, which are the Go program's form.
-    pub(crate) fn write(&self) -> Result<String, serde_json::Error> {
-        let entry = |id: &&ChunkId| self.entries.get(*id).cloned();
-        let chunks = self.in_order().iter().filter_map(entry).collect();
-        serde_json::to_string_pretty(&Manifest { version: Manifest::VERSION, chunks })
+    fn listing(self) -> Listing {
+        let mut entries = Entries::default();
+        entries.extend(&self.entries);
+        Listing { entries, refused: self.refused, broken: self.broken }
     }
 }
 
@@ -155,13 +169,13 @@ mod tests {
     }
 
     fn listing(entries: &[ManifestEntry]) -> Listing {
-        let mut listing = Listing::default();
-        entries.iter().cloned().for_each(|entry| listing.add(entry));
-        listing
+        let mut gathered = Gathered::default();
+        entries.iter().cloned().for_each(|entry| gathered.add(entry));
+        gathered.listing()
     }
 
     fn ids(listing: &Listing) -> Vec<&str> {
-        listing.in_order().into_iter().map(ChunkId::as_str).collect()
+        listing.entries.in_order().collect()
     }
 
     #[test]
@@ -169,7 +183,7 @@ mod tests {
         let text = include_str!("../../../tests/fixtures/chunks/two-people/manifest.json");
         let read = Listing::read(text.as_bytes());
         assert_eq!((read.entries.len(), &read.broken), (3, &None));
-        assert_eq!(read.write().unwrap(), text);
+        assert_eq!(read.entries.write(), text);
     }
 
     #[test]
@@ -194,8 +208,8 @@ mod tests {
 
     #[test]
     fn what_a_conflict_left_is_read_line_by_line() {
-        let ours = listing(&[entry("aaaaaaaa", 1), entry("bbbbbbbb", 2)]).write().unwrap();
-        let theirs = listing(&[entry("aaaaaaaa", 1), entry("cccccccc", 3)]).write().unwrap();
+        let ours = listing(&[entry("aaaaaaaa", 1), entry("bbbbbbbb", 2)]).entries.write();
+        let theirs = listing(&[entry("aaaaaaaa", 1), entry("cccccccc", 3)]).entries.write();
         let (head, tail) = ours.split_once("      \"id\": \"bbbbbbbb\"").unwrap();
         let (_, other) = theirs.split_once("      \"id\": \"cccccccc\"").unwrap();
         // Git puts the lines that differ side by side, in the middle of an entry.
@@ -225,7 +239,7 @@ mod tests {
         assert_eq!(Listing::read(torn.as_bytes()).entries, listing(&[ours.clone(), theirs.clone()]).entries);
         // Where neither side is whole, neither is listed: what stands between two ids is nobody's for sure.
         let cut = torn.replace("  ]\n}", "");
-        assert_eq!(Listing::read(cut.as_bytes()).entries, BTreeMap::new());
+        assert_eq!(Listing::read(cut.as_bytes()).entries, Entries::default());
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The directory that holds manifest and chunks: which one is meant, and what lies in it.
 
 use super::data_dir;
+use super::entries::{Entries, head};
 use super::files::{self, Fault};
 use super::listing::Listing;
 use super::unusable::unusable;
 use crate::exit::CtlError;
 use engram_proto::chunk::ChunkId;
 use rustix::fs::{FlockOperation, flock};
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The directory's name where none is given.
@@ -40,20 +41,46 @@ pub(crate) struct Place {
     dir: Option<OwnedFd>,
 }
 
+/// A directory that is flushed meanwhile.
+pub(crate) type Flushing = JoinHandle<Result<(), Fault>>;
+
 /// What lies at a place.
 #[derive(Debug)]
 pub(crate) struct Contents {
     /// What the manifest says.
     pub(crate) listing: Listing,
-    /// The chunks whose files are there.
-    pub(crate) files: BTreeSet<ChunkId>,
+    /// The chunks whose files are there, in order.
+    pub(crate) files: Vec<ChunkId>,
 }
 
 impl Contents {
     /// Tells whether the manifest lists just what lies there.
     pub(crate) fn is_listed(&self) -> bool {
         let listing = &self.listing;
-        listing.broken.is_none() && listing.refused.is_empty() && listing.entries.keys().eq(&self.files)
+        listing.broken.is_none()
+            && listing.refused.is_empty()
+            && listing.entries.ids().eq(self.files.iter().map(ChunkId::as_str))
+    }
+
+    /// Lists the ids of the files, with a space between them.
+    pub(crate) fn ids(&self) -> String {
+        self.files.iter().map(ChunkId::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Tells whether a chunk's file is there.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.place_of(id).is_ok()
+    }
+
+    /// Adds a chunk whose file was written.
+    pub(crate) fn add(&mut self, id: &ChunkId) {
+        if let Err(place) = self.place_of(id.as_str()) {
+            self.files.insert(place, id.clone());
+        }
+    }
+
+    fn place_of(&self, id: &str) -> Result<usize, usize> {
+        self.files.binary_search_by(|file| file.as_str().cmp(id))
     }
 }
 
@@ -94,6 +121,13 @@ impl Place {
             Err(Fault::Missing) => Ok(Self { path, dir: None }),
             Err(fault) => Err(unusable(&path, &fault)),
         }
+    }
+
+    /// Opens it once more, for somebody who reads meanwhile.
+    pub(crate) fn again(&self) -> Result<Self, CtlError> {
+        let dir = self.dir.as_ref().map(OwnedFd::try_clone).transpose();
+        let dir = dir.map_err(|error| unusable(&self.path, &error.into()))?;
+        Ok(Self { path: self.path.clone(), dir })
     }
 
     /// Returns its absolute path, by which the daemon knows it.
@@ -138,21 +172,25 @@ impl Place {
     /// Looks at what lies there.
     pub(crate) fn contents(&self) -> Result<Contents, CtlError> {
         let Some(dir) = &self.dir else {
-            return Ok(Contents { listing: Listing::default(), files: BTreeSet::new() });
+            return Ok(Contents { listing: Listing::default(), files: Vec::new() });
         };
         let listing = match files::read(dir, MANIFEST, MANIFEST_BYTES_MAX) {
-            Ok(bytes) => Listing::read(&bytes),
+            Ok(bytes) => Listing::read(bytes),
             Err(Fault::Missing) => Listing::default(),
             Err(fault @ Fault::TooLarge(_)) => Listing::unreadable(fault.to_string()),
             Err(fault) => return Err(unusable(&self.path.join(MANIFEST), &fault)),
         };
-        let names = match files::open_dir_at(dir, CHUNKS).and_then(files::names) {
-            Ok(names) => names,
-            Err(Fault::Missing) => Vec::new(),
-            Err(fault) => return Err(unusable(&self.path.join(CHUNKS), &fault)),
+        let mut ids = Vec::new();
+        let each = |name: &str| {
+            let id = name.strip_suffix(SUFFIX).and_then(|id| ChunkId::parse(id).ok());
+            ids.extend(id.map(|id| (head(id.as_str()), id)));
         };
-        let ids = names.iter().filter_map(|name| name.strip_suffix(SUFFIX)).filter_map(|id| ChunkId::parse(id).ok());
-        Ok(Contents { listing, files: ids.collect() })
+        match files::open_dir_at(dir, CHUNKS).and_then(|chunks| files::names(chunks, each)) {
+            Ok(()) | Err(Fault::Missing) => {}
+            Err(fault) => return Err(unusable(&self.path.join(CHUNKS), &fault)),
+        }
+        ids.sort_unstable();
+        Ok(Contents { listing, files: ids.into_iter().map(|(_, id)| id).collect() })
     }
 
     /// Reads a chunk's file, as it is.
@@ -168,10 +206,41 @@ impl Place {
         written.map_err(|fault| unusable(&self.path.join(CHUNKS).join(name), &fault))
     }
 
-    /// Writes the manifest. The lock must be held.
-    pub(crate) fn write_manifest(&self, text: &str) -> Result<(), CtlError> {
-        let written = files::write(self.dir()?, MANIFEST, text.as_bytes());
-        written.map_err(|fault| unusable(&self.path.join(MANIFEST), &fault))
+    /// Writes the manifest, with a chunk's file before it where there is one. The lock must be held.
+    ///
+    /// Both are flushed at the same time; the manifest takes its place once the chunk's file has its own for good. Its
+    /// own name may be lost with the power until what is returned has ended: then the old one lists what it listed.
+    pub(crate) fn write_manifest(
+        &self,
+        entries: &Entries,
+        chunk: Option<(&ChunkId, &[u8])>,
+    ) -> Result<Flushing, CtlError> {
+        let (dir, of_manifest) = (self.dir()?, |fault| unusable(&self.path.join(MANIFEST), &fault));
+        let list = || files::put_beside(dir, &entries.pieces().into_iter().map(str::as_bytes).collect::<Vec<_>>());
+        if let Some((id, bytes)) = chunk {
+            let name = file_name(id);
+            let of_chunk = |fault| unusable(&self.path.join(CHUNKS).join(&name), &fault);
+            let chunks = files::open_dir_at(dir, CHUNKS).map_err(of_chunk)?;
+            let (listed, packed) = std::thread::scope(|scope| {
+                let listed = scope.spawn(list);
+                let packed = files::put_beside(&chunks, &[bytes]).and_then(|()| files::take_place(&chunks, &name));
+                let packed = packed.and_then(|()| files::flush(&chunks));
+                (listed.join().unwrap_or_else(|_| Err(std::io::Error::other("it was not written").into())), packed)
+            });
+            packed.map_err(|fault| of_chunk(files::gives_up(dir, fault)))?;
+            listed.map_err(of_manifest)?;
+        } else {
+            list().map_err(of_manifest)?;
+        }
+        files::take_place(dir, MANIFEST).map_err(of_manifest)?;
+        let dir = dir.try_clone().map_err(|error| of_manifest(error.into()))?;
+        Ok(std::thread::spawn(move || files::flush(dir)))
+    }
+
+    /// Waits until the name of a manifest that was written is there for good.
+    pub(crate) fn wait_for_manifest(&self, flushing: Flushing) -> Result<(), CtlError> {
+        let flushed = flushing.join().unwrap_or_else(|_| Err(std::io::Error::other("it was not flushed").into()));
+        flushed.map_err(|fault| unusable(&self.path.join(MANIFEST), &fault))
     }
 
     /// Keeps other exports away until the value is dropped, without leaving a file. Where there is no directory yet,

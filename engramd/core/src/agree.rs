@@ -92,6 +92,10 @@ impl Machine {
             }
         };
         self.agree.recheck_at_ms = self.now.mono_ms + rechecked.again_in_ms;
+        if rechecked.is_end {
+            // What the cloud does not know of is looked for next.
+            self.projects.values_mut().for_each(|project| project.stand_in_due = true);
+        }
         for (name, row) in rechecked.different {
             self.diverges(&name, Some(row_differs(&name, &row)));
             // The store forgot its cursor: the project is read again from the start, which brings the text back.

@@ -163,7 +163,8 @@ impl Machine {
         } else {
             return;
         };
-        let request = PullRequest { cursors, limit: self.server.limits().pull_entries, wait_seconds, witness: None };
+        let limit = self.server.limits().pull_entries;
+        let request = PullRequest { cursors, limit, wait_seconds, ..PullRequest::default() };
         self.out.push(Effect::Pull(request.clone()));
         self.pull.state = State::Fetching { request, generation: self.generation, cancelling: false };
     }

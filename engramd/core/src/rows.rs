@@ -225,6 +225,8 @@ pub struct Rechecked {
     pub different: BTreeMap<ProjectName, String>,
     /// How long until the next rows are due, in milliseconds.
     pub again_in_ms: u64,
+    /// Whether these were the last ones of a pass.
+    pub is_end: bool,
 }
 
 /// How asking for the lease ended.

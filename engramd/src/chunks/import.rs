@@ -59,6 +59,26 @@ pub fn take(
     Ok(taken)
 }
 
+/// Leaves out whole chunks whose rows are not wanted, as [`Store::chunks_wanted`] tells; that these lie there is kept.
+///
+/// # Errors
+/// Those of [`take`].
+pub fn leave_unwanted(
+    store: &mut Store,
+    (place, apply): (&str, bool),
+    parts: &mut Vec<ChunkRows>,
+    now: RowTime,
+) -> Result<(), StoreError> {
+    let named = parts.iter().map(|part| Ok((part.of.id.clone(), hash(&part.of)?)));
+    let named = named.collect::<Result<Vec<_>, StoreError>>()?;
+    if store.knows_none(&named)? {
+        return Ok(());
+    }
+    let mut wanted = store.chunks_wanted(place, &named, apply, now)?.into_iter();
+    parts.retain(|_| wanted.next().unwrap_or(true));
+    Ok(())
+}
+
 /// Reads the hash that a chunk is named with.
 ///
 /// # Errors

@@ -8,4 +8,4 @@ mod import;
 mod read;
 
 pub use export::{export, projects_of};
-pub use import::{hash, held, take};
+pub use import::{hash, held, leave_unwanted, take};

@@ -209,6 +209,11 @@ impl Driver {
             let loaded = store.call(move |store| {
                 // On the store's thread because it may wait for a disk.
                 let (stamp, cloud) = (next_stamp(), cloud::load(&data_dir, &environment));
+                if let cloud::Loaded::Configured(config) = &cloud
+                    && let Err(error) = store.asks(&config.host())
+                {
+                    tracing::warn!(%error, "which server is asked was not written down");
+                }
                 let projects = read_projects(store).inspect_err(|error| {
                     tracing::error!(%error, "the enrolled projects cannot be read");
                 });

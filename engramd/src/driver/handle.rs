@@ -31,6 +31,8 @@ pub enum Command {
     ForeignWrite,
     /// The cause of whatever is waited for may be gone.
     Wake,
+    /// The wall clock was set, maybe by a resume from suspend: look at the clocks.
+    ClockSet,
     /// Read configuration again, sync now and say how it goes.
     Sync(Sync),
     /// How a command fared with the store.

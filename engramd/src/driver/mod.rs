@@ -9,6 +9,7 @@ pub mod events;
 pub mod handle;
 pub mod network;
 mod publish;
+pub mod suspend;
 pub mod watch;
 
 pub use effects::{TAKE_UP_ROWS, backfill, count, read_projects, take_up};
@@ -41,9 +42,6 @@ const BLOCK_PROBE_MS: u64 = 300_000;
 
 /// How often the rows are looked at: once a day.
 const RECHECK_MS: u64 = 24 * 60 * 60 * 1_000;
-
-/// A gap between the clocks of more than this was a suspend.
-const SLEEP_MS: i64 = 10_000;
 
 /// Who waits for the driver's next words.
 const INBOX_MAX: usize = 256;
@@ -182,11 +180,7 @@ impl Driver {
     fn tick(&mut self) {
         let (before, now) = (std::mem::replace(&mut self.last_turn, clock::now()), clock::now());
         self.check_foreign_writes();
-        let wall_ms = now.wall_ms.saturating_sub(before.wall_ms);
-        let mono_ms = i64::try_from(now.mono_ms.saturating_sub(before.mono_ms)).unwrap_or(i64::MAX);
-        // The monotonic clock stands still while a machine sleeps: the network is another one now (REC-1).
-        let slept = wall_ms.saturating_sub(mono_ms) > SLEEP_MS;
-        self.feed(if slept { Event::Woken } else { Event::Tick });
+        self.feed(if suspend::slept(before, now) { Event::Woken } else { Event::Tick });
     }
 
     fn command(&mut self, command: Command) {
@@ -195,6 +189,7 @@ impl Driver {
             Command::Counted(counted) => self.counted(counted),
             Command::ForeignWrite => self.check_foreign_writes(),
             Command::Wake => self.feed(Event::Woken),
+            Command::ClockSet => self.tick(),
             Command::Stop => self.feed(Event::Stopping),
             Command::StoreMet(met) => self.feed(Event::StoreMet(met)),
             Command::Note(kind, project, message) => self.publisher.event(kind, project.as_ref(), message),

@@ -1,7 +1,6 @@
 //! Wakes the loop when the machine's network changes (REC-1): a cable, a new address, another route.
 //!
-//! Linux tells by a netlink socket. Elsewhere a change is found by the next attempt, five minutes later at most, and a
-//! resume from suspend by the gap between the clocks.
+//! Linux tells by a netlink socket. Elsewhere a change is found by the next attempt, five minutes later at most.
 
 use super::handle::DriverHandle;
 

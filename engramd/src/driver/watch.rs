@@ -13,6 +13,10 @@ use tokio::sync::Notify;
 /// The last file event can come before the commit is visible, so the store is asked again after these delays.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(190)];
 
+/// So long an event is left unread behind another one. The system joins equal ones that wait, and every page that is
+/// written makes two.
+const JOINED_WITHIN: Duration = Duration::from_millis(2);
+
 /// Watches the data directory until it is dropped.
 #[derive(Debug)]
 pub struct StoreWatcher {
@@ -44,6 +48,7 @@ pub fn start(data_dir: &Path, driver: DriverHandle) -> notify::Result<StoreWatch
             };
             if named(STORE_NAME) {
                 told.notify_one();
+                std::thread::sleep(JOINED_WITHIN);
             }
             // A token that somebody mended in the file counts at once (REC-1).
             if named(cloud::FILE_NAME) {

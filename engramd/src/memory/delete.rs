@@ -5,12 +5,12 @@ use super::error::MemoryError;
 use super::session;
 use super::update::changed;
 use super::write::Now;
-use crate::store::{Store, fts, journal, sessions, versions};
+use crate::store::{Store, Transaction, fts, journal, sessions, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::Changed;
 use engram_proto::merge::ObservationVersion;
 use engram_proto::mutation::Entity;
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 /// Deletes a memory. One that was deleted for good before any request carried it never leaves this machine.
 ///

@@ -4,13 +4,14 @@ use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{read, text};
 use crate::store::fts::{self, Indexed};
-use crate::store::{moved, normalized_hash, versions};
+use crate::store::{Transaction, moved, normalized_hash, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::Observation;
 use engram_proto::merge::{ObservationBody, ObservationKey, ObservationVersion, Version, merge};
 use engram_proto::mutation::Entity;
+use engram_proto::stand_in::session_id_of;
 use engram_proto::time::RowTime;
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{OptionalExtension as _, params};
 
 /// A memory that is about to be edited.
 pub(super) struct Edited {
@@ -68,6 +69,7 @@ impl Edited {
         let Some(Version::Observation(row)) = versions::row_version(tx, names.0, names.1, names.2)? else {
             return Err(read::missing(sync_id));
         };
+        let row = with_own_session(&project, row);
         let held = versions::local(tx, names.0, names.1, names.2)?.unwrap_or_else(|| Version::Observation(row.clone()));
         let Version::Observation(joined) = merge(held, Version::Observation(row.clone())) else {
             unreachable!("an observation and an observation make one");
@@ -141,4 +143,14 @@ impl Edited {
         let base = Some(self.before.key.hash);
         journal(tx, (&self.project, &self.sync_id), &Version::Observation(after), base, now.at)
     }
+}
+
+/// Gives what the peer's autosync stored under a stand-in its session again, as the journal has it (peers.md, "The `GET`
+/// form").
+fn with_own_session(project: &ProjectName, row: ObservationVersion) -> ObservationVersion {
+    let own = session_id_of(project, &row.session_id);
+    let Some(body) = row.body.0.clone().filter(|_| own != row.session_id) else { return row };
+    let key =
+        ObservationVersion::upsert(own.to_owned(), body, row.key.revision, row.key.time, row.key.extra.clone()).key;
+    ObservationVersion { key, session_id: own.to_owned(), ..row }
 }

@@ -1,10 +1,9 @@
 //! Why a memory command did not work, and what to do about it.
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Transaction};
 use engram_proto::ipc::reply::Failure;
 use engram_proto::reason::{Exit, ReasonCode};
 use engram_proto::reason_catalog;
-use rusqlite::Transaction;
 
 /// Why a memory command did not work; where it writes, it left nothing behind (DUR-1).
 #[derive(Debug, thiserror::Error)]

@@ -3,14 +3,14 @@
 use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{read, text};
-use crate::store::{Store, versions};
+use crate::store::{Store, Transaction, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{Observation, Related};
 use engram_proto::ipc::request::RelateRequest;
 use engram_proto::merge::{RelationBody, RelationVersion, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::row_text;
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 /// Judges a relation; the same two ends judged again are the same relation, judged anew.
 ///

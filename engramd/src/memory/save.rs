@@ -5,12 +5,12 @@ use super::error::MemoryError;
 use super::write::{Now, journal};
 use super::{session, text};
 use crate::store::fts::{self, Indexed};
-use crate::store::{Store, normalized_hash, review_modifier};
+use crate::store::{Store, Transaction, normalized_hash, review_modifier};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::{SaveKind, Saved};
 use engram_proto::ipc::request::SaveRequest;
 use engram_proto::merge::{ObservationBody, ObservationVersion, Version};
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{OptionalExtension as _, params};
 
 /// The same saved again within so many seconds is counted, not kept twice.
 const DUPLICATE_WINDOW_S: i64 = 15 * 60;

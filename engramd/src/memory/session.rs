@@ -4,13 +4,13 @@ use super::error::MemoryError;
 use super::read::{SESSION_COLUMNS, session};
 use super::text;
 use super::write::{Now, journal};
-use crate::store::{Store, sessions, versions};
+use crate::store::{Store, Transaction, sessions, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::SessionRow;
 use engram_proto::ipc::request::SessionStart;
 use engram_proto::merge::{EndRegister, RECOVERED_DIRECTORY, SessionVersion, StartRegister, Version};
 use engram_proto::mutation::Entity;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// What stands for the directory of a session that had to be made for a client that named none.
 const NO_DIRECTORY: &str = "/";

@@ -1,12 +1,12 @@
 //! What every write shares: its time and randomness, the stamp an edit carries, its place in the journal.
 
 use super::error::MemoryError;
+use crate::store::Transaction;
 use crate::store::journal::{self, LocalWrite};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::time::RowTime;
-use rusqlite::Transaction;
 use std::fmt::Write as _;
 
 /// When a write happens, and the random part of the id it may need; drawn by the caller.

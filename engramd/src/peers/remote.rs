@@ -81,7 +81,7 @@ impl Remote {
     /// [`Failure`]; [`Failure::Rows`] where it may be a row's fault.
     pub async fn push(&self, project: &ProjectName, rows: &[Arc<PendingRow>]) -> Result<PushReply, Failure> {
         match self.kind().await? {
-            Kind::Ours(cloud_id) => self.transport.push(project, rows, self.witness(cloud_id).await?).await,
+            Kind::Ours(cloud_id) => self.transport.push(project, rows, self.expected(cloud_id).await?).await,
             Kind::Go => self.go_server().push(project, rows).await,
         }
     }
@@ -94,7 +94,8 @@ impl Remote {
         let kind = self.kind().await?;
         let mut reply = match &kind {
             Kind::Ours(cloud_id) => {
-                let request = PullRequest { witness: self.witness(cloud_id.clone()).await?, ..request.clone() };
+                let (witness, cloud_id) = self.expected(cloud_id.clone()).await?;
+                let request = PullRequest { witness, cloud_id, ..request.clone() };
                 up_to_last_rows(self.transport.pull(&request).await?)
             }
             Kind::Go => self.go_server().pull(request).await?,
@@ -122,9 +123,13 @@ impl Remote {
         known().ok_or_else(|| self.transport.impossible("its greeting says nothing"))
     }
 
-    /// Returns what the server must still hold (CUR-3); read anew for every request, for every reply may tell of more.
-    async fn witness(&self, cloud_id: String) -> Result<Option<Witness>, Failure> {
-        on_store(&self.store, move |store| store.witness(&cloud_id)).await
+    /// Returns what the server must still hold, or else who it must be (CUR-3); read anew for every request, for every reply
+    /// may tell of more.
+    async fn expected(&self, cloud_id: String) -> Result<(Option<Witness>, Option<String>), Failure> {
+        let name = cloud_id.clone();
+        let witness = on_store(&self.store, move |store| store.witness(&name)).await?;
+        let cloud_id = witness.is_none().then_some(cloud_id);
+        Ok((witness, cloud_id))
     }
 
     fn go_server(&self) -> GoServer<'_> {

@@ -1,4 +1,5 @@
-//! What the first enrollment of a project queues: all of its history that no journal row tells of, in slices.
+//! What the first enrollment of a project queues: all of its history that no journal row tells of, in slices. What journal rows
+//! told another cloud of follows once this one was read (`missing.rs`).
 
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
@@ -10,13 +11,13 @@ use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// A table to walk: whose rows they are, and the next ones behind a row number, as (number, key).
-struct Stage {
+pub(super) struct Stage {
     entity: Entity,
     next: &'static str,
 }
 
-/// Parents before children; a relation belongs to the project of its source.
-const STAGES: [Stage; 5] = [
+/// Parents before children.
+pub(super) const STAGES: [Stage; 5] = [
     Stage {
         entity: Entity::Session,
         next: "SELECT rowid, id FROM sessions INDEXED BY engramd_backfill_sessions
@@ -39,9 +40,11 @@ const STAGES: [Stage; 5] = [
     },
     Stage {
         entity: Entity::Relation,
-        next: "SELECT r.id, CASE WHEN o.project = ?1 THEN r.sync_id END FROM memory_relations AS r NOT INDEXED
-                   LEFT JOIN observations AS o ON o.sync_id = r.source_id
-               WHERE r.id > ?2 ORDER BY r.id LIMIT ?3",
+        // Their sources, in whose project they are.
+        next: "SELECT id, sync_id FROM observations INDEXED BY idx_obs_project
+               WHERE project = ?1 AND id > ?2 AND EXISTS (
+                   SELECT 1 FROM memory_relations INDEXED BY idx_memrel_source WHERE source_id = observations.sync_id)
+               ORDER BY id LIMIT ?3",
     },
 ];
 
@@ -80,63 +83,109 @@ impl Store {
         }
         let room = self.turns.room();
         self.write(|tx| {
-            let Some((at, stage, after)) = due(tx, project)? else { return Ok(false) };
-            let mut statement = tx.prepare_cached(stage.next)?;
-            let rows = statement
-                .query_map(params![project.as_str(), after, rows_max], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<Vec<(i64, Option<String>)>, _>>()?;
-            let mut looked = 0;
-            for (_, key) in rows.iter().take_while(|_| room.take(tx)) {
-                looked += 1;
-                if let Some(key) = key.as_deref().filter(|key| !key.trim().is_empty()) {
-                    queue(tx, project, stage.entity, key, now)?;
-                }
-            }
-            let (stage, after) = match rows[..looked].last() {
-                Some(&(last, _)) if looked < rows.len() || looked >= rows_max as usize => (at, last),
-                _ => (at + 1, 0),
-            };
+            let Some(place) = due(tx, project)? else { return Ok(false) };
+            let (table, after) = walk(
+                tx,
+                project,
+                place,
+                rows_max,
+                || room.take(tx),
+                |entity, key| queue_untold(tx, project, entity, key, now),
+            )?;
             tx.prepare_cached("UPDATE engramd_backfill SET stage = ?2, after = ?3 WHERE project = ?1")?
-                .execute(params![project.as_str(), i64::try_from(stage).unwrap_or(i64::MAX), after])?;
-            Ok(STAGES.get(stage).is_some())
+                .execute(params![project.as_str(), i64::try_from(table).unwrap_or(i64::MAX), after])?;
+            Ok(STAGES.get(table).is_some())
         })
     }
 }
 
 /// Returns which table comes next, and behind which row.
-fn due(conn: &Connection, project: &ProjectName) -> Result<Option<(usize, &'static Stage, i64)>, StoreError> {
+fn due(conn: &Connection, project: &ProjectName) -> Result<Option<(usize, i64)>, StoreError> {
     if !desired::is_enrolled(conn, project)? {
         return Ok(None);
     }
     let mut statement = conn.prepare_cached("SELECT stage, after FROM engramd_backfill WHERE project = ?1")?;
     let row: Option<(i64, i64)> =
         statement.query_row([project.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((stage, after)) = row else { return Ok(None) };
-    let at = usize::try_from(stage).unwrap_or(usize::MAX);
-    Ok(STAGES.get(at).map(|stage| (at, stage, after)))
+    Ok(row.and_then(|(stage, after)| Some((usize::try_from(stage).ok().filter(|&at| at < STAGES.len())?, after))))
+}
+
+/// Looks at the next rows of a table, at `rows_max` at most and at those that there is room for; returns where the walk
+/// goes on, which is behind the last table at its end.
+pub(super) fn walk(
+    conn: &Connection,
+    project: &ProjectName,
+    (table, after): (usize, i64),
+    rows_max: u32,
+    has_room: impl Fn() -> bool,
+    mut look: impl FnMut(Entity, &str) -> Result<(), StoreError>,
+) -> Result<(usize, i64), StoreError> {
+    let Some(stage) = STAGES.get(table) else { return Ok((table, after)) };
+    let mut statement = conn.prepare_cached(stage.next)?;
+    let rows = statement
+        .query_map(params![project.as_str(), after, rows_max], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(i64, Option<String>)>, _>>()?;
+    let mut looked = 0;
+    for (_, key) in rows.iter().take_while(|_| has_room()) {
+        looked += 1;
+        match key.as_deref().filter(|key| !key.trim().is_empty()) {
+            Some(source) if stage.entity == Entity::Relation => {
+                relations_of(conn, source)?.iter().try_for_each(|key| look(Entity::Relation, key))?;
+            }
+            Some(key) => look(stage.entity, key)?,
+            None => {}
+        }
+    }
+    Ok(match rows[..looked].last() {
+        Some(&(last, _)) if looked < rows.len() || looked >= rows_max as usize => (table, last),
+        // There was no room for the first one.
+        None if !rows.is_empty() => (table, after),
+        _ => (table + 1, 0),
+    })
+}
+
+fn relations_of(conn: &Connection, source: &str) -> Result<Vec<String>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT sync_id FROM memory_relations INDEXED BY idx_memrel_source WHERE source_id = ?1 AND sync_id <> ''",
+    )?;
+    let keys = statement.query_map([source], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
 }
 
 /// Queues an entity as its row shows it, where neither journal nor cloud told of it.
-fn queue(
-    tx: &rusqlite::Transaction<'_>,
+fn queue_untold(
+    conn: &Connection,
     project: &ProjectName,
     entity: Entity,
     key: &str,
     at: RowTime,
 ) -> Result<(), StoreError> {
-    if versions::known(tx, project, entity, key)?.is_some() || journal::tells_of(tx, project, entity, key)? {
+    let is_told = |conn: &Connection| -> Result<bool, StoreError> {
+        Ok(versions::known(conn, project, entity, key)?.is_some() || journal::tells_of(conn, project, entity, key)?)
+    };
+    if is_told(conn)? {
         return Ok(());
     }
-    moved::settle(tx, project, entity, key, at)?;
-    if journal::tells_of(tx, project, entity, key)? {
-        return Ok(());
+    moved::settle(conn, project, entity, key, at)?;
+    if !is_told(conn)? {
+        queue(conn, project, entity, key, at)?;
     }
-    let Some(version) = versions::row_version(tx, project, entity, key)? else { return Ok(()) };
-    if matches!(&version, Version::Relation(relation) if !relation.key.judged) {
-        return Ok(());
-    }
-    let Some((op, payload)) = version.write(project, key) else { return Ok(()) };
-    debug_assert!(op == Op::Delete || !version.is_delete());
-    journal::append(tx, &LocalWrite { project, entity, key, op, payload: &payload, base: None, at })?;
     Ok(())
+}
+
+/// Queues an entity as its row shows it; returns its place in the journal.
+pub(super) fn queue(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+    at: RowTime,
+) -> Result<Option<i64>, StoreError> {
+    let Some(version) = versions::row_version(conn, project, entity, key)? else { return Ok(None) };
+    if matches!(&version, Version::Relation(relation) if !relation.key.judged) {
+        return Ok(None);
+    }
+    let Some((op, payload)) = version.write(project, key) else { return Ok(None) };
+    debug_assert!(op == Op::Delete || !version.is_delete());
+    journal::append_on(conn, &LocalWrite { project, entity, key, op, payload: &payload, base: None, at }).map(Some)
 }

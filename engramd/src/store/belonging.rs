@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where the identity of the cloud that answered last stands.
 const CLOUD_ID: &str = "cloud_id";
 
+/// Where host and port of the server stand that is asked.
+const SERVER: &str = "server";
+
 /// Where the identity of a cloud stands that lost rows it had told of, until all is queued anew.
 const RESTORED: &str = "restored";
 
@@ -28,6 +31,18 @@ impl Store {
     /// What SQLite says.
     pub fn cloud_id(&self) -> Result<Option<String>, StoreError> {
         self.read(cloud_id)
+    }
+
+    /// Hears which server is asked from now on, by host and port: what is said of clouds from now on is said for the one that
+    /// answers there.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn asks(&mut self, server: &str) -> Result<(), StoreError> {
+        if self.meta(SERVER)?.as_deref() == Some(server) {
+            return Ok(());
+        }
+        self.set_meta(SERVER, Some(server))
     }
 
     /// Returns the enrolled projects that would stand still if this cloud answered, because they belong to another one.
@@ -90,6 +105,11 @@ impl Store {
 /// Returns the cloud that answered last.
 pub(super) fn cloud_id(conn: &Connection) -> Result<Option<String>, StoreError> {
     meta::get(conn, CLOUD_ID)
+}
+
+/// Returns host and port of the server that is asked.
+pub(super) fn server(conn: &Connection) -> Result<Option<String>, StoreError> {
+    meta::get(conn, SERVER)
 }
 
 /// Tells whether a cloud lost rows and is not told all again yet.

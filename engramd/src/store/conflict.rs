@@ -22,7 +22,10 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let own = entries(conn, project, remote, key)?;
     if seen(&own, remote) {
-        return Ok(());
+        return match lost_to_its_own_past(&own, remote) {
+            Some(ours) => keep(conn, (project, key), &ours.version, (&ours.op, &ours.payload), now),
+            None => Ok(()),
+        };
     }
     let ours = own
         .iter()
@@ -30,7 +33,11 @@ pub(super) fn note(
         .filter(|one| !one.only_repeats() || own.iter().any(|other| other.is_the_edit_of(one)))
         .reduce(|a, b| if b.version.leads(&a.version) { b } else { a });
     let Some(ours) = ours else { return Ok(()) };
-    keep_loser(conn, (project, key), (&ours.version, &ours.op, &ours.payload), (remote, row), now)
+    let rivals = own.iter().filter(|one| one.is_rival_of(ours) && !own.iter().any(|later| later.is_over(one)));
+    for one in std::iter::once(ours).chain(rivals) {
+        keep_loser(conn, (project, key), (&one.version, &one.op, &one.payload), (remote, row), now)?;
+    }
+    Ok(())
 }
 
 /// Records the loser between a version that a chunk brought and our newest edit that went neither to a chunk nor to the
@@ -60,6 +67,15 @@ pub(super) fn note_brought(
 /// Tells whether a version is one of our own, or one that an edit of ours had seen.
 fn seen(own: &[Entry], version: &Version) -> bool {
     own.iter().any(|one| one.had_seen(version))
+}
+
+/// Finds the edit of ours that came after a version here and yet loses to it: it was made by a clock that is behind, while
+/// autosync moved, so that nobody can tell what it was made over.
+fn lost_to_its_own_past<'a>(own: &'a [Entry], remote: &Version) -> Option<&'a Entry> {
+    let since = own.iter().filter(|one| one.version.hash() == remote.hash()).map(|one| one.seq).min()?;
+    let later = own.iter().filter(|one| one.seq > since && one.is_open && one.base.is_none());
+    let ours = later.reduce(|a, b| if b.version.leads(&a.version) { b } else { a })?;
+    Some(ours).filter(|ours| ours.version.hash() != remote.hash() && loses_to(&ours.version, remote))
 }
 
 fn keep_loser(
@@ -126,6 +142,7 @@ fn loses_to(version: &Version, other: &Version) -> bool {
 
 /// A journal row of the entity.
 struct Entry {
+    seq: i64,
     version: Version,
     op: String,
     payload: String,
@@ -152,6 +169,18 @@ impl Entry {
         !self.only_repeats() && self.version.hash() == repeats.version.hash()
     }
 
+    /// Tells whether it waits beside the newest edit and that was not made over it: a Go process wrote over what autosync had
+    /// put in its place.
+    fn is_rival_of(&self, newest: &Self) -> bool {
+        self.is_open && !self.only_repeats() && self.version.hash() != newest.version.hash() && !newest.is_over(self)
+    }
+
+    /// Tells whether it came later than another row here and, as far as anybody can tell, was made over that.
+    fn is_over(&self, earlier: &Self) -> bool {
+        let base = self.base.as_deref().filter(|&base| base != journal::NO_EDIT);
+        self.seq > earlier.seq && base.is_none_or(|base| base == earlier.version.hash().to_string())
+    }
+
     /// Tells whether it is this version, or an edit of it.
     fn had_seen(&self, version: &Version) -> bool {
         let hash = version.hash();
@@ -162,7 +191,7 @@ impl Entry {
 fn entries(conn: &Connection, project: &ProjectName, remote: &Version, key: &str) -> Result<Vec<Entry>, StoreError> {
     let entity = remote.entity();
     let mut statement = conn.prepare_cached(
-        "SELECT m.op, m.payload, j.base, j.cloud_seq, m.acked_at IS NULL
+        "SELECT m.op, m.payload, j.base, j.cloud_seq, m.acked_at IS NULL, m.seq
          FROM sync_mutations AS m INDEXED BY engramd_mutations_entity LEFT JOIN engramd_journal AS j ON j.seq = m.seq
          WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND j.void IS NOT 'mark'",
     )?;
@@ -172,7 +201,15 @@ fn entries(conn: &Connection, project: &ProjectName, remote: &Version, key: &str
         let (op, payload): (String, String) = (row.get(0)?, row.get(1)?);
         let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
         let cloud_seq = row.get::<_, Option<i64>>(3)?.and_then(|seq| u64::try_from(seq).ok());
-        found.push(Entry { version, op, payload, base: row.get(2)?, cloud_seq, is_open: row.get(4)? });
+        found.push(Entry {
+            seq: row.get(5)?,
+            version,
+            op,
+            payload,
+            base: row.get(2)?,
+            cloud_seq,
+            is_open: row.get(4)?,
+        });
     }
     Ok(found)
 }

@@ -52,15 +52,15 @@ impl Store {
     /// What SQLite says.
     pub fn counts(&mut self) -> Result<Counts, StoreError> {
         let conn = &self.conn;
-        let recounts = meta::recounts(conn)?;
+        let (recounts, last_seq) = stand(conn)?;
         if recounts != self.counts.recounts {
             self.counts = Cache { recounts, ..Cache::default() };
         }
         let mut pending = match self.counts.pending.take() {
             Some(pending) => pending,
-            None => count_all(conn)?,
+            None => count_all(conn, last_seq)?,
         };
-        count_new(conn, &mut pending)?;
+        count_new(conn, last_seq, &mut pending)?;
         pending.rows.retain(|_, count| *count > 0);
         let mut counts = held_and_reread(conn)?;
         for (project, &unacked) in &pending.rows {
@@ -80,10 +80,17 @@ impl Store {
     }
 }
 
-fn count_all(conn: &Connection) -> Result<Pending, StoreError> {
-    let through_seq =
-        conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM sync_mutations")?.query_row([], |row| row.get(0))?;
-    let mut pending = Pending { through_seq, rows: BTreeMap::new() };
+/// Reads how often rows had to be counted anew, and how far the journal goes.
+fn stand(conn: &Connection) -> Result<(i64, i64), StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM engramd_meta WHERE key = ?1), 0),
+             (SELECT coalesce(max(seq), 0) FROM sync_mutations)",
+    )?;
+    Ok(statement.query_row([meta::RECOUNTS], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+fn count_all(conn: &Connection, last_seq: i64) -> Result<Pending, StoreError> {
+    let mut pending = Pending { through_seq: last_seq, rows: BTreeMap::new() };
     let mut statement = conn.prepare_cached(
         "SELECT project, count(*) FROM sync_mutations INDEXED BY engramd_mutations_pending
          WHERE acked_at IS NULL GROUP BY project",
@@ -92,17 +99,16 @@ fn count_all(conn: &Connection) -> Result<Pending, StoreError> {
     Ok(pending)
 }
 
-fn count_new(conn: &Connection, pending: &mut Pending) -> Result<(), StoreError> {
-    let last: Option<i64> = conn
-        .prepare_cached("SELECT max(seq) FROM sync_mutations WHERE seq > ?1")?
-        .query_row([pending.through_seq], |row| row.get(0))?;
-    let Some(last) = last else { return Ok(()) };
+fn count_new(conn: &Connection, last_seq: i64, pending: &mut Pending) -> Result<(), StoreError> {
+    if last_seq <= pending.through_seq {
+        return Ok(());
+    }
     let mut statement = conn.prepare_cached(
         "SELECT project, count(*) FROM sync_mutations NOT INDEXED
          WHERE seq > ?1 AND acked_at IS NULL GROUP BY project",
     )?;
     add_rows(&mut statement, [pending.through_seq], pending)?;
-    pending.through_seq = last;
+    pending.through_seq = last_seq;
     Ok(())
 }
 

@@ -59,17 +59,25 @@ pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<bool, S
     Ok(inserted == 1)
 }
 
-/// Removes the held rows of ours that another program pushed meanwhile.
-pub(super) fn release_acknowledged(conn: &Connection) -> Result<(), StoreError> {
+/// A held row of this device's journal.
+pub(super) struct Own {
+    pub(super) id: i64,
+    pub(super) journal_seq: i64,
+    /// Whether another program pushed it meanwhile.
+    pub(super) is_acknowledged: bool,
+}
+
+/// Lists the first held rows of this device's journal behind a row of that.
+pub(super) fn own(conn: &Connection, through: i64, rows_max: u32) -> Result<Vec<Own>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT h.id FROM engramd_held AS h INDEXED BY engramd_held_journal JOIN sync_mutations AS m ON m.seq = h.journal_seq
-         WHERE h.journal_seq IS NOT NULL AND m.acked_at IS NOT NULL",
+        "SELECT h.id, h.journal_seq, m.acked_at IS NOT NULL FROM engramd_held AS h INDEXED BY engramd_held_journal
+             JOIN sync_mutations AS m ON m.seq = h.journal_seq
+         WHERE h.journal_seq IS NOT NULL AND h.journal_seq > ?1 ORDER BY h.journal_seq LIMIT ?2",
     )?;
-    let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-    for id in ids {
-        release(conn, id)?;
-    }
-    Ok(())
+    let rows = statement.query_map(params![through, rows_max], |row| {
+        Ok(Own { id: row.get(0)?, journal_seq: row.get(1)?, is_acknowledged: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Removes a held row.
@@ -247,7 +255,8 @@ pub(super) fn next_parent(
     Ok(statement.query_row([project.as_str(), after], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
-/// Writes down that a parent came, and up to which row its children were looked at.
+/// Writes down that a parent came, and up to which row its children were looked at. So it is done for the prompts of a
+/// session that was deleted (`apply/sessions.rs`).
 pub(super) fn arrived(conn: &Connection, waits_for: &str, through: i64) -> Result<(), StoreError> {
     conn.prepare_cached("INSERT OR REPLACE INTO engramd_arrived (parent, through) VALUES (?1, ?2)")?
         .execute(params![waits_for, through])?;

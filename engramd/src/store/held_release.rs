@@ -42,6 +42,7 @@ impl Store {
             released += left;
             rest = rest.get(done..).unwrap_or_default();
         }
+        while self.applying(true, now, go_on)?.0 {}
         Ok(released)
     }
 
@@ -93,6 +94,11 @@ impl Store {
         }
         Ok(left.is_some())
     }
+}
+
+/// Goes on with what had no room beside a row that applied; tells whether any is left.
+fn go_on(applying: &mut Applying<'_>) -> Result<bool, StoreError> {
+    applying.replay_left()
 }
 
 fn ids(conn: &Connection) -> Result<Vec<i64>, StoreError> {

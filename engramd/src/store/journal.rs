@@ -1,12 +1,12 @@
 //! The journal `sync_mutations`: one row per local write, in the transaction of that write.
 
 use super::error::StoreError;
-use super::{chunks, meta};
+use super::{Transaction, chunks, meta};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::time::RowTime;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
 /// The one target of the journal.
 pub(super) const TARGET: &str = "cloud";
@@ -45,9 +45,16 @@ pub fn append(tx: &Transaction<'_>, write: &LocalWrite<'_>) -> Result<i64, Store
 }
 
 pub(super) fn append_on(conn: &Connection, write: &LocalWrite<'_>) -> Result<i64, StoreError> {
-    let payload = serde_json::Value::Object(write.payload.clone()).to_string();
+    let seq = append_untold(conn, write)?;
+    enqueued(conn, write.project, seq, write.at)?;
+    Ok(seq)
+}
+
+/// Appends one of many rows; [`enqueued`] has to be told of the last one of each project before the transaction ends.
+pub(super) fn append_untold(conn: &Connection, write: &LocalWrite<'_>) -> Result<i64, StoreError> {
+    let payload = serde_json::to_string(write.payload).map_err(|error| StoreError::Invalid(error.to_string()))?;
     let names = (write.entity.as_str(), write.key);
-    let seq = append_text(conn, write.project, names, (write.op.as_str(), &payload), write.at)?;
+    let seq = insert(conn, write.project, names, (write.op.as_str(), &payload), write.at)?;
     if let Some(base) = write.base {
         conn.prepare_cached("INSERT INTO engramd_journal (seq, base) VALUES (?1, ?2)")?
             .execute(params![seq, base.to_string()])?;
@@ -70,25 +77,30 @@ pub(super) fn append_unknown(
         )?
         .query_row(params![project.as_str(), entity, key, op, payload], |row| row.get(0))?;
     if !waits {
-        append_text(conn, project, (entity, key), (op, payload), at)?;
+        let seq = insert(conn, project, (entity, key), (op, payload), at)?;
+        enqueued(conn, project, seq, at)?;
     }
     Ok(())
 }
 
-fn append_text(
+fn insert(
     conn: &Connection,
     project: &ProjectName,
     (entity, key): (&str, &str),
     (op, payload): (&str, &str),
     at: RowTime,
 ) -> Result<i64, StoreError> {
-    let (project, at) = (project.as_str(), at.to_string());
     conn.prepare_cached(
         "INSERT INTO sync_mutations (target_key, entity, entity_key, op, payload, source, occurred_at, project)
          VALUES (?1, ?2, ?3, ?4, ?5, 'local', ?6, ?7)",
     )?
-    .execute(params![TARGET, entity, key, op, payload, at, project])?;
-    let seq = conn.last_insert_rowid();
+    .execute(params![TARGET, entity, key, op, payload, at.to_string(), project.as_str()])?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// Says in the state of a project, and of all, that rows up to this one wait to be sent.
+pub(super) fn enqueued(conn: &Connection, project: &ProjectName, seq: i64, at: RowTime) -> Result<(), StoreError> {
+    let at = at.to_string();
     for target in [TARGET.to_owned(), format!("{TARGET}:{project}")] {
         conn.prepare_cached(
             "INSERT INTO sync_state (target_key, lifecycle, last_enqueued_seq, updated_at)
@@ -98,7 +110,16 @@ fn append_text(
         )?
         .execute(params![target, seq, at])?;
     }
-    Ok(seq)
+    Ok(())
+}
+
+/// Tells whether the journal has any row of an entity, whatever it says and in whatever state it is.
+pub(super) fn names(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM sync_mutations INDEXED BY engramd_mutations_entity
+         WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
+    )?;
+    Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
 }
 
 /// Tells whether a journal row of an entity was ever written, in whatever state it is now; a mark is none, and neither is
@@ -185,6 +206,15 @@ pub(super) fn mark_carried_until(conn: &Connection, project: &ProjectName, seq: 
     )?
     .execute(params![project.as_str(), seq])?;
     Ok(())
+}
+
+/// Tells whether every row that there is was written down as such.
+pub(super) fn all_are_carried(conn: &Connection, project: &ProjectName) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT coalesce((SELECT seq FROM engramd_carried WHERE project = ?1), 0)
+             >= coalesce((SELECT max(seq) FROM sync_mutations), 0)",
+    )?;
+    Ok(statement.query_row([project.as_str()], |row| row.get(0))?)
 }
 
 /// Writes down that every row that there is may be on its way to others.

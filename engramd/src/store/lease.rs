@@ -9,12 +9,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 /// Refuses a fence that is no longer the last one granted, or whose lease another program took: a Go process knows no
 /// fence, so the row's owner is compared too.
 pub(super) fn check(conn: &Connection, fence: &Fence) -> Result<(), StoreError> {
-    let (owner, _) = read(conn)?;
-    if owner == fence.owner && meta::get_number(conn, meta::FENCE)? == fence.number {
-        Ok(())
-    } else {
-        Err(StoreError::LeaseLost)
-    }
+    let mut statement = conn.prepare_cached(
+        "SELECT coalesce(max(lease_owner), '') = ?1 AND
+             coalesce((SELECT CAST(value AS INTEGER) FROM engramd_meta WHERE key = ?2), 0) = ?3
+         FROM sync_state WHERE target_key = 'cloud'",
+    )?;
+    let holds = statement.query_row(params![fence.owner, meta::FENCE, fence.number], |row| row.get(0))?;
+    if holds { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 
 /// Reads owner and end of the lease; a blank owner is none.

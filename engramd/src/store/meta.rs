@@ -9,7 +9,7 @@ pub(super) const DEVICE_ID: &str = "device_id";
 /// The number of the last fence granted.
 pub(super) const FENCE: &str = "fence";
 /// How often rows became or ceased to be pending, or held, in a way that counts have to be made anew for.
-const RECOUNTS: &str = "recounts";
+pub(super) const RECOUNTS: &str = "recounts";
 
 pub(super) fn get(conn: &Connection, key: &str) -> Result<Option<String>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT value FROM engramd_meta WHERE key = ?1")?;
@@ -42,11 +42,6 @@ pub(super) fn raise(conn: &Connection, key: &str) -> Result<i64, StoreError> {
 /// Makes whoever counted pending and held rows before this count them anew.
 pub(super) fn recount(conn: &Connection) -> Result<(), StoreError> {
     raise(conn, RECOUNTS).map(drop)
-}
-
-/// Tells how often [`recount`] was called.
-pub(super) fn recounts(conn: &Connection) -> Result<i64, StoreError> {
-    get_number(conn, RECOUNTS)
 }
 
 impl Store {

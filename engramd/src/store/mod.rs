@@ -26,6 +26,7 @@ mod lease;
 mod look;
 mod mark;
 mod meta;
+mod missing;
 pub mod moved;
 mod naming;
 mod open;
@@ -42,6 +43,7 @@ mod settle;
 mod snapshot;
 mod state;
 mod thread;
+mod transaction;
 mod turn;
 pub mod versions;
 mod witness;
@@ -54,11 +56,12 @@ pub use error::StoreError;
 pub use look::check_whole;
 pub use open::open_reader;
 pub use rows::observation::{normalized_hash, review_modifier};
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 pub use served::AcceptedRow;
 pub use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 pub use thread::{Job, StoreGone, StoreHandle, StoreQueue};
+pub use transaction::Transaction;
 
 /// The writing connection to `engram.db`.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! A memory that a Go process moved to another project without telling the journal (D12): deleted where it was, new where
 //! it is (peers.md, "Rows changed without a journal row"; SCOPE-2).
 //!
-//! Nobody tells of a move, so it is looked for where such an entity is touched: edited, pulled, queued.
+//! Nobody tells of a move, so it is looked for where such an entity is touched: edited, pulled, queued; and once a day among
+//! the rows that nobody tells of (`missing.rs`).
 
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
 use super::rows::{self, Found};
-use super::{reread, versions};
+use super::{desired, reread, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{ObservationVersion, PromptVersion, Version};
 use engram_proto::mutation::Entity;
@@ -73,6 +74,21 @@ pub(super) fn is_in_doubt(
     Ok(false)
 }
 
+/// Tells whether another project has a row of an entity that nobody told of there.
+pub(super) fn may_have_moved(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<bool, StoreError> {
+    for name in rows_in_others(conn, project, entity, key)? {
+        if is_nobodys(conn, &name, entity, key)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Settles the move of an entity about which there was doubt, and whose row was therefore written in the project that it
 /// left; tells whether it did move.
 pub(super) fn settle_late(
@@ -90,24 +106,6 @@ pub(super) fn settle_late(
         }
     }
     Ok(moved)
-}
-
-/// Queues an entity in the project that it came to, where it was deleted in the one that it left: autosync had brought it
-/// back in between, and nobody told of that either.
-pub(super) fn settle_deleted(
-    conn: &Connection,
-    project: &ProjectName,
-    entity: Entity,
-    key: &str,
-    at: RowTime,
-) -> Result<(), StoreError> {
-    for name in rows_in_others(conn, project, entity, key)? {
-        let is_read = !reread::is_due(conn, project)? && !reread::is_due(conn, &name)?;
-        if is_read && is_nobodys(conn, &name, entity, key)? {
-            arrive(conn, &name, entity, key, at)?;
-        }
-    }
-    Ok(())
 }
 
 fn is_child(entity: Entity) -> bool {
@@ -168,8 +166,10 @@ fn leave(
         Some(Found::Prompt(found)) => !found.ids.is_empty(),
         _ => false,
     };
-    let read = !reread::is_due(conn, project)? && !reread::is_due(conn, before)?;
-    if (is_here && !was_put_back) || !read || !versions::held(conn, before, entity, key)?.is_empty() {
+    // What left a project that is not enrolled is read again by nobody, and does not wait for that.
+    let may_be_unread =
+        reread::is_due(conn, project)? || (desired::is_enrolled(conn, before)? && reread::is_due(conn, before)?);
+    if (is_here && !was_put_back) || may_be_unread || !versions::held(conn, before, entity, key)?.is_empty() {
         return Ok(false);
     }
     let Some(version) = versions::local(conn, before, entity, key)?.filter(|version| !version.is_delete()) else {

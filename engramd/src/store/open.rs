@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::turn::Turns;
-use super::{Store, counts, meta, schema};
+use super::{Store, chunks, counts, meta, schema};
 use crate::config::paths;
 use engram_proto::time::RowTime;
 use rusqlite::config::DbConfig;
@@ -102,12 +102,13 @@ pub(super) fn open_snapshots(path: &Path) -> Result<Connection, StoreError> {
     // The file is open for reading alone; temporary tables are written elsewhere.
     conn.pragma_update(None, "query_only", false)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    chunks::Candidates::prepare(&conn)?;
     Ok(conn)
 }
 
 /// Asks for the number that changes when another connection commits.
 pub(super) fn data_version(conn: &Connection) -> Result<i64, StoreError> {
-    Ok(conn.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+    Ok(conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
 }
 
 /// Creates the file before SQLite does, so that at no instant others may read it.

@@ -2,10 +2,11 @@
 //! "Pull").
 //!
 //! A row whose known version is a delete goes. For one that is gone or has another text the project is read again from
-//! the start, which brings the version with its text; until it did, the row is kept in mind as different.
+//! the start, which brings the version with its text; until it did, the row is kept in mind as different. Behind the last one
+//! the rows that have no known version are due (`missing.rs`).
 
 use super::error::StoreError;
-use super::{Store, cursor, desired, lease, meta, moved, versions};
+use super::{Store, cursor, desired, lease, meta, missing, moved, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
@@ -64,7 +65,6 @@ impl Store {
                 match look(conn, &project, entity, key)? {
                     Look::Good => {}
                     Look::Undead => applying.place_again(&project, entity, key)?,
-                    Look::Gone => moved::settle_deleted(conn, &project, entity, key, now)?,
                     Look::Different => {
                         keep_in_mind(conn, &project, entity, key)?;
                         rechecked.different.insert(project, format!("{entity} {key}"));
@@ -79,23 +79,26 @@ impl Store {
             meta::set(conn, PLACE, last.and_then(|last| serde_json::to_string(last).ok()).as_deref())?;
             if is_end {
                 meta::set(conn, DONE_AT, Some(&now.to_string()))?;
+                missing::are_due(conn)?;
             }
+            rechecked.is_end = is_end;
             Ok((rechecked, is_end))
         })?;
         if is_end {
-            self.forget_mended()?;
+            self.forget_mended(fence)?;
             rechecked.again_in_ms = every_ms;
         }
         Ok(rechecked)
     }
 
     /// Forgets those that were put right since they were found.
-    fn forget_mended(&mut self) -> Result<(), StoreError> {
+    fn forget_mended(&mut self, fence: &Fence) -> Result<(), StoreError> {
         let mut after = Place::default();
         loop {
             let rows = self.read(|conn| different(conn, &after))?;
             let room = self.turns.room();
             let last = self.write(|tx| {
+                lease::check(tx, fence)?;
                 let mut last = None;
                 for row in rows.iter().take_while(|_| room.take(tx)) {
                     forget_if_mended(tx, row)?;
@@ -132,8 +135,6 @@ enum Look {
     Undead,
     /// It shows something else than what is known, or nothing.
     Different,
-    /// It is deleted, as is known; one in another project may be nobody's.
-    Gone,
 }
 
 fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Result<Vec<Place>, StoreError> {
@@ -148,7 +149,7 @@ fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Res
 
 fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<Look, StoreError> {
     // A session's version is its own text, and its one row may show another project's.
-    if entity == Entity::Session || has_its_own_say(conn, project, entity, key)? {
+    if entity == Entity::Session || versions::has_its_own_say(conn, project, entity, key)? {
         return Ok(Look::Good);
     }
     let Some(known) = versions::known(conn, project, entity, key)? else { return Ok(Look::Good) };
@@ -156,27 +157,15 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
     Ok(match (&known, &row) {
         (Version::Observation(known), Some(Version::Observation(row))) if known.key.kind != Kind::Upsert => {
             let is_live = row.key.kind == Kind::Upsert;
-            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Gone }
+            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good }
         }
         // What is left of a deleted prompt is its tombstone.
-        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Gone,
+        (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Good,
         (known, Some(_)) if known.is_delete() => Look::Undead,
         (known, Some(row)) if known.hash() != row.hash() => Look::Different,
-        (known, None) if known.is_delete() => Look::Gone,
         (known, None) if !known.is_delete() && !is_elsewhere(conn, project, known)? => Look::Different,
         _ => Look::Good,
     })
-}
-
-/// Tells whether the row speaks for something that is not known yet: it waits to be sent or applied, or was given up.
-fn has_its_own_say(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<bool, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
-                 WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3
-                     AND (m.acked_at IS NULL OR j.void = 'dropped'))
-             OR EXISTS (SELECT 1 FROM engramd_held WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
-    )?;
-    Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
 }
 
 /// Tells whether a version has no row for a reason: a prompt that went with its session, a relation that has no room.
@@ -213,7 +202,7 @@ pub(super) fn first_different(
     while let Some(row) = rows.next()? {
         let (entity, key): (String, String) = (row.get(0)?, row.get(1)?);
         if let Some(entity) = Entity::parse(&entity)
-            && !matches!(look(conn, project, entity, &key)?, Look::Good | Look::Gone)
+            && !matches!(look(conn, project, entity, &key)?, Look::Good)
         {
             return Ok(Some((entity, key)));
         }
@@ -234,7 +223,11 @@ pub(super) fn different(conn: &Connection, (project, entity, key): &Place) -> Re
 
 fn forget_if_mended(conn: &Connection, (project, entity, key): &Place) -> Result<(), StoreError> {
     let is_mended = match ProjectName::parse(project).ok().zip(Entity::parse(entity)) {
-        Some((project, entity)) => matches!(look(conn, &project, entity, key)?, Look::Good | Look::Gone),
+        // What is in doubt was written over, so that nothing differs; whose it is must still be told.
+        Some((project, entity)) => {
+            matches!(look(conn, &project, entity, key)?, Look::Good)
+                && !moved::may_have_moved(conn, &project, entity, key)?
+        }
         None => true,
     };
     if is_mended {

@@ -7,14 +7,14 @@
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
 use super::turn::Room;
-use super::{Store, belonging, cursor, digest, lease, versions, witness};
+use super::{Store, Transaction, belonging, cursor, digest, lease, meta, missing, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Digest, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd_core::rows::{Belonging, Fence};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeSet;
 
 /// Parents before children. What is known is all that was pulled or acknowledged: rows, deferred ones, tombstones, and
@@ -22,12 +22,21 @@ use std::collections::BTreeSet;
 const STAGES: [Entity; 4] = [Entity::Session, Entity::Observation, Entity::Prompt, Entity::Relation];
 
 impl Store {
-    /// Says that a project is to be mirrored to the cloud that answers: all that is known of it is due to be queued anew.
+    /// Says that a project is to be mirrored to the cloud that answers, or that will at the server that is asked: all that
+    /// is known of it is due to be queued anew.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn remirror(&mut self, project: &ProjectName) -> Result<(), StoreError> {
-        self.write(|tx| begin(tx, project))
+        self.write(|tx| {
+            let (key, server) = (said_for(project), belonging::server(tx)?);
+            if meta::get(tx, &key)?.is_some_and(|before| Some(before) != server) {
+                // What was said for the other one, or is half done there, is not what was said now.
+                forget(tx, project)?;
+            }
+            meta::set(tx, &key, server.as_deref())?;
+            begin(tx, project)
+        })
     }
 
     /// Queues the next slice of a project anew, or of any that is due; the last slice forgets the project's cursor in the
@@ -64,11 +73,28 @@ pub(super) fn begin(conn: &Connection, project: &ProjectName) -> Result<(), Stor
     Ok(())
 }
 
-/// Forgets what was begun for a cloud that is left: nobody said that it is to be mirrored to the next one. One that lost
+/// The server for which somebody said that a project is to be mirrored stands under this, followed by the project.
+const SAID_FOR: &str = "mirror_at:";
+
+fn said_for(project: &ProjectName) -> String {
+    format!("{SAID_FOR}{project}")
+}
+
+fn forget(conn: &Connection, project: &ProjectName) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM engramd_remirror WHERE project = ?1")?.execute([project.as_str()])?;
+    meta::set(conn, &said_for(project), None)
+}
+
+/// Forgets what was begun for a cloud that is left, and what was said for another server than the one that is asked: nobody
+/// said that it is to be mirrored to the cloud that answers now, so it stands still, and that is said. A cloud that lost
 /// rows is found out again when it answers again, for its witness is kept.
 pub(super) fn leave(conn: &Connection, former: &str) -> Result<(), StoreError> {
     let restored = belonging::is_restored(conn, former)?;
-    conn.prepare_cached("DELETE FROM engramd_remirror WHERE ?1 OR stage > 0 OR after <> ''")?.execute([restored])?;
+    conn.prepare_cached(
+        "DELETE FROM engramd_remirror WHERE ?1 OR stage > 0 OR after <> ''
+             OR (SELECT value FROM engramd_meta WHERE key = ?2 || project) <> ?3",
+    )?
+    .execute(params![restored, SAID_FOR, belonging::server(conn)?.unwrap_or_default()])?;
     belonging::restoration_ended(conn)
 }
 
@@ -150,9 +176,10 @@ fn slice(
         return Ok(());
     }
     digest::set(tx, project, place.digest)?;
-    tx.prepare_cached("DELETE FROM engramd_remirror WHERE project = ?1")?.execute([project.as_str()])?;
+    forget(tx, project)?;
     cursor::forget(tx, cloud, Some(project))?;
     digest::forget_told(tx, Some(project))?;
+    missing::is_due(tx, project)?;
     belonging::come_home(tx, project)
 }
 

@@ -1,9 +1,9 @@
 //! What memory needs of sessions beyond their row: one id may occur in several projects, and a stand-in gives way.
 
+use super::Transaction;
 use super::apply::sessions;
 use super::error::StoreError;
 use engram_proto::id::ProjectName;
-use rusqlite::Transaction;
 
 /// Makes the row show what this device holds of a session, after its version of this project was journalled.
 ///

@@ -23,8 +23,8 @@
 //! the log long waits for it. While others write we do that in our rests, so that it falls to none of them.
 
 use super::error::StoreError;
-use super::{foreign, fts};
-use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
+use super::{Transaction, foreign, fts};
+use rusqlite::{Connection, ffi};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -50,6 +50,11 @@ const WINDOW_MS: u64 = 100;
 
 /// While others write, the log is moved into the file once so many rows changed; SQLite does it at a thousand pages.
 const LOG_ROWS_MAX: u64 = 250;
+
+/// After so many pages of the log SQLite moves them into the file, and where many rows come in, after so many: most of
+/// their pages change again before they are moved.
+const LOG_PAGES: u32 = 1_000;
+const LOG_PAGES_OF_MANY: u32 = 8_000;
 
 /// While nobody else was seen a transaction takes rows for so long, and at least so many however slow they are: one commit
 /// per hundred rows (performance.md, T7). Index and commit come on top.
@@ -154,6 +159,8 @@ pub(super) struct Turns {
     held_ms: u64,
     /// Rows that changed since the log was moved into the file.
     log_rows: u64,
+    /// When the log was last let grow.
+    log_grows_ms: Option<u64>,
     commits: u64,
     changes_max: u64,
 }
@@ -196,9 +203,9 @@ impl Turns {
             self.transaction(conn, |tx| foreign::take_up_some(tx, foreign::SOME, &room))?;
         }
         self.transaction(conn, |tx| {
-            foreign::take_up(tx)?;
+            let began = foreign::take_up(tx)?;
             let result = f(tx)?;
-            foreign::ours_to_here(tx)?;
+            foreign::ours_to_here(tx, &began)?;
             Ok(result)
         })
     }
@@ -209,6 +216,7 @@ impl Turns {
         conn: &Connection,
         f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
+        self.look_after_log(conn)?;
         self.wait(conn);
         let done = self.inside(conn, f);
         if let Some(clock) = self.clock {
@@ -227,7 +235,7 @@ impl Turns {
         conn: &Connection,
         f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        let tx = Transaction::begin(conn)?;
         self.began(&tx)?;
         let before = tx.total_changes();
         let result = f(&tx)?;
@@ -271,6 +279,33 @@ impl Turns {
             sleep_ms(1);
         }
         (self.burst_began_ms, self.burst_ms) = (clock(), 0);
+    }
+
+    /// Lets the log grow, for many rows come in.
+    pub(super) fn let_log_grow(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        let now_ms = self.clock.map_or(0, |clock| clock());
+        if self.log_grows_ms.replace(now_ms).is_none() {
+            conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_OF_MANY)?;
+        }
+        Ok(())
+    }
+
+    /// Ends that, whether or not the rows did; tells whether it was so.
+    pub(super) fn let_log_be(&mut self, conn: &Connection) -> Result<bool, StoreError> {
+        let grew = self.log_grows_ms.take().is_some();
+        if grew {
+            conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        }
+        Ok(grew)
+    }
+
+    /// Ends it where no more rows came for a while: whoever brought them is gone.
+    fn look_after_log(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        let (Some(clock), Some(grows_ms)) = (self.clock, self.log_grows_ms) else { return Ok(()) };
+        if clock().saturating_sub(grows_ms) > LATELY_MS {
+            self.let_log_be(conn)?;
+        }
+        Ok(())
     }
 
     /// Moves the log into the file where it grew, without waiting for anybody.

@@ -104,17 +104,38 @@ pub(super) fn beside(
     for held in held(conn, project, entity, key)? {
         version = join(version, held);
     }
-    match version {
-        None => row_version(conn, project, entity, key),
-        Some(mut version) => {
-            if !has_text(&version)
-                && let Some(row) = row_version(conn, project, entity, key)?
-            {
-                lend(&mut version, row);
-            }
-            Ok(Some(version))
-        }
+    shown(version, || row_version(conn, project, entity, key))
+}
+
+/// Makes the version this device holds of what is joined and what the row shows, which is read only where it speaks or
+/// lends its text.
+pub(super) fn shown(
+    joined: Option<Version>,
+    row: impl FnOnce() -> Result<Option<Version>, StoreError>,
+) -> Result<Option<Version>, StoreError> {
+    let Some(mut version) = joined else { return row() };
+    if !has_text(&version)
+        && let Some(row) = row()?
+    {
+        lend(&mut version, row);
     }
+    Ok(Some(version))
+}
+
+/// Tells whether the row speaks for something that is not known yet: it waits to be sent or applied, or was given up.
+pub(super) fn has_its_own_say(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+                 WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3
+                     AND (m.acked_at IS NULL OR j.void = 'dropped'))
+             OR EXISTS (SELECT 1 FROM engramd_held WHERE project = ?1 AND entity = ?2 AND entity_key = ?3)",
+    )?;
+    Ok(statement.query_row([project.as_str(), entity.as_str(), key], |row| row.get(0))?)
 }
 
 /// Joins one more version.

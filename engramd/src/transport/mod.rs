@@ -76,7 +76,7 @@ impl Transport {
         if reply.service == "engram-cloud" { Ok(reply) } else { Err(errors::not_the_protocol(&self.config.host(), "")) }
     }
 
-    /// Sends rows of one project, and what the server must still hold.
+    /// Sends rows of one project, and what the server must still hold, or else who it must be.
     ///
     /// # Errors
     /// [`Failure`]; [`Failure::Rows`] where it may be a row's fault.
@@ -84,7 +84,7 @@ impl Transport {
         &self,
         project: &ProjectName,
         rows: &[Arc<PendingRow>],
-        witness: Option<Witness>,
+        (witness, cloud_id): (Option<Witness>, Option<String>),
     ) -> Result<PushReply, Failure> {
         let entries = rows.iter().map(|row| PushEntry {
             project: project.to_string(),
@@ -95,7 +95,7 @@ impl Transport {
             mutation_id: Some(row.mutation_id.clone()),
             base: row.base.clone(),
         });
-        let body = PushRequest { entries: entries.collect(), witness, ..PushRequest::default() };
+        let body = PushRequest { entries: entries.collect(), witness, cloud_id, ..PushRequest::default() };
         self.receive(self.post(path::PUSH, &body, REQUEST_TIMEOUT), true).await
     }
 

@@ -204,7 +204,7 @@ pub fn with_triggers<R>(conn: &rusqlite::Connection, f: impl FnOnce() -> R) -> R
 }
 
 pub fn write(
-    tx: &rusqlite::Transaction<'_>,
+    tx: &engramd::store::Transaction<'_>,
     project: &ProjectName,
     entity: Entity,
     op: Op,

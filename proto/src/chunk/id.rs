@@ -22,8 +22,14 @@ impl ChunkId {
     /// # Errors
     /// [`InvalidChunkId`] for anything but 8 to 64 lower-case hex digits.
     pub fn parse(text: &str) -> Result<Self, InvalidChunkId> {
-        let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if hex && (Self::DIGITS..=64).contains(&text.len()) { Ok(Self(text.to_owned())) } else { Err(InvalidChunkId) }
+        if Self::is_one(text) { Ok(Self(text.to_owned())) } else { Err(InvalidChunkId) }
+    }
+
+    /// Tells whether a text can be read as an id.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (Self::DIGITS..=64).contains(&text.len()) && text.bytes().all(is_hex)
     }
 
     /// Names a chunk with this hash by so many digits (8 to 64).

@@ -26,6 +26,9 @@ pub struct PullRequest {
     /// What the server must still hold; `None` from a device that was told no row yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<Witness>,
+    /// Which cloud is meant, from a device that has no witness; another one answers as one that was replaced does (CUR-3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_id: Option<String>,
 }
 
 /// One row on its way out.

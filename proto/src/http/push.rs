@@ -15,6 +15,9 @@ pub struct PushRequest {
     /// What the server must still hold; `None` from a device that was told no row yet, and from a peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<Witness>,
+    /// Which cloud is meant, from a device that has no witness; another one takes nothing (CUR-3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_id: Option<String>,
 }
 
 /// One mutation on its way in. Entity and operation are text: a newer program may send words we do not know.

@@ -62,8 +62,8 @@ pub enum ChunksRequest {
     Meet {
         /// Where.
         place: String,
-        /// The ids of all files there.
-        ids: Vec<String>,
+        /// The ids of all files there, with a space between them: there may be many thousands.
+        ids: String,
     },
     /// Ask of which chunks the rows are wanted.
     Found {
@@ -82,15 +82,21 @@ pub enum ChunksRequest {
         parts: Vec<ChunkRows>,
         /// Whether they are to be applied, or only written down as being there.
         apply: bool,
+        /// Whether these are all rows of their chunks, of which it was not asked whether they are wanted.
+        unasked: bool,
     },
     /// End an import: what still misses its session is applied under a stand-in, if every chunk was read.
     Imported {
+        /// Where the chunks were found.
+        place: String,
         /// Projects of which something was brought.
         projects: Vec<String>,
         /// Whether no chunk was missing, damaged or passed over.
         complete: bool,
         /// The `held_through` of the beginning.
         held_since: i64,
+        /// Where it is given, the place is settled in this state; see `Settle`.
+        stamp: Option<String>,
     },
     /// Say what is in no chunk at a place.
     Export {
@@ -98,10 +104,12 @@ pub enum ChunksRequest {
         place: String,
         /// One project; all where there is none.
         project: Option<String>,
+        /// Where it is given, nothing is said unless the place is settled in this state; see `Settle`.
+        stamp: Option<String>,
         /// Whether only to count.
         count_only: bool,
     },
-    /// Keep the marks of an export whose files are written.
+    /// Keep the marks of an export whose files are written; where there are none, this needs not be said.
     Exported {
         /// Where.
         place: String,

@@ -1,5 +1,6 @@
 //! What a pulled row does: the last one that arrives wins, and one that does not fit stops everything.
 
+use super::cached::Cached as _;
 use super::{GoClient, Halt};
 use engram_proto::http::pull::PulledMutation;
 use rusqlite::{OptionalExtension as _, Transaction, params};
@@ -35,7 +36,7 @@ impl GoClient {
             return Err(Halt::Apply { row: Box::new(row), error });
         }
         let sql = "UPDATE sync_state SET last_pulled_seq = ?1 WHERE target_key = 'cloud'";
-        transaction.execute(sql, [row.seq.cast_signed()]).expect("the cursor");
+        transaction.execute_cached(sql, [row.seq.cast_signed()]).expect("the cursor");
         transaction.commit().expect("a commit");
         Ok(())
     }
@@ -49,7 +50,7 @@ impl GoClient {
         let transaction = self.db.transaction().expect("a transaction");
         let sql = "SELECT sync_id, payload FROM sync_apply_deferred WHERE apply_status = 'deferred' LIMIT ?1";
         let waiting: Vec<(String, String)> = {
-            let mut statement = transaction.prepare(sql).expect("a statement");
+            let mut statement = transaction.prepare_cached(sql).expect("a statement");
             let rows = statement.query_map([REPLAY_ROWS], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
             rows.collect::<Result<_, _>>().expect("rows")
         };
@@ -61,7 +62,7 @@ impl GoClient {
                 "UPDATE sync_apply_deferred SET retry_count = retry_count + 1,
                  apply_status = iif(retry_count + 1 >= ?2, 'dead', 'deferred') WHERE sync_id = ?1"
             };
-            transaction.execute(sql, params![sync_id, TRIES_MAX]).expect("recorded");
+            transaction.execute_cached(sql, params![sync_id, TRIES_MAX]).expect("recorded");
         }
         transaction.commit().expect("a commit");
     }
@@ -86,7 +87,7 @@ pub(super) fn one(db: &Transaction<'_>, row: &PulledMutation, payload: &Payload,
         ("relation", "upsert") => relation(db, payload, now).and_then(|is_done| {
             let sql = "INSERT INTO sync_apply_deferred (sync_id, entity, payload) VALUES (?1, 'relation', ?2)
                        ON CONFLICT DO NOTHING";
-            let waits = || db.execute(sql, params![row.entity_key, Value::Object(payload.clone()).to_string()]);
+            let waits = || db.execute_cached(sql, params![row.entity_key, Value::Object(payload.clone()).to_string()]);
             if is_done { Ok(()) } else { waits().map(drop) }
         }),
         _ => return Err(format!("unknown: {} {}", row.op, row.entity)),
@@ -103,20 +104,20 @@ fn session(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::Resu
     let field = |name| text(payload, name);
     let started_at = field("started_at").unwrap_or(now);
     let (project, directory) = (field("project").unwrap_or_default(), field("directory").unwrap_or_default());
-    db.execute(sql, params![field("id"), project, directory, started_at, field("ended_at"), field("summary")])?;
+    db.execute_cached(sql, params![field("id"), project, directory, started_at, field("ended_at"), field("summary")])?;
     Ok(())
 }
 
 fn session_delete(db: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM user_prompts WHERE session_id = ?1", [id])?;
-    db.execute("DELETE FROM sessions WHERE id = ?1", [id])?;
+    db.execute_cached("DELETE FROM user_prompts WHERE session_id = ?1", [id])?;
+    db.execute_cached("DELETE FROM sessions WHERE id = ?1", [id])?;
     Ok(())
 }
 
 fn observation(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::Result<()> {
     let field = |name| text(payload, name);
     let is_known = db
-        .query_row("SELECT 1 FROM observations WHERE sync_id = ?1", [field("sync_id")], |_| Ok(()))
+        .row_cached("SELECT 1 FROM observations WHERE sync_id = ?1", [field("sync_id")], |_| Ok(()))
         .optional()?
         .is_some();
     let sql = if is_known {
@@ -129,7 +130,7 @@ fn observation(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
     };
     let words = |name| text(payload, name).unwrap_or_default();
-    db.execute(
+    db.execute_cached(
         sql,
         params![
             words("sync_id"),
@@ -152,10 +153,10 @@ fn observation(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::
 
 fn observation_delete(db: &Transaction<'_>, sync_id: &str, payload: &Payload, now: &str) -> rusqlite::Result<()> {
     if payload.get("hard_delete") == Some(&Value::Bool(true)) {
-        db.execute("DELETE FROM observations WHERE sync_id = ?1", [sync_id])?;
+        db.execute_cached("DELETE FROM observations WHERE sync_id = ?1", [sync_id])?;
     } else {
         let at = text(payload, "deleted_at").unwrap_or(now);
-        db.execute("UPDATE observations SET deleted_at = ?2 WHERE sync_id = ?1", [sync_id, at])?;
+        db.execute_cached("UPDATE observations SET deleted_at = ?2 WHERE sync_id = ?1", [sync_id, at])?;
     }
     Ok(())
 }
@@ -163,29 +164,32 @@ fn observation_delete(db: &Transaction<'_>, sync_id: &str, payload: &Payload, no
 fn prompt(db: &Transaction<'_>, payload: &Payload, now: &str) -> rusqlite::Result<()> {
     let words = |name| text(payload, name).unwrap_or_default();
     let tombstone = "SELECT deleted_at FROM prompt_tombstones WHERE sync_id = ?1";
-    let buried: Option<String> = db.query_row(tombstone, [words("sync_id")], |row| row.get(0)).optional()?;
+    let buried: Option<String> = db.row_cached(tombstone, [words("sync_id")], |row| row.get(0)).optional()?;
     if buried.is_some_and(|at| text(payload, "created_at").is_none_or(|created_at| created_at <= at.as_str())) {
         return Ok(());
     }
-    db.execute("DELETE FROM prompt_tombstones WHERE sync_id = ?1", [words("sync_id")])?;
+    db.execute_cached("DELETE FROM prompt_tombstones WHERE sync_id = ?1", [words("sync_id")])?;
     let changed =
         "UPDATE user_prompts SET session_id = ?2, content = ?3, project = ?4, created_at = ?5 WHERE sync_id = ?1";
     let created_at = text(payload, "created_at").unwrap_or(now);
     let all = [words("sync_id"), words("session_id"), words("content"), words("project"), created_at];
-    if db.execute(changed, all)? == 0 {
+    if db.execute_cached(changed, all)? == 0 {
         let sql =
             "INSERT INTO user_prompts (sync_id, session_id, content, project, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-        db.execute(sql, all)?;
+        db.execute_cached(sql, all)?;
     }
     Ok(())
 }
 
 fn prompt_delete(db: &Transaction<'_>, sync_id: &str, payload: &Payload, now: &str) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM user_prompts WHERE sync_id = ?1", [sync_id])?;
+    db.execute_cached("DELETE FROM user_prompts WHERE sync_id = ?1", [sync_id])?;
     let sql = "INSERT INTO prompt_tombstones (sync_id, session_id, project, deleted_at) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (sync_id) DO UPDATE SET deleted_at = ?4";
     let field = |name| text(payload, name);
-    db.execute(sql, params![sync_id, field("session_id"), field("project"), field("deleted_at").unwrap_or(now)])?;
+    db.execute_cached(
+        sql,
+        params![sync_id, field("session_id"), field("project"), field("deleted_at").unwrap_or(now)],
+    )?;
     Ok(())
 }
 
@@ -194,7 +198,7 @@ pub(super) fn relation(db: &Transaction<'_>, payload: &Payload, now: &str) -> ru
     let words = |name| text(payload, name).unwrap_or_default();
     for end in ["source_id", "target_id"] {
         let sql = "SELECT 1 FROM observations WHERE sync_id = ?1";
-        if db.query_row(sql, [words(end)], |_| Ok(())).optional()?.is_none() {
+        if db.row_cached(sql, [words(end)], |_| Ok(())).optional()?.is_none() {
             return Ok(false);
         }
     }
@@ -202,7 +206,7 @@ pub(super) fn relation(db: &Transaction<'_>, payload: &Payload, now: &str) -> ru
                marked_by_actor, marked_by_kind, created_at, updated_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let at = |name| text(payload, name).unwrap_or(now);
-    db.execute(
+    db.execute_cached(
         sql,
         params![
             words("sync_id"),

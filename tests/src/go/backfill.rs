@@ -13,7 +13,7 @@ impl GoClient {
             )
         };
         let keys = |sql: String| {
-            let mut statement = self.db.prepare(&sql).expect("a statement");
+            let mut statement = self.db.prepare_cached(&sql).expect("a statement");
             let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
             rows.collect::<Result<Vec<_>, _>>().expect("rows")
         };
@@ -39,7 +39,7 @@ impl GoClient {
 
     fn backfill_deletes(&self) {
         let deleted = |sql: &str| {
-            let mut statement = self.db.prepare(sql).expect("a statement");
+            let mut statement = self.db.prepare_cached(sql).expect("a statement");
             let rows = statement.query_map(params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
             rows.expect("rows").collect::<Result<Vec<(String, String, String, String)>, _>>().expect("rows")
         };

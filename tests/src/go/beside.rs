@@ -1,6 +1,7 @@
 //! Processes of the program on a store that another one syncs: what their users do, some of it without a journal row.
 
 use super::GoClient;
+use super::cached::Cached as _;
 use super::user::{PROJECTS, SESSIONS};
 use engram_proto::time::RowTime;
 use rand::RngExt as _;
@@ -27,7 +28,7 @@ impl GoClient {
     /// Where SQLite refuses.
     pub fn move_memory(&self, sync_id: &str, project: &str) {
         let sql = "UPDATE observations SET project = ?2 WHERE sync_id = ?1";
-        self.db.execute(sql, [sync_id, project]).expect("moved");
+        self.db.execute_cached(sql, [sync_id, project]).expect("moved");
     }
 
     /// Merges a project into another one: the rows alone say so (D12).
@@ -37,7 +38,7 @@ impl GoClient {
     pub fn merge_project(&self, from: &str, into: &str) {
         for table in NAMED {
             let sql = format!("UPDATE {table} SET project = ?2 WHERE project = ?1");
-            self.db.execute(&sql, [from, into]).expect("merged");
+            self.db.execute_cached(&sql, [from, into]).expect("merged");
         }
     }
 
@@ -47,7 +48,7 @@ impl GoClient {
     /// Where SQLite refuses.
     #[must_use]
     pub fn journal_rows(&self) -> i64 {
-        self.db.query_row("SELECT count(*) FROM sync_mutations", [], |row| row.get(0)).expect("a count")
+        self.db.row_cached("SELECT count(*) FROM sync_mutations", [], |row| row.get(0)).expect("a count")
     }
 
     /// Lists a column of a table, in the order of its rows.
@@ -56,7 +57,7 @@ impl GoClient {
     /// Where SQLite refuses.
     #[must_use]
     pub fn list(&self, sql: &str) -> Vec<String> {
-        let mut statement = self.db.prepare(sql).expect("a statement");
+        let mut statement = self.db.prepare_cached(sql).expect("a statement");
         let rows = statement.query_map(params![], |row: &Row<'_>| row.get(0)).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
     }
@@ -64,7 +65,7 @@ impl GoClient {
     fn text_of(&self, sync_id: &str) -> (String, String, String, String) {
         let sql = "SELECT coalesce(project, ''), session_id, title, content FROM observations WHERE sync_id = ?1";
         let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        self.db.query_row(sql, [sync_id], read).expect("the row")
+        self.db.row_cached(sql, [sync_id], read).expect("the row")
     }
 }
 

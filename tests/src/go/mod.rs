@@ -6,6 +6,7 @@
 mod apply;
 mod backfill;
 pub mod beside;
+mod cached;
 mod chunk;
 mod lease;
 pub mod saver;
@@ -14,6 +15,7 @@ pub mod server;
 pub mod user;
 mod write;
 
+use cached::Cached as _;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, params};
@@ -150,9 +152,21 @@ impl GoClient {
 
     fn on(db: Connection, path: &Path, name: &str, now: RowTime) -> Self {
         db.execute_batch(schema::TABLES).expect("tables");
+        db.execute(schema::TARGET, []).expect("the target");
+        db.set_prepared_statement_cache_capacity(cached::STATEMENTS_MAX);
         let client = Self { path: path.to_owned(), db, now, written: 0, name: name.to_owned() };
         client.backfill();
         client
+    }
+
+    /// Begins anew on a store that somebody emptied.
+    ///
+    /// # Panics
+    /// Where SQLite refuses.
+    pub fn begin_again(&mut self, now: RowTime) {
+        (self.now, self.written) = (now, 0);
+        self.db.execute_cached(schema::TARGET, []).expect("the target");
+        self.backfill();
     }
 
     /// Does to the store what opening it once more does, as every command of the program begins.
@@ -173,7 +187,7 @@ impl GoClient {
     /// Where SQLite refuses.
     pub fn enroll(&self, project: &str) {
         let sql = "INSERT OR IGNORE INTO sync_enrolled_projects (project) VALUES (?1)";
-        self.db.execute(sql, [project]).expect("enrolled");
+        self.db.execute_cached(sql, [project]).expect("enrolled");
         self.backfill();
     }
 
@@ -233,9 +247,9 @@ impl GoClient {
             }
             for row in group {
                 let sql = "UPDATE sync_mutations SET acked_at = ?2 WHERE seq = ?1";
-                self.db.execute(sql, params![row.seq, self.now.to_string()]).expect("acknowledged");
+                self.db.execute_cached(sql, params![row.seq, self.now.to_string()]).expect("acknowledged");
                 let sql = "UPDATE sync_state SET last_acked_seq = max(last_acked_seq, ?1) WHERE target_key = 'cloud'";
-                self.db.execute(sql, [row.seq]).expect("acknowledged");
+                self.db.execute_cached(sql, [row.seq]).expect("acknowledged");
             }
         }
         Ok(())
@@ -287,7 +301,7 @@ impl GoClient {
     #[must_use]
     pub fn cursor(&self) -> u64 {
         let sql = "SELECT last_pulled_seq FROM sync_state WHERE target_key = 'cloud'";
-        self.db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a cursor").unsigned_abs()
+        self.db.row_cached(sql, [], |row| row.get::<_, i64>(0)).expect("a cursor").unsigned_abs()
     }
 
     /// Counts what it has to push.
@@ -303,7 +317,7 @@ impl GoClient {
         let sql = "SELECT seq, project, entity, entity_key, op, payload FROM sync_mutations WHERE acked_at IS NULL
                    AND (project = '' OR project IN (SELECT project FROM sync_enrolled_projects))
                    ORDER BY seq LIMIT ?1";
-        let mut statement = self.db.prepare(sql).expect("a statement");
+        let mut statement = self.db.prepare_cached(sql).expect("a statement");
         let rows = statement.query_map([i64::try_from(BATCH_ROWS).expect("small")], |row| {
             let text = |at: usize| row.get::<_, String>(at);
             let (project, payload) = (text(1)?, text(5)?);

@@ -32,5 +32,7 @@ CREATE TABLE IF NOT EXISTS sync_chunks (target_key TEXT NOT NULL, chunk_id TEXT 
 CREATE TABLE IF NOT EXISTS sync_state (
     target_key TEXT PRIMARY KEY, last_pulled_seq INTEGER NOT NULL DEFAULT 0, last_acked_seq INTEGER NOT NULL DEFAULT 0,
     lease_owner TEXT, lease_until TEXT);
-INSERT OR IGNORE INTO sync_state (target_key) VALUES ('cloud');
 ";
+
+/// Makes the row of the target where there is none.
+pub(super) const TARGET: &str = "INSERT OR IGNORE INTO sync_state (target_key) VALUES ('cloud')";

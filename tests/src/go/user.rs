@@ -21,7 +21,7 @@ pub type Memories = BTreeMap<(String, String), String>;
 #[must_use]
 pub fn memories_of(client: &GoClient) -> Memories {
     let sql = "SELECT project, sync_id, title FROM observations WHERE deleted_at IS NULL";
-    let mut statement = client.db.prepare(sql).expect("a statement");
+    let mut statement = client.db.prepare_cached(sql).expect("a statement");
     let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))).expect("rows");
     rows.collect::<Result<_, _>>().expect("rows")
 }
@@ -45,7 +45,7 @@ pub fn act(client: &mut GoClient, rng: &mut StdRng, step: usize) {
 pub fn act_in(project: &str, client: &mut GoClient, rng: &mut StdRng, step: usize) {
     let known: Vec<(String, String)> = memories_of(client).into_keys().map(|(project, id)| (id, project)).collect();
     let sessions: Vec<String> = {
-        let mut statement = client.db.prepare("SELECT id FROM sessions ORDER BY id").expect("a statement");
+        let mut statement = client.db.prepare_cached("SELECT id FROM sessions ORDER BY id").expect("a statement");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
     };

@@ -1,6 +1,7 @@
 //! What its user does: sessions, memories with topic keys and folds, edits, soft and hard deletes, prompts, relations.
 
 use super::GoClient;
+use super::cached::Cached as _;
 use engram_proto::time::RowTime;
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde_json::{Map, Value, json};
@@ -20,11 +21,11 @@ impl GoClient {
             "INSERT INTO sync_mutations (target_key, source, entity, entity_key, op, payload, project, occurred_at)
                    VALUES ('cloud', 'local', ?1, ?2, ?3, ?4, ?5, ?6)";
         let payload = Value::Object(payload).to_string();
-        self.db.execute(sql, params![entity, key, op, payload, project, self.clock()]).expect("queued");
+        self.db.execute_cached(sql, params![entity, key, op, payload, project, self.clock()]).expect("queued");
     }
 
     fn change(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) {
-        self.db.execute(sql, values).expect("a write of its own");
+        self.db.execute_cached(sql, values).expect("a write of its own");
     }
 
     fn new_id(&mut self, kind: &str) -> String {
@@ -58,7 +59,7 @@ impl GoClient {
     /// Where SQLite refuses.
     pub fn save(&mut self, project: &str, session_id: &str, title: &str, content: &str, topic: Option<&str>) -> String {
         let found = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-            self.db.query_row(sql, values, |row| row.get::<_, String>(0)).optional().expect("a look")
+            self.db.row_cached(sql, values, |row| row.get::<_, String>(0)).optional().expect("a look")
         };
         if let Some(topic) = topic {
             let sql = "SELECT sync_id FROM observations WHERE topic_key = ?1 AND project = ?2 AND deleted_at IS NULL
@@ -107,7 +108,7 @@ impl GoClient {
     pub fn delete(&self, sync_id: &str, is_hard: bool) {
         let sql = "SELECT session_id, project FROM observations WHERE sync_id = ?1 AND deleted_at IS NULL";
         let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
-        let Some((session_id, project)) = self.db.query_row(sql, [sync_id], read).optional().expect("a look") else {
+        let Some((session_id, project)) = self.db.row_cached(sql, [sync_id], read).optional().expect("a look") else {
             return;
         };
         let sql = if is_hard {
@@ -136,11 +137,11 @@ impl GoClient {
     pub fn delete_session(&self, id: &str) -> bool {
         let project: Option<String> = self
             .db
-            .query_row("SELECT project FROM sessions WHERE id = ?1", [id], |row| row.get(0))
+            .row_cached("SELECT project FROM sessions WHERE id = ?1", [id], |row| row.get(0))
             .optional()
             .expect("a look");
         let sql = "SELECT count(*) FROM observations WHERE session_id = ?1";
-        let rows: i64 = self.db.query_row(sql, [id], |row| row.get(0)).expect("a count");
+        let rows: i64 = self.db.row_cached(sql, [id], |row| row.get(0)).expect("a count");
         let Some(project) = project.filter(|_| rows == 0) else { return false };
         self.change("DELETE FROM user_prompts WHERE session_id = ?1", params![id]);
         self.change("DELETE FROM sessions WHERE id = ?1", params![id]);
@@ -239,7 +240,7 @@ impl GoClient {
     pub fn delete_prompt(&self, id: &str) {
         let sql = "SELECT session_id, project FROM user_prompts WHERE sync_id = ?1";
         let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
-        let Some((session_id, project)) = self.db.query_row(sql, [id], read).optional().expect("a look") else {
+        let Some((session_id, project)) = self.db.row_cached(sql, [id], read).optional().expect("a look") else {
             return;
         };
         let at = self.clock();
@@ -266,7 +267,7 @@ impl GoClient {
             }
             Ok(Value::Object(fields))
         };
-        self.db.query_row(sql, [id], read).optional().expect("a look")
+        self.db.row_cached(sql, [id], read).optional().expect("a look")
     }
 
     /// Moves its clock.

@@ -4,6 +4,7 @@
 use super::books::Books;
 use super::device::{Device, Heard, Job, row_time};
 use super::laws::{Law, is_parked};
+use super::ledger;
 use super::peers::{Luck, Routed, Way};
 use super::server::Mood;
 use super::world::World;
@@ -11,6 +12,7 @@ use crate::go::beside::act;
 use crate::go::{GoClient, Halt};
 use crate::model::Disk;
 use engram_proto::merge::Version;
+use engram_proto::time::RowTime;
 use engramd::driver;
 use engramd::store::Store;
 use engramd_core::Event;
@@ -57,6 +59,17 @@ impl Beside {
         let theirs = Connection::open(&url).expect("memory");
         let go = GoClient::beside(theirs, &format!("beside-{name}"), row_time(0, skew_ms));
         (ours, Self { go, is_news: true, moved: BTreeSet::new() })
+    }
+
+    /// Takes the processes of an earlier run, whose store is empty again.
+    pub(super) fn again(mut go: GoClient, now: RowTime) -> Self {
+        go.begin_again(now);
+        Self { go, is_news: true, moved: BTreeSet::new() }
+    }
+
+    /// Gives the processes to a later run.
+    pub(super) fn into_go(self) -> GoClient {
+        self.go
     }
 
     /// Returns what the processes moved to another project; nobody told of it, so it is looked for where it is touched.
@@ -125,11 +138,13 @@ impl World {
             _ => {
                 let project = "SELECT sync_id || ' ' || project FROM observations WHERE sync_id <> ''";
                 let before: BTreeSet<String> = beside.go.list(project).into_iter().collect();
+                let shown = ledger::shown(&beside.go.db).expect("rows");
                 let done = act(&mut beside.go, &mut self.rng).unwrap_or_else(|| "does nothing".to_owned());
                 let after = beside.go.list(project).into_iter().filter(|row| !before.contains(row));
                 let ids = after.filter_map(|row| row.split(' ').next().map(str::to_owned));
                 let was_there = |id: &String| before.iter().any(|row| row.starts_with(id.as_str()));
                 beside.moved.extend(ids.filter(was_there));
+                self.ledger.note_go("go-process", &shown, &ledger::shown(&beside.go.db).expect("rows"));
                 done
             }
         };

@@ -114,9 +114,9 @@ impl Books {
         if !is_told_again {
             acked.into_iter().try_for_each(|seq| ack_1(looked, seq))?;
         }
-        let mut is_applied = false;
+        let (mut is_applied, cursors) = (false, cursors(looked.store));
         for (held, project) in looked.held.iter().flat_map(|held| projects.iter().map(move |project| (held, project))) {
-            is_applied |= self.cur_1(looked, held, project)?;
+            is_applied |= self.cur_1(looked, held, project, &cursors)?;
         }
         // Nothing else changes what is known or shown of a memory.
         if is_all || is_applied || touched.held || touched.memories || !touched.seqs.is_empty() {
@@ -129,6 +129,13 @@ impl Books {
     pub(super) fn all_acked(&self, looked: &Looked<'_>) -> Result<(), Law> {
         let acked = self.rows.iter().filter(|(seq, row)| row.state == State::Acked && !self.by_peer.contains(seq));
         acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(looked, seq))
+    }
+
+    /// Returns how far a store read a project of a cloud; `None` where it committed something since the last look.
+    #[must_use]
+    pub(super) fn cursor(&self, store: &Store, cloud_id: &str, project: &ProjectName) -> Option<u64> {
+        let its = |((cloud, of), _): &(&(String, ProjectName), &ReadTo)| cloud == cloud_id && of == project;
+        self.read_to.iter().find(its).filter(|_| !self.is_behind(store)).map(|(_, read_to)| read_to.cursor)
     }
 
     /// Tells whether rows of a project wait to be sent.
@@ -197,9 +204,10 @@ impl Books {
         &Looked { name, store, .. }: &Looked<'_>,
         (disk, cloud_id): &Held<'_>,
         project: &ProjectName,
+        cursors: &[(String, String, u64)],
     ) -> Result<bool, Law> {
-        let cursors = store.cursors(cloud_id, std::slice::from_ref(project)).expect("cursors");
-        let cursor = cursors.get(project).copied().unwrap_or(0);
+        let its = cursors.iter().find(|(of, cloud, _)| of == project.as_str() && cloud == cloud_id);
+        let cursor = its.map_or(0, |&(.., cursor)| cursor);
         let read_to = self.read_to.entry(((*cloud_id).to_owned(), project.clone())).or_default();
         let first = disk.rows.partition_point(|row| row.seq <= read_to.end);
         for row in disk.rows[first..].iter().take_while(|row| row.seq <= cursor) {
@@ -219,6 +227,16 @@ impl Books {
 
 fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+/// Lists a store's cursors: project, cloud, and the number.
+fn cursors(store: &Store) -> Vec<(String, String, u64)> {
+    let read = store.read(|conn| {
+        let mut statement = conn.prepare_cached("SELECT project, cloud_id, seq FROM engramd_cursor")?;
+        let cursor = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.cast_unsigned()));
+        Ok(statement.query_map([], cursor)?.collect::<Result<Vec<_>, _>>()?)
+    });
+    read.expect("cursors")
 }
 
 fn all_rows(store: &Store) -> Vec<Found> {

@@ -1,6 +1,7 @@
 //! Worlds with another cloud, in which servers lose what they hold: whose user said what should be mirrored where, and
 //! that nothing goes anywhere else (CUR-3).
 
+use super::device::Device;
 use super::excuses::LostRows;
 use super::laws::Law;
 use super::server::{Mood, Server};
@@ -10,6 +11,7 @@ use engramd::store::Store;
 use engramd_core::Event;
 use rand::RngExt as _;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// Events in which everybody hears who answers.
 const GREETING_EVENTS: usize = 200;
@@ -42,6 +44,21 @@ impl Said {
     /// Tells whether a project is to be mirrored already.
     pub(super) fn holds(&self, project: &ProjectName) -> bool {
         self.due.contains(project)
+    }
+}
+
+impl Device {
+    /// Returns what its store says of clouds; only our own commits change that.
+    pub(super) fn said(&mut self) -> Rc<Said> {
+        let commits = self.store.commits();
+        match &self.said {
+            Some((then, said)) if *then == commits => Rc::clone(said),
+            _ => {
+                let said = Rc::new(Said::by(&self.store));
+                self.said = Some((commits, Rc::clone(&said)));
+                said
+            }
+        }
     }
 }
 
@@ -168,6 +185,9 @@ impl World {
     pub(super) fn loses(&mut self, at: usize, cloud: usize, what: &str, lost: LostRows) {
         self.say(at, &format!("sees server {cloud} {what}"));
         self.lost.extend(lost);
+        // It takes time, in which its clock outruns every number that it gave.
+        self.now_ms += 1;
+        self.server_at(cloud).pass(self.now_ms);
     }
 
     fn login(&mut self, at: usize, cloud: usize) -> Result<(), Law> {

@@ -2,6 +2,7 @@
 
 use super::beside::Beside;
 use super::books::{Books, Held, Looked};
+use super::clouds::Said;
 use super::laws::Law;
 use super::loud::Silence;
 use super::stock::{self, Fuse, Stocked, Trail};
@@ -12,6 +13,7 @@ use engramd::driver::{self, Counted, machine_settings};
 use engramd::store::{Store, StoreError};
 use engramd_core::rows::{Clocks, Counts, Fence};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, StoreTrouble};
+use std::rc::Rc;
 
 const LEASE_TTL_MS: i64 = 120_000;
 
@@ -54,7 +56,7 @@ pub(super) struct Device {
     /// Breaks the store's commits.
     pub(super) fuse: Fuse,
     /// Tells what is written to the store.
-    trail: Trail,
+    pub(super) trail: Trail,
     /// What does not survive.
     pub(super) machine: Machine,
     /// How far its clock is off, in milliseconds.
@@ -80,6 +82,8 @@ pub(super) struct Device {
     /// Go processes on its store, where there are any.
     pub(super) beside: Option<Beside>,
     counted_stamp: u64,
+    /// What the store said of clouds, and after how many commits.
+    pub(super) said: Option<(u64, Rc<Said>)>,
     /// What was counted last, and after how many commits.
     counted: Option<(u64, Counts)>,
 }
@@ -110,26 +114,9 @@ impl Device {
             cloud: 0,
             beside: None,
             counted_stamp: 0,
+            said: None,
             counted: None,
         }
-    }
-
-    /// Gives the store to the next run, unless others reach it.
-    pub(super) fn give_back(self) {
-        if self.beside.is_none() {
-            stock::give_back(Stocked { store: self.store, fuse: self.fuse, trail: self.trail });
-        }
-    }
-
-    /// Lets Go processes reach its store: a copy, for the one that is used again is nobody else's.
-    pub(super) fn share(&mut self) {
-        let (conn, beside) = Beside::of(&self.name, &self.store, self.skew_ms);
-        let Stocked { store, fuse, trail } = Stocked::over(conn);
-        let store = std::mem::replace(&mut self.store, store);
-        let fuse = std::mem::replace(&mut self.fuse, fuse);
-        let trail = std::mem::replace(&mut self.trail, trail);
-        stock::give_back(Stocked { store, fuse, trail });
-        self.beside = Some(beside);
     }
 
     /// Reads its own clock.
@@ -250,7 +237,9 @@ impl Device {
         let Some(fence) = fence_of(&effect).filter(|fence| self.is_stolen(fence)).cloned() else {
             return self.perform(effect, now_ms);
         };
-        // What is noted of other processes on the way needs no fence.
+        // What is noted of other processes on the way needs no fence; much of it has transactions of its own.
+        let now = self.row_time(now_ms);
+        while self.store.take_up(u32::MAX, now).unwrap_or(false) {}
         let only_asks = matches!(effect, Effect::RenewLease(_) | Effect::ReleaseLease(_));
         let (before, what) = (self.written(), format!("{effect:?}"));
         let heard = self.perform(effect, now_ms);
@@ -345,8 +334,10 @@ impl Device {
     /// Tells whether another worker has the lease for which this fence was granted.
     fn is_stolen(&self, fence: &Fence) -> bool {
         let sql = "SELECT coalesce(lease_owner, '') FROM sync_state WHERE target_key = 'cloud'";
-        let owner: String =
-            self.store.read(|conn| Ok(conn.query_row(sql, [], |row| row.get(0))?)).expect("the row of the lease");
+        let owner: String = self
+            .store
+            .read(|conn| Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?))
+            .expect("the row of the lease");
         owner != fence.owner
     }
 }

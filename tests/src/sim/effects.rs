@@ -1,6 +1,5 @@
 //! What a machine wants done: work for the store, and requests.
 
-use super::clouds::Said;
 use super::device::{Heard, Job};
 use super::laws::{self, Law};
 use super::wire::{self, Request};
@@ -69,9 +68,11 @@ impl World {
             let commits = self.rng.random_range(0..=1);
             self.devices[at].fuse.burn(commits);
         }
-        let before = Said::by(&self.devices[at].store);
+        let (before, commits) = (self.devices[at].said(), self.devices[at].store.commits());
         let heard = self.devices[at].work(job.clone(), self.now_ms);
-        self.words.hears(at, &before, &self.devices[at].store);
+        if self.devices[at].store.commits() > commits {
+            self.words.hears(at, &before, &self.devices[at].store);
+        }
         // Blown: before a commit; else after the last one, and before anybody heard of it.
         let Some(heard) = heard.filter(|_| !dies) else { return self.crash(at) };
         if heard.more {

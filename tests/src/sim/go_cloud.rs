@@ -90,6 +90,8 @@ pub(super) struct GoCloud {
     late: Vec<(u64, Vec<u64>)>,
     /// Rows that the shadow has.
     shadowed: BTreeSet<u64>,
+    /// How many rows there were when the shadow followed last.
+    rows_then: usize,
     projects: Vec<ProjectName>,
     /// Whether batches may be committed after later ones: a Go client passes them for ever.
     may_be_late: bool,
@@ -103,6 +105,7 @@ impl GoCloud {
             backup: None,
             late: Vec::new(),
             shadowed: BTreeSet::new(),
+            rows_then: 0,
             projects: projects.to_vec(),
             may_be_late,
         }
@@ -112,13 +115,18 @@ impl GoCloud {
     pub(super) fn pass(&mut self, now_ms: u64, server: &Server) {
         let inside = self.inside.get_mut();
         inside.clock = Some(row_time(now_ms, server.skew_ms));
+        let mut is_news = inside.rows.len() != std::mem::replace(&mut self.rows_then, inside.rows.len());
         self.late.retain(|(due_ms, seqs)| {
             let is_due = *due_ms <= now_ms;
+            is_news |= is_due;
             if is_due {
                 inside.rows.iter_mut().filter(|row| seqs.contains(&row.seq)).for_each(|row| row.hidden = false);
             }
             !is_due
         });
+        if !is_news {
+            return;
+        }
         let mut disk = server.journal.disk();
         // Rows are appended, or shown late: the new ones are near the end.
         for row in inside.rows.iter().rev().take(ROWS_LATE) {
@@ -135,6 +143,7 @@ impl GoCloud {
             self.backup = Some(inside.rows.iter().filter(|row| !row.hidden).cloned().collect());
             return "backed up";
         };
+        self.rows_then = rows.len();
         inside.rows = rows;
         self.late.clear();
         self.shadowed = inside.rows.iter().map(|row| row.seq).collect();

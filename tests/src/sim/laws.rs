@@ -2,6 +2,7 @@
 
 use super::device::Device;
 use crate::model::Disk;
+use engram_cloud::journal::admit::Name;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::merge::{Kind, Version};
@@ -75,7 +76,9 @@ pub(super) fn conv_4(name: &str, store: &Store, moved: Option<&BTreeSet<String>>
 
 fn is_read_again(store: &Store, project: &ProjectName) -> bool {
     let sql = "SELECT EXISTS (SELECT 1 FROM engramd_reread WHERE project = ?1)";
-    store.read(|conn| Ok(conn.query_row(sql, [project.as_str()], |row| row.get(0))?)).expect("an answer")
+    store
+        .read(|conn| Ok(conn.prepare_cached(sql)?.query_row([project.as_str()], |row| row.get(0))?))
+        .expect("an answer")
 }
 
 /// Tells whether something of an entity waits or is dead, with its evidence.
@@ -96,9 +99,13 @@ pub(super) fn scope_1(device: &Device, named: &[&ProjectName]) -> Result<(), Law
 /// Nothing is pending, and every cursor is at the head.
 #[must_use]
 pub(super) fn is_drained(device: &Device, (disk, cloud_id): (&Disk, &str), projects: &[ProjectName]) -> bool {
-    let at_head = |project: &ProjectName| {
+    let read = |project: &ProjectName| {
         let cursors = device.store.cursors(cloud_id, std::slice::from_ref(project)).expect("cursors");
-        cursors.get(project).copied().unwrap_or(0) >= disk.end_of(project)
+        cursors.get(project).copied().unwrap_or(0)
+    };
+    let at_head = |project: &ProjectName| {
+        let known = device.books.cursor(&device.store, cloud_id, project);
+        known.unwrap_or_else(|| read(project)) >= disk.end_of(project)
     };
     device.books.is_idle() && projects.iter().all(at_head)
 }
@@ -178,7 +185,7 @@ pub(super) fn books_of(device: &Device, key: &str) -> String {
     let rows = device.store.read(|conn| {
         let mut statement = conn.prepare(
             "SELECT m.seq || ' ' || m.project || ' ' || m.op || ' acked ' || coalesce(m.acked_at, '-') || ' void ' || coalesce(j.void, '-')
-                 || ' cloud ' || coalesce(j.cloud_seq, '-') || ' ' || m.payload
+                 || ' cloud ' || coalesce(j.cloud_seq, '-') || ' over ' || coalesce(substr(j.base, 1, 8), '-') || ' ' || m.payload
              FROM sync_mutations m LEFT JOIN engramd_journal j ON j.seq = m.seq WHERE m.entity_key = ?1
              UNION ALL SELECT 'known in ' || project || ' ' || head FROM engramd_version WHERE entity_key = ?1
              UNION ALL SELECT 'held ' || kind || ' ' || payload FROM engramd_held WHERE entity_key = ?1
@@ -208,12 +215,26 @@ pub(super) fn nothing_is_lost(device: &Device, disk: &Disk) -> Result<(), Law> {
         if session_id_of(&project, &key) != key {
             continue;
         }
-        let name = engram_cloud::journal::admit::Name::known(&project, Entity::parse(&entity).expect("known"), &key);
-        if disk.head(&name).is_none() {
+        let name = Name::known(&project, Entity::parse(&entity).expect("known"), &key);
+        if disk.head(&name).is_none() && !(device.beside.is_some() && has_moved(device, disk, &name)) {
             return Err(Law::new("ACK-2", format!("{entity} {key} of {} is lost", device.name)));
         }
     }
     Ok(())
+}
+
+/// Tells whether a Go process moved an entity: it is in another project now, or it is a relation whose source is. Where the
+/// cloud was restored before anybody read what was told of it where it was, nobody offers that again.
+fn has_moved(device: &Device, disk: &Disk, name: &Name) -> bool {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM memory_relations AS r JOIN observations AS o ON o.sync_id = r.source_id
+                   WHERE r.sync_id = ?1 AND o.project = ?2)";
+    let is_unplaced = || {
+        device.store.read(|conn| Ok(conn.query_row(sql, [name.key.as_str(), name.project.as_str()], |row| row.get(0))?))
+    };
+    match name.entity.as_str() {
+        "relation" => is_unplaced().expect("a row"),
+        _ => disk.heads().any(|row| row.name.entity == name.entity && row.name.key == name.key),
+    }
 }
 
 /// However far ahead a device's clock was, no version wins for longer than a day (merging.md, "Writing").

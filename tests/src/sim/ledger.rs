@@ -4,12 +4,21 @@
 //! that had not seen it, or is set aside with its evidence.
 
 use super::device::Device;
+use super::excuses::{self, LostRows};
 use super::laws::Law;
 use crate::model::Disk;
 use engramd::store::Store;
 use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Prompts that were deleted with their session.
+const WENT_WITH_SESSION: &str = "SELECT p.entity_key FROM engramd_version AS p JOIN engramd_version AS s
+        ON s.project = p.project AND s.entity = 'session' AND s.entity_key = p.head ->> '$.prompt.session_id'
+    WHERE p.entity = 'prompt' AND s.head ->> '$.session.deleted_at' IS NOT NULL";
+
+/// How the names of Go programs begin.
+pub(super) const GO: &str = "go-";
 
 /// Project, and sync id.
 type Key = (String, String);
@@ -22,14 +31,17 @@ const SHOWN: &str =
     UNION ALL SELECT project, sync_id, content FROM user_prompts WHERE sync_id <> ''";
 
 /// Everything that is kept beside what is shown.
-const KEPT: &str = "SELECT project, entity_key, payload FROM engramd_conflict
-    UNION ALL SELECT project, entity_key, payload FROM engramd_held";
+const KEPT: &str = "SELECT entity_key, payload FROM engramd_conflict
+    UNION ALL SELECT entity_key, payload FROM engramd_held";
+
+/// Sync id and text. A memory that a Go process moves to another project keeps both.
+type Words = (String, String);
 
 /// A text that was answered as saved.
 #[derive(Debug)]
 struct Text {
-    key: Key,
-    words: String,
+    project: String,
+    words: Words,
     by: String,
     write: u64,
 }
@@ -40,7 +52,9 @@ pub(super) struct Ledger {
     writes: u64,
     texts: Vec<Text>,
     /// The last write of somebody who saw a text, and put something else in its place.
-    seen: BTreeMap<(Key, String), u64>,
+    seen: BTreeMap<Words, u64>,
+    /// Sync ids of what users of Go programs deleted.
+    gone: BTreeSet<String>,
 }
 
 /// A device's store before a command: what it shows, and its last journal row.
@@ -61,7 +75,8 @@ impl Before {
     }
 }
 
-fn shown(conn: &Connection) -> rusqlite::Result<Shown> {
+/// Looks at what a store shows.
+pub(super) fn shown(conn: &Connection) -> rusqlite::Result<Shown> {
     let mut statement = conn.prepare_cached(SHOWN)?;
     let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
     rows.collect()
@@ -95,15 +110,24 @@ impl Ledger {
     }
 
     /// Notes what somebody's command changed of what he was shown.
-    pub(super) fn note(&mut self, by: &str, before: &Shown, after: &Shown) {
+    fn note(&mut self, by: &str, before: &Shown, after: &Shown) {
         self.writes += 1;
-        for (key, words) in before.iter().filter(|&(key, words)| after.get(key) != Some(words)) {
-            self.seen.insert((key.clone(), words.clone()), self.writes);
+        let (was, is) = (all_words(before), all_words(after));
+        for words in was.keys().filter(|words| !is.contains_key(*words)) {
+            self.seen.insert(words.clone(), self.writes);
         }
-        for (key, words) in after.iter().filter(|&(key, words)| before.get(key) != Some(words)) {
-            let text = Text { key: key.clone(), words: words.clone(), by: by.to_owned(), write: self.writes };
+        for (words, &project) in is.iter().filter(|(words, _)| !was.contains_key(*words)) {
+            let text =
+                Text { project: project.to_owned(), words: words.clone(), by: by.to_owned(), write: self.writes };
             self.texts.push(text);
         }
+    }
+
+    /// Notes the same of a command of a Go program.
+    pub(super) fn note_go(&mut self, by: &str, before: &Shown, after: &Shown) {
+        let is_there = |id: &String| after.keys().any(|(_, there)| there == id);
+        self.gone.extend(before.keys().map(|(_, id)| id).filter(|id| !is_there(id)).cloned());
+        self.note(by, before, after);
     }
 
     /// DUR-1: a process that died left a store in which everything is that it had answered as saved.
@@ -116,45 +140,67 @@ impl Ledger {
         });
         let there = read.expect("rows");
         let mut its = self.texts.iter().filter(|text| text.by == device.name);
-        match its.find(|text| !there.contains(&text.key)) {
+        match its.find(|text| !there.contains(&text.entity())) {
             Some(text) => Err(Law::new("DUR-1", format!("{} died, and {text:?} is not in its journal", device.name))),
             None => Ok(()),
         }
     }
 
     /// Nothing is lost: in the calm, every text is somewhere.
-    pub(super) fn nothing_is_lost(&self, devices: &[Device], disk: &Disk, other: Option<&Disk>) -> Result<(), Law> {
-        let (mut current, mut kept) = (Shown::new(), BTreeSet::new());
+    pub(super) fn nothing_is_lost(
+        &self,
+        devices: &[Device],
+        (disk, other): (&Disk, Option<&Disk>),
+        lost: &LostRows,
+    ) -> Result<(), Law> {
+        let (mut current, mut kept, mut with_session) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for device in devices {
             let read = device.store.read(|conn| {
-                current.extend(shown(conn)?);
+                current.extend(all_words(&shown(conn)?).into_keys());
                 let mut statement = conn.prepare_cached(KEPT)?;
-                let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
                 for row in rows {
-                    let (key, payload): (Key, String) = row?;
-                    kept.insert((key, words(&payload)));
+                    let (id, payload): (String, String) = row?;
+                    kept.insert((id, text_of(&payload)));
                 }
+                let mut statement = conn.prepare_cached(WENT_WITH_SESSION)?;
+                let ids = statement.query_map([], |row| row.get(0))?;
+                with_session.extend(ids.collect::<Result<Vec<String>, _>>()?);
                 Ok(())
             });
             read.expect("rows");
         }
         for (name, payload) in other.into_iter().chain([disk]).flat_map(|disk| &disk.conflicts) {
-            kept.insert(((name.project.to_string(), name.key.clone()), words(payload)));
+            kept.insert((name.key.clone(), text_of(payload)));
         }
         let is_somewhere = |text: &Text| {
-            let named = (text.key.clone(), text.words.clone());
-            current.get(&text.key) == Some(&text.words)
-                || self.seen.get(&named).is_some_and(|&write| write > text.write)
-                || kept.contains(&named)
+            let by_go = text.by.starts_with(GO);
+            current.contains(&text.words)
+                || self.seen.get(&text.words).is_some_and(|&write| write > text.write)
+                || kept.contains(&text.words)
+                || excuses::a_go_delete_of_an_edit_that_it_did_not_see(&self.gone, &text.words.0)
+                || excuses::a_prompt_of_a_deleted_session_counts_as_deleted(&with_session, &text.words.0)
+                || (by_go && excuses::nobody_offers_what_only_go_clients_held_of_the_lost_rows(lost, &text.entity()))
         };
         match self.texts.iter().find(|text| !is_somewhere(text)) {
             Some(text) => {
-                let now = current.get(&text.key);
+                let now: Vec<_> = current.iter().filter(|(id, _)| *id == text.words.0).collect();
                 Err(Law::new("nothing is lost", format!("{text:?} is nowhere; {now:?} is shown, and nobody saw it")))
             }
             None => Ok(()),
         }
     }
+}
+
+impl Text {
+    fn entity(&self) -> Key {
+        (self.project.clone(), self.words.0.clone())
+    }
+}
+
+/// What is shown, each with its project.
+fn all_words(shown: &Shown) -> BTreeMap<Words, &str> {
+    shown.iter().map(|((project, id), text)| ((id.clone(), text.clone()), project.as_str())).collect()
 }
 
 /// CONV-1, as people see it: every device shows the same memories and prompts.
@@ -173,7 +219,7 @@ pub(super) fn all_show_the_same(devices: &[Device]) -> Result<(), Law> {
 }
 
 /// The text of a payload, as it is shown.
-fn words(payload: &str) -> String {
+fn text_of(payload: &str) -> String {
     let payload: Value = serde_json::from_str(payload).unwrap_or_default();
     let text = |field: &str| payload[field].as_str().unwrap_or_default();
     match payload["title"].as_str() {

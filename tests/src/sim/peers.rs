@@ -4,6 +4,7 @@ use super::device::row_time;
 use super::excuses;
 use super::go_cloud::Direct;
 use super::laws::Law;
+use super::ledger;
 use super::server::Server;
 use super::world::World;
 use crate::go::user::{Memories, PROJECTS, act, act_in, memories_of};
@@ -139,7 +140,9 @@ impl World {
         let step = self.rng.random_range(0..10_000);
         let now = row_time(self.now_ms, self.peers[at].skew_ms);
         self.peers[at].client.now = now;
-        match self.rng.random_range(0..8) {
+        let before = ledger::shown(&self.peers[at].client.db).expect("rows");
+        let choice = self.rng.random_range(0..8);
+        match choice {
             0 => self.peers[at].client.open_again(),
             1 | 2 => {
                 let lucky = self.rng.random_range(0..100) >= self.climate.trouble;
@@ -150,6 +153,10 @@ impl World {
             // that it belongs to.
             _ if self.go.is_some() => act_in(PROJECTS[at], &mut self.peers[at].client, &mut self.rng, step),
             _ => act(&mut self.peers[at].client, &mut self.rng, step),
+        }
+        if choice > 2 {
+            let after = ledger::shown(&self.peers[at].client.db).expect("rows");
+            self.ledger.note_go(&self.peers[at].name, &before, &after);
         }
         let line =
             format!("{} {} has {} to send", self.now_ms, self.peers[at].name, self.peers[at].client.pending_count());

@@ -1,6 +1,5 @@
 //! The calm: nothing goes wrong any more, so all must come to rest, agree, and hear of a save at once.
 
-use super::clouds::Said;
 use super::laws::{self, Law};
 use super::ledger;
 use super::loud;
@@ -70,10 +69,10 @@ impl World {
             }
             laws::nobody_diverges(&self.devices)?;
             self.devices.iter().try_for_each(loud::calm_is_said)?;
-            // A Go program's last writer wins, and keeps nothing of what loses.
-            if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) {
+            // A Go program's server keeps the last writer's version, and nothing of what loses.
+            if self.go.is_none() {
                 let others = self.other.as_ref().map(|other| other.journal.disk());
-                self.ledger.nothing_is_lost(&self.devices, &disk, others.as_deref())?;
+                self.ledger.nothing_is_lost(&self.devices, (&disk, others.as_deref()), &self.lost)?;
             }
             laws::nothing_is_from_the_future(&disk, now)?;
             for device in &self.devices {
@@ -146,7 +145,10 @@ impl World {
             let report = self.devices[at].machine.report(&Who::default());
             let named = report.findings.iter().filter(|finding| finding.code == ReasonCode::CloudReplaced);
             let named: Vec<_> = named.filter_map(|finding| finding.project.clone()).collect();
-            let due = Said::by(&self.devices[at].store);
+            if named.is_empty() {
+                continue;
+            }
+            let due = self.devices[at].said();
             let is_new = |project: &&ProjectName| named.contains(&project.to_string()) && !due.holds(project);
             for project in self.projects.clone().iter().filter(is_new) {
                 self.remirror(at, project)?;

@@ -1,20 +1,29 @@
 //! Stores that are used again by the next run: to open one, and to prepare its statements, costs more than a short run.
 
-use super::device::row_time;
+use super::beside::Beside;
+use super::device::{Device, row_time};
+use crate::go::GoClient;
 use engramd::store::Store;
 use rusqlite::backup::Backup;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, ffi, params_from_iter};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 const NO_LIMIT: i64 = i64::MAX;
 
 /// Room for the statements of the store and for those that look at it.
 const STATEMENTS_MAX: usize = 400;
+
+/// Stores of a few rows: what a rollback needs is copied page by page.
+const PAGE_BYTES: i64 = 2_048;
+
+/// Small pieces of memory that a connection keeps for itself: the size of the larger ones, and how many.
+const LOOKASIDE: (c_int, c_int) = (1_200, 200);
 
 /// Ordinary tables, those that others refer to last; a table of words is emptied by a command of its own.
 const TABLES: &str = "SELECT name FROM sqlite_master
@@ -26,6 +35,8 @@ thread_local! {
     static EMPTY: Empty = Empty::new();
     /// Those that nobody uses now.
     static FREE: RefCell<Vec<Stocked>> = const { RefCell::new(Vec::new()) };
+    /// Those among them that Go processes reach too.
+    static FREE_SHARED: RefCell<Vec<Shared>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Commits that a store may still make before its process dies; [`NO_LIMIT`] while it is not to.
@@ -111,11 +122,47 @@ pub(super) fn take(device_id: &str) -> Stocked {
         Some(free.swap_remove(at))
     });
     let Some(mut one) = free else { return Stocked::make(device_id) };
-    one.fuse.mend();
-    EMPTY.with(|empty| one.store.read(|conn| Ok(empty.again(conn, device_id)?))).expect("emptied");
-    one.store.recount();
-    one.trail.take();
+    one.empty(device_id);
     one
+}
+
+/// Makes SQLite count no memory, for which every piece would take a lock, and keep more of it at hand. Where it was used
+/// before, it stays as it is.
+#[expect(unsafe_code, reason = "rusqlite has no call of its own for this")]
+fn set_up_sqlite() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: both take plain numbers, and SQLite refuses them once it is in use.
+        unsafe {
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0);
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, LOOKASIDE.0, LOOKASIDE.1);
+        }
+    });
+}
+
+/// A store that Go processes reach by a connection of their own.
+pub(super) struct Shared {
+    /// Ours.
+    pub(super) stocked: Stocked,
+    /// Theirs.
+    pub(super) go: GoClient,
+}
+
+/// Returns a store of the device with this id that Go processes reached in an earlier run, where there is any: empty now.
+#[must_use]
+pub(super) fn take_shared(device_id: &str) -> Option<Shared> {
+    let free = FREE_SHARED.with_borrow_mut(|free| {
+        let at = free.iter().position(|one| one.stocked.store.device_id() == device_id)?;
+        Some(free.swap_remove(at))
+    });
+    let mut one = free?;
+    one.stocked.empty(device_id);
+    Some(one)
+}
+
+/// Takes such a store back.
+pub(super) fn give_back_shared(one: Shared) {
+    FREE_SHARED.with_borrow_mut(|free| free.push(one));
 }
 
 /// Takes a store back, from a run that ended well.
@@ -134,6 +181,14 @@ impl Stocked {
         copied.expect("a copy");
         conn.execute(NAME, [device_id]).expect("named");
         Self::over(conn)
+    }
+
+    /// Makes it what it was when it had just been made.
+    fn empty(&mut self, device_id: &str) {
+        self.fuse.mend();
+        EMPTY.with(|empty| self.store.read(|conn| Ok(empty.again(conn, device_id)?))).expect("emptied");
+        self.store.recount();
+        self.trail.take();
     }
 
     /// Takes a connection to a store that is made already.
@@ -157,6 +212,39 @@ impl Stocked {
     }
 }
 
+impl Device {
+    /// Gives the store to a later run.
+    pub(super) fn give_back(self) {
+        let stocked = Stocked { store: self.store, fuse: self.fuse, trail: self.trail };
+        match self.beside {
+            Some(beside) => give_back_shared(Shared { stocked, go: beside.into_go() }),
+            None => give_back(stocked),
+        }
+    }
+
+    /// Lets Go processes reach its store: a copy, for the one that is used again is nobody else's.
+    pub(super) fn share(&mut self) {
+        let (Stocked { store, fuse, trail }, beside) = match take_shared(self.store.device_id()) {
+            Some(Shared { mut stocked, go }) => {
+                // Nothing else was done to a store by now.
+                for project in self.store.enrolled().expect("enrolled") {
+                    stocked.store.enroll(&project, self.row_time(0)).expect("enrolled");
+                }
+                (stocked, Beside::again(go, self.row_time(0)))
+            }
+            None => {
+                let (conn, beside) = Beside::of(&self.name, &self.store, self.skew_ms);
+                (Stocked::over(conn), beside)
+            }
+        };
+        let store = std::mem::replace(&mut self.store, store);
+        let fuse = std::mem::replace(&mut self.fuse, fuse);
+        let trail = std::mem::replace(&mut self.trail, trail);
+        give_back(Stocked { store, fuse, trail });
+        self.beside = Some(beside);
+    }
+}
+
 const NAME: &str = "UPDATE engramd_meta SET value = ?1 WHERE key = 'device_id'";
 
 /// What an empty store holds.
@@ -168,7 +256,10 @@ struct Empty {
 
 impl Empty {
     fn new() -> Self {
-        let store = Store::open_in_memory(row_time(0, 0)).expect("a store in memory");
+        set_up_sqlite();
+        let conn = Connection::open_in_memory().expect("memory");
+        conn.pragma_update(None, "page_size", PAGE_BYTES).expect("set");
+        let store = Store::over(conn, row_time(0, 0)).expect("a store in memory");
         let read = store.read(|conn| {
             let mut names = conn.prepare(TABLES)?;
             let names = names.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;

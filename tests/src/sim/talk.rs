@@ -171,10 +171,13 @@ impl World {
     /// Tells whether nothing of a device is on its way to the Go server, or suspect there.
     pub(super) fn is_at_rest_there(&self, at: usize) -> bool {
         let Device { talk: Some(talk), store, .. } = &self.devices[at] else { return true };
+        if !talk.is_idle() || self.coming.iter().any(|coming| coming.at == at) {
+            return false;
+        }
         let suspects = "SELECT NOT EXISTS (SELECT 1 FROM engramd_look WHERE cloud_id = ?1)";
         let cloud_id = self.cloud_id(at);
-        let clear = || store.read(|conn| Ok(conn.prepare_cached(suspects)?.query_row([cloud_id], |row| row.get(0))?));
-        talk.is_idle() && !self.coming.iter().any(|coming| coming.at == at) && clear().expect("a look")
+        let clear = store.read(|conn| Ok(conn.prepare_cached(suspects)?.query_row([cloud_id], |row| row.get(0))?));
+        clear.expect("a look")
     }
 
     /// Returns the name by which a device knows its cloud now.

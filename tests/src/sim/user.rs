@@ -113,7 +113,7 @@ impl World {
             7 | 8 => self.enrolls(at, &project),
             9 => self.pauses(at, project),
             // What only Go clients held of the lost rows nobody offers again (peers.md, "Known and left").
-            11 if self.peers.is_empty() && self.devices.iter().all(|device| device.beside.is_none()) => {
+            11 if self.peers.is_empty() => {
                 let (what, lost) = match &mut self.go {
                     Some(go) => (go.back_up_or_restore(&mut self.server), LostRows::new()),
                     None => self.server.back_up_or_restore(),

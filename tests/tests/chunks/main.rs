@@ -10,5 +10,6 @@ mod histories;
 mod hostile;
 mod init;
 mod manifest;
+mod statements;
 mod transports;
 mod watch;

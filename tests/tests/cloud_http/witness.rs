@@ -38,3 +38,23 @@ async fn cur_3_whoever_was_told_a_row_that_is_not_here_is_told_so() {
     );
     assert_eq!(server.post(PUSH, &push(&good)).await.status, StatusCode::OK);
 }
+
+/// CUR-3: whoever was told no row yet says which cloud it means; another one tells and takes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn cur_3_whoever_means_another_cloud_is_told_so() {
+    let server = Server::start().await;
+    let own = answer(server.client.get(server.url("/health"))).await.body["cloud_id"].clone();
+    let pull =
+        |cloud_id: &Value| json!({"cursors": {"alpha": 0}, "limit": 9, "wait_seconds": 50, "cloud_id": cloud_id});
+    let push = |cloud_id: &Value| json!({"entries": [session("alpha", "s")], "cloud_id": cloud_id});
+    let other = json!("00000000-0000-4000-8000-000000000000");
+    for (path, body) in [(PULL, pull(&other)), (PUSH, push(&other))] {
+        let refused = server.post(path, &body).await;
+        assert_eq!(refused.status, StatusCode::CONFLICT, "{path} {}", refused.body);
+        assert_eq!((&refused.body["error_code"], &refused.body["cloud_id"]), (&json!("cloud_replaced"), &own));
+    }
+    let heads = server.post(PULL, &json!({"cursors": {"alpha": 0}, "limit": 0, "cloud_id": own})).await.body;
+    assert_eq!(heads["heads"], json!({"alpha": 0}), "nothing was stored");
+    assert_eq!(server.post(PUSH, &push(&own)).await.status, StatusCode::OK);
+    assert_eq!(server.post(PULL, &pull(&own)).await.status, StatusCode::OK);
+}

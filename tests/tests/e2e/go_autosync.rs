@@ -5,6 +5,8 @@ use engram_proto::time::RowTime;
 use engram_tests::go::{GoClient, Remote};
 use engram_tests::processes::{Cloud, Device, TOKEN, until};
 use rusqlite::Connection;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 /// The time by the clock that the daemons have too.
 fn now() -> RowTime {
@@ -86,4 +88,27 @@ fn ack_2_nothing_is_lost_or_doubled_where_autosync_ran_while_the_daemon_was_stop
     assert_eq!(one("SELECT count(*) FROM observations"), 4, "no row twice");
     assert_eq!(one("SELECT count(*) FROM sync_mutations WHERE acked_at IS NULL"), 0);
     assert_eq!(one("SELECT count(*) FROM engramd_reread"), 0);
+}
+
+/// A machine that the Go program synced for months changes to a cloud of its own, which is empty: all of its history goes there.
+#[test]
+fn a_history_that_another_cloud_was_told_of_goes_to_an_empty_one() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let cloud = Cloud::start(&temp.path().join("cloud"));
+    let (a, b) = (temp.path().join("a"), temp.path().join("b"));
+    std::fs::create_dir(&a).expect("a directory");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/store/v2026-07-synced.db");
+    std::fs::copy(fixture, a.join("engram.db")).expect("copied");
+    let a = Device::enrolled(&a, &cloud, "alpha");
+    let b = Device::enrolled(&b, &cloud, "alpha");
+    let all = |device: &Device| {
+        let listed = device.json(&["list", "--project", "alpha", "--limit", "1000"]);
+        let titles = listed["observations"].as_array().expect("a list").iter();
+        titles.map(|one| one["title"].to_string()).collect::<BTreeSet<_>>()
+    };
+    let had = all(&a);
+    assert!(had.len() > 10, "{had:?}");
+    until("the other device has them all", || all(&b) == had);
+    synced(&a);
+    assert_eq!(a.report()["totals"]["pending"], 0);
 }

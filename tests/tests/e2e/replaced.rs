@@ -1,5 +1,6 @@
 //! Another cloud, or one that lost rows (CUR-3; scenario 18): it is found out, said, and mended; nothing here is deleted.
 
+use engram_tests::gateway::Gateway;
 use engram_tests::go::server::GoServer;
 use engram_tests::processes::{Cloud, Device, TOKEN, until};
 use serde_json::{Value, json};
@@ -173,10 +174,7 @@ fn cur_3_another_cloud_gets_what_it_is_told_to() {
         assert_eq!((sync.code, &sync.json()["reason_code"]), (3, &json!("cloud_replaced")), "{sync:?}");
     }
     assert_eq!(a.report()["projects"][0]["state"], "degraded");
-    let count = || -> i64 {
-        store_of(&data).query_row("SELECT count(*) FROM cloud_mutations", [], |row| row.get(0)).expect("a count")
-    };
-    assert_eq!(count(), 0, "nothing was pushed");
+    assert_eq!(rows_of(&data), 0, "nothing was pushed");
     follow(&a, &finding(&a, "demo").expect("it is said"));
     until("its project is mirrored", || finding(&a, "demo").is_none());
     assert_eq!(a.ctl(&["sync", "--project", "demo"]).code, 0);
@@ -222,6 +220,49 @@ fn cur_3_a_login_elsewhere_says_what_stands_still() {
     assert_eq!(b.titles("text"), ["shared"]);
     let refused = a.ctl(&["cloud", "remirror", "nobody"]);
     assert_eq!(refused.code, 3, "{refused:?}");
+}
+
+/// CUR-3, SCOPE-1: a device that was told no row yet finds out with its next request, without an outage, that another cloud
+/// answers: nothing goes there.
+#[test]
+fn cur_3_who_was_told_no_row_finds_another_cloud_out_with_the_next_request() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let other = temp.path().join("c2");
+    let (first, second) = (Cloud::start(&temp.path().join("c1")), Cloud::start(&other));
+    let gateway = Gateway::start(&first.url);
+    let a = Device::enrolled_at(&temp.path().join("a"), &gateway.url, "demo");
+    sync(&a);
+    gateway.inside().behind = Some(second.url.clone());
+    let _ = a.save("demo", "of the first", "a text");
+    until("it is said", || finding(&a, "demo").is_some());
+    assert_eq!(rows_of(&other), 0, "nothing was sent");
+}
+
+fn rows_of(dir: &Path) -> i64 {
+    store_of(dir).query_row("SELECT count(*) FROM cloud_mutations", [], |row| row.get(0)).expect("a count")
+}
+
+/// CUR-3, SCOPE-1, LOUD-1: what was said for a server that is away does not happen at the one that is logged in to next; that
+/// the project stands still is said, with the command that mirrors it there.
+#[test]
+fn cur_3_a_mirroring_that_was_said_for_another_server_does_not_happen() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let other = temp.path().join("c2");
+    let (mut first, second) = (Cloud::start(&temp.path().join("c1")), Cloud::start(&other));
+    let a = Device::enrolled(&temp.path().join("a"), &first, "demo");
+    let _ = a.save("demo", "of the first", "a text");
+    sync(&a);
+    first.process.kill();
+    assert_eq!(a.ctl(&["cloud", "remirror", "demo"]).code, 0);
+    let login = ["cloud", "login", "--server", &second.url, "--token-stdin", "--json"];
+    let answer = a.ctl_with(&login, TOKEN);
+    assert_eq!((answer.code, &answer.json()["elsewhere"]), (5, &json!(["demo"])), "{answer:?}");
+    until("it is said", || finding(&a, "demo").is_some());
+    let sync = a.ctl(&["sync", "--json"]);
+    assert_eq!((sync.code, &sync.json()["reason_code"]), (3, &json!("cloud_replaced")), "{sync:?}");
+    assert_eq!(rows_of(&other), 0, "nothing was sent");
+    follow(&a, &finding(&a, "demo").expect("it is said"));
+    until("it is mirrored", || finding(&a, "demo").is_none());
 }
 
 /// CUR-3, LOUD-1: a Go server that lost rows is said, and gets them back when it is told to.

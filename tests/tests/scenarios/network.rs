@@ -162,3 +162,16 @@ fn scenario_6_rec_1_a_resume_ends_the_waiting() {
     std::fs::write(&clock, "+120").expect("written");
     recovers(&device, &dir, "written before the sleep");
 }
+
+/// REC-1: a daemon asks to be told at once when the wall clock is set, as it is at a resume, and does not wake up for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn scenario_6_rec_1_a_resume_is_told_at_once() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let device = Device::start(temp.path());
+    let fds = format!("/proc/{}/fdinfo", device.report()["daemon"]["pid"]);
+    // A timer of the wall clock (0), absolute and cancelled when that is set (3), that has not fired (proc_pid_fdinfo(5)).
+    let asks = |text: &str| ["clockid: 0", "settime flags: 03", "ticks: 0"].iter().all(|line| text.contains(line));
+    let told = std::fs::read_dir(fds).expect("its files").filter_map(Result::ok);
+    assert!(told.filter_map(|file| std::fs::read_to_string(file.path()).ok()).any(|text| asks(&text)));
+}

@@ -1,10 +1,11 @@
 //! `engramctl chunks export`: writes what is in no chunk yet.
 
-use super::import::{checked, not_there};
+use super::import::not_there;
 use super::{PATIENCE, Skipped};
 use crate::chunks::build::{Builder, Built};
 use crate::chunks::content::{Aim, Found, Load, Talk};
-use crate::chunks::place::{Contents, Place};
+use crate::chunks::loads::{Loads, checked};
+use crate::chunks::place::{Contents, Flushing, Place};
 use crate::chunks::read::{self, Checked};
 use crate::cli::Globals;
 use crate::clock;
@@ -121,6 +122,8 @@ struct Export {
     contents: Option<Contents>,
     /// What was read of chunks that nobody had read before.
     seen: BTreeMap<ChunkId, Checked>,
+    /// The last chunk, whose file is written together with the manifest.
+    last: Option<(ChunkId, Vec<u8>)>,
     report: Exported,
 }
 
@@ -128,16 +131,22 @@ impl Export {
     async fn new(place: Place, client: Client) -> Result<Self, CtlError> {
         let lock = place.lock().await?;
         let report = Exported { dir: place.name(), ..Exported::default() };
-        Ok(Self { place, client, lock, contents: None, seen: BTreeMap::new(), report })
+        Ok(Self { place, client, lock, contents: None, seen: BTreeMap::new(), last: None, report })
     }
 
     async fn run(mut self, project: Option<String>, out: &Out) -> Result<Exported, CtlError> {
         let stamp = self.place.stamp(clock::unix_ns());
-        let is_settled = self.talk().is_settled(stamp.as_deref()).await?;
-        let all_in = is_settled || self.learn_others(out).await?;
         self.report.project.clone_from(&project);
-        let marks = self.write_rows(project, out).await?;
-        self.write_manifest()?;
+        let begun = match &stamp {
+            Some(stamp) => self.write_rows(project.clone(), Some(stamp.clone()), out).await?,
+            None => None,
+        };
+        let is_settled = begun.is_some();
+        let (all_in, marks) = match begun {
+            Some(marks) => (true, marks),
+            None => (self.learn_others(out).await?, self.write_rows(project, None, out).await?.unwrap_or_default()),
+        };
+        let flushing = self.write_manifest()?;
         // Only now, when the files are on the disk and in the list, the rows count as being in a chunk. What is in one
         // holds here as well: of a prompt that went with its session, only the chunk has a delete.
         let mut load = Load::default();
@@ -148,8 +157,13 @@ impl Export {
             }
         }
         self.talk().give(load, Aim::Apply).await?;
-        let kept = ChunksRequest::Exported { place: self.place.name(), marks };
-        self.client.ask_one(RequestBody::Chunks(kept)).await?;
+        if !marks.is_empty() {
+            let kept = ChunksRequest::Exported { place: self.place.name(), marks };
+            self.client.ask_one(RequestBody::Chunks(kept)).await?;
+        }
+        if let Some(flushing) = flushing {
+            self.place.wait_for_manifest(flushing)?;
+        }
         if !is_settled && all_in && !self.report.manifest_written && self.report.skipped.is_empty() {
             self.talk().settle(stamp).await?;
         }
@@ -185,29 +199,29 @@ impl Export {
     /// Reads the chunks that nobody here has read, once, to learn what is in them; nothing of it is applied. Tells whether
     /// all that lies there was applied before.
     async fn learn_others(&mut self, out: &Out) -> Result<bool, CtlError> {
-        let files = self.contents()?.files.clone();
-        let met = self.talk().meet(&files).await?;
+        let ids = self.contents()?.ids();
+        let met = self.talk().meet(ids).await?;
         let unknown: Vec<ChunkId> = met.unknown.iter().filter_map(|id| ChunkId::parse(id).ok()).collect();
-        let mut load = Load::default();
-        for (done, id) in unknown.iter().enumerate() {
-            out.progress(&render::progress(done, unknown.len(), 0));
-            match checked(&self.place, id) {
-                Ok(found) => {
-                    self.seen.insert(id.clone(), found.checked.clone());
-                    load.add(found);
-                }
-                Err(reason) => self.report.skipped.push(Skipped::new(id, reason)),
-            }
-            if load.is_full() || done + 1 == unknown.len() {
-                self.talk().give(std::mem::take(&mut load), Aim::Learn).await?;
-            }
+        let (mut loads, mut done) = (Loads::new(&self.place, unknown)?, 0);
+        while let Some(read) = loads.next().await? {
+            out.progress(&render::progress(done, loads.len(), 0));
+            done = read.done;
+            self.seen.extend(read.load.chunks().iter().map(|found| (found.id.clone(), found.checked.clone())));
+            self.report.skipped.extend(read.damaged.iter().map(|(id, reason)| Skipped::new(id, reason)));
+            self.talk().give(read.load, Aim::Learn).await?;
         }
         Ok(met.unknown.is_empty() && met.unread.is_empty())
     }
 
-    /// Writes what is in no chunk yet, and returns up to where it was looked for.
-    async fn write_rows(&mut self, project: Option<String>, out: &Out) -> Result<Vec<ExportMark>, CtlError> {
-        let request = ChunksRequest::Export { place: self.place.name(), project, count_only: false };
+    /// Writes what is in no chunk yet, the last one only with the manifest, and returns up to where it was looked for.
+    /// Where a stamp is given, nothing of it is done unless that is how the place was when all of it was in and listed.
+    async fn write_rows(
+        &mut self,
+        project: Option<String>,
+        stamp: Option<String>,
+        out: &Out,
+    ) -> Result<Option<Vec<ExportMark>>, CtlError> {
+        let request = ChunksRequest::Export { place: self.place.name(), project, stamp, count_only: false };
         let stream = self.client.start(RequestBody::Chunks(request)).await?;
         let (mut builder, mut rows_done) = (Builder::default(), 0);
         loop {
@@ -217,38 +231,44 @@ impl Export {
                     out.progress(&render::rows(rows_done));
                     for row in rows {
                         if builder.is_full() {
-                            self.write_chunk(std::mem::take(&mut builder)).await?;
+                            self.make_chunk(std::mem::take(&mut builder)).await?;
                         }
                         builder.add(&row);
                     }
                 }
                 Reply::Chunks(ChunksReply::End(end)) => {
                     if !builder.is_empty() {
-                        self.write_chunk(builder).await?;
+                        self.make_chunk(builder).await?;
                     }
-                    return Ok(end.marks);
+                    return Ok(Some(end.marks));
                 }
+                Reply::Chunks(ChunksReply::Settled(false)) => return Ok(None),
                 _ => return Err(CtlError::Unexpected("not the rows of a chunk")),
             }
         }
     }
 
-    async fn write_chunk(&mut self, builder: Builder) -> Result<(), CtlError> {
+    async fn make_chunk(&mut self, builder: Builder) -> Result<(), CtlError> {
+        if let Some((id, packed)) = self.last.take() {
+            self.place.write(&id, &packed)?;
+        }
         let built = builder.build().map_err(|error| CtlError::Input(error.to_string()))?;
         self.place.make()?;
         if self.lock.is_none() {
             self.lock = self.place.lock().await?;
         }
         let id = self.free_id(&built)?;
-        if !self.contents()?.files.contains(&id) {
-            self.place.write(&id, &built.packed)?;
+        if !self.contents()?.has(id.as_str()) {
+            self.last = Some((id.clone(), built.packed));
         }
         let contents = self.contents()?;
-        contents.files.insert(id.clone());
+        contents.add(&id);
         let [sessions, memories, prompts, mutations] = built.rows;
         let created_at = contents.listing.after(clock::now().unix_s);
         let entry = ManifestEntry { id: id.to_string(), created_by: author(), created_at, sessions, memories, prompts };
-        contents.listing.entries.entry(id.clone()).or_insert(entry);
+        if !contents.listing.entries.has(id.as_str()) {
+            contents.listing.entries.extend([(&id, &entry)]);
+        }
         self.report.chunks.push(Written { id: id.to_string(), sessions, memories, prompts, mutations });
         Ok(())
     }
@@ -258,7 +278,7 @@ impl Export {
         for digits in DIGITS {
             let id = ChunkId::of_hash(&built.hash, digits);
             let same = |found: Found| Hash::from_hex(&found.checked.hash) == Some(built.hash);
-            if !self.contents()?.files.contains(&id) || checked(&self.place, &id).is_ok_and(same) {
+            if !self.contents()?.has(id.as_str()) || checked(&self.place, &id).is_ok_and(same) {
                 return Ok(id);
             }
         }
@@ -266,18 +286,20 @@ impl Export {
     }
 
     /// Makes the manifest list what lies there, where it does not; where nobody had to look, it does.
-    fn write_manifest(&mut self) -> Result<(), CtlError> {
-        let Some(mut contents) = self.contents.take() else { return Ok(()) };
+    fn write_manifest(&mut self) -> Result<Option<Flushing>, CtlError> {
+        let Some(mut contents) = self.contents.take() else { return Ok(None) };
         let mut changed = !self.report.chunks.is_empty();
         if !contents.is_listed() {
             changed |= self.mend(&mut contents);
         }
-        if changed {
-            let text = contents.listing.write().map_err(|error| CtlError::Input(error.to_string()))?;
-            self.place.write_manifest(&text)?;
-            self.report.manifest_written = true;
+        if !changed {
+            return Ok(None);
         }
-        Ok(())
+        let last = self.last.take();
+        let chunk = last.as_ref().map(|(id, packed)| (id, &packed[..]));
+        let flushing = self.place.write_manifest(&contents.listing.entries, chunk)?;
+        self.report.manifest_written = true;
+        Ok(Some(flushing))
     }
 
     /// Makes the list what lies there; tells whether it was something else.
@@ -286,21 +308,20 @@ impl Export {
             let reason = format!("{}; it was taken off the list", skipped.reason);
             self.report.skipped.push(Skipped { reason, ..skipped });
         }
+        let mut entries = std::mem::take(&mut contents.listing.entries);
+        let listed = entries.len();
+        entries.retain(|id| contents.has(id));
         let Contents { listing, files } = contents;
-        let listed = listing.entries.len();
-        listing.entries.retain(|id, _| files.contains(id));
-        let mut changed = !listing.refused.is_empty() || listed != listing.entries.len() || listing.broken.is_some();
-        for id in files.iter() {
-            if listing.entries.contains_key(id) {
-                continue;
-            }
+        let mut changed = !listing.refused.is_empty() || listed != entries.len() || listing.broken.is_some();
+        let mut new = BTreeMap::new();
+        for id in files.iter().filter(|id| !entries.has(id.as_str())) {
             let found = match self.seen.get(id) {
                 Some(checked) => Ok(checked.clone()),
                 None => checked(&self.place, id).map(|found| found.checked),
             };
             match found {
                 Ok(found) => {
-                    listing.entries.insert(id.clone(), adopted(id, &found));
+                    new.insert(id.clone(), adopted(id, &found));
                     self.report.adopted.push(id.to_string());
                     changed = true;
                 }
@@ -311,6 +332,8 @@ impl Export {
                 Err(_) => {}
             }
         }
+        entries.extend(&new);
+        listing.entries = entries;
         changed
     }
 }

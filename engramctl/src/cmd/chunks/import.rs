@@ -1,9 +1,9 @@
 //! `engramctl chunks import`: takes in what lies in the chunks and was not read yet.
 
 use super::{PATIENCE, Skipped};
-use crate::chunks::content::{Aim, Found, Load, Talk};
+use crate::chunks::content::{Aim, Talk};
+use crate::chunks::loads::Loads;
 use crate::chunks::place::{Contents, Place};
-use crate::chunks::read;
 use crate::cli::Globals;
 use crate::clock;
 use crate::connect::Client;
@@ -90,40 +90,36 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
         return Ok(Imported { dir: place.name(), outcome: "nothing", ..Imported::default() });
     }
     let contents = place.contents()?;
-    let met = talk.meet(&contents.files).await?;
+    let met = talk.meet(contents.ids()).await?;
     let news: BTreeSet<&str> = met.unknown.iter().chain(&met.unread).map(String::as_str).collect();
     let mut imported = Imported { dir: place.name(), manifest: contents.listing.broken.clone(), ..Imported::default() };
     imported.skipped = not_there(&contents);
-    let (mut projects, mut load) = (BTreeSet::new(), Load::default());
-    let wanted = in_order(&contents, &news);
-    for (done, id) in wanted.iter().enumerate() {
-        out.progress(&render::progress(done, wanted.len(), imported.rows));
-        match checked(place, id) {
-            Ok(found) => load.add(found),
-            Err(reason) => imported.skipped.push(Skipped::new(id, reason)),
-        }
-        if load.is_full() || done + 1 == wanted.len() {
-            imported.chunks += load.chunks() as u64;
-            let taken = talk.give(std::mem::take(&mut load), Aim::Apply).await?;
-            imported.rows += taken.rows;
-            imported.changed += taken.changed;
-            imported.queued += taken.queued;
-            imported.skipped.extend(taken.skipped.iter().map(|(id, reason)| Skipped::new(id, reason)));
-            projects.extend(taken.projects);
-        }
+    let (mut projects, mut done) = (BTreeSet::new(), 0);
+    let mut loads = Loads::new(place, in_order(&contents, &news))?;
+    while let Some(read) = loads.next().await? {
+        out.progress(&render::progress(done, loads.len(), imported.rows));
+        done = read.done;
+        imported.skipped.extend(read.damaged.iter().map(|(id, reason)| Skipped::new(id, reason)));
+        imported.chunks += read.load.chunks().len() as u64;
+        let taken = talk.give(read.load, Aim::Apply).await?;
+        imported.rows += taken.rows;
+        imported.changed += taken.changed;
+        imported.queued += taken.queued;
+        imported.skipped.extend(taken.skipped.iter().map(|(id, reason)| Skipped::new(id, reason)));
+        projects.extend(taken.projects);
     }
     let complete = imported.skipped.is_empty();
+    let mut settled = stamp.filter(|_| complete && contents.is_listed());
     let projects: Vec<String> = projects.into_iter().collect();
     if !projects.is_empty() {
-        let request = ChunksRequest::Imported { projects, complete, held_since: met.held_through };
+        let (place, held_since, stamp) = (place.name(), met.held_through, settled.take());
+        let request = ChunksRequest::Imported { place, projects, complete, held_since, stamp };
         let ChunksReply::Imported(ChunksHeld { held, named }) = talk.ask(request).await? else {
             return Err(CtlError::Unexpected("not how an import ended"));
         };
         (imported.held, imported.held_rows) = (held, named);
     }
-    if complete && contents.is_listed() {
-        talk.settle(stamp).await?;
-    }
+    talk.settle(settled).await?;
     imported.outcome = match (imported.held > 0 || !complete, imported.chunks) {
         (true, _) => "partial",
         (false, 0) => "nothing",
@@ -132,20 +128,13 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     Ok(imported)
 }
 
-/// Reads a chunk into memory and checks it.
-pub(super) fn checked(place: &Place, id: &ChunkId) -> Result<Found, String> {
-    let packed = place.read(id).map_err(|fault| fault.to_string())?;
-    let checked = read::check(id, &packed).map_err(|damage| damage.to_string())?;
-    Ok(Found { id: id.clone(), packed, checked })
-}
-
 /// Lists what the manifest names and is not there.
 pub(super) fn not_there(contents: &Contents) -> Vec<Skipped> {
     let listing = &contents.listing;
     if contents.is_listed() {
         return Vec::new();
     }
-    let missing = listing.entries.keys().filter(|id| !contents.files.contains(id));
+    let missing = listing.entries.ids().filter(|id| !contents.has(id));
     let missing = missing.map(|id| Skipped::new(id, "the manifest lists it, but its file is missing"));
     let refused =
         listing.refused.iter().map(|id| Skipped::new(id, "the manifest lists it, but it is no id of a chunk"));
@@ -153,11 +142,14 @@ pub(super) fn not_there(contents: &Contents) -> Vec<Skipped> {
 }
 
 /// Lists the news among the files in the order in which the manifest says that they were made, then those not listed.
-fn in_order<'c>(contents: &'c Contents, news: &BTreeSet<&str>) -> Vec<&'c ChunkId> {
-    let mut wanted: Vec<_> = contents.files.iter().filter(|id| news.contains(id.as_str())).collect();
-    wanted.sort_by_key(|&id| {
-        let listed = contents.listing.entries.get(id);
-        (listed.is_none(), listed.map(|entry| &entry.created_at), id)
-    });
-    wanted
+fn in_order(contents: &Contents, news: &BTreeSet<&str>) -> Vec<ChunkId> {
+    let there = news.iter().filter(|id| contents.has(id));
+    let mut wanted: Vec<_> = there
+        .filter_map(|id| {
+            let listed = contents.listing.entries.created_at(id);
+            Some((listed.is_none(), listed, ChunkId::parse(id).ok()?))
+        })
+        .collect();
+    wanted.sort();
+    wanted.into_iter().map(|(.., id)| id).collect()
 }

@@ -72,10 +72,9 @@ fn chunk(id: &ChunkId, path: &str, args: &MergeDriverArgs) -> Result<Exit, CtlEr
 fn manifest(args: &MergeDriverArgs) -> Result<Exit, CtlError> {
     let (base, ours, theirs) = (bytes(&args.base)?, bytes(&args.ours)?, bytes(&args.theirs)?);
     // Where both sides made the file, git gives an empty ancestor.
-    let base = if base.is_empty() { Listing::default() } else { Listing::read(&base) };
-    let united = Listing::unite(&base, &Listing::read(&ours), &Listing::read(&theirs));
-    let text = united.write().map_err(|error| CtlError::Input(error.to_string()))?;
-    std::fs::write(&args.ours, text).map_err(|error| not_given(&args.ours, &error))?;
+    let base = if base.is_empty() { Listing::default() } else { Listing::read(base) };
+    let united = Listing::unite(&base, &Listing::read(ours), &Listing::read(theirs));
+    std::fs::write(&args.ours, united.entries.write()).map_err(|error| not_given(&args.ours, &error))?;
     Ok(Exit::Done)
 }
 

@@ -68,12 +68,12 @@ pub(crate) async fn run(globals: &Globals, args: StatusArgs, out: &mut Out) -> R
     let contents = place.contents()?;
     let mut client = Client::connect_patient(globals, PATIENCE).await?;
     let mut talk = Talk { client: &mut client, place: place.name() };
-    let met = talk.meet(&contents.files).await?;
-    let request = ChunksRequest::Export { place: place.name(), project, count_only: true };
+    let met = talk.meet(contents.ids()).await?;
+    let request = ChunksRequest::Export { place: place.name(), project, stamp: None, count_only: true };
     let ChunksReply::End(end) = talk.ask(request).await? else {
         return Err(CtlError::Unexpected("not what is to be exported"));
     };
-    let unlisted = contents.files.iter().filter(|id| !contents.listing.entries.contains_key(id));
+    let unlisted = contents.files.iter().filter(|id| !contents.listing.entries.has(id.as_str()));
     let state = State {
         dir: place.name(),
         chunks: contents.files.len() as u64,

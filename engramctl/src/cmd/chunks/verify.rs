@@ -2,7 +2,8 @@
 //! it.
 
 use super::Skipped;
-use super::import::{checked, not_there};
+use super::import::not_there;
+use crate::chunks::loads::checked;
 use crate::chunks::place::Place;
 use crate::cli::Globals;
 use crate::exit::CtlError;
@@ -62,7 +63,7 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
             Ok(found) => {
                 verified.chunks += 1;
                 verified.rows += found.checked.rows.iter().sum::<u64>();
-                if !contents.listing.entries.contains_key(id) && contents.listing.broken.is_none() {
+                if !contents.listing.entries.has(id.as_str()) && contents.listing.broken.is_none() {
                     let reason = "the manifest does not list it; the next export does";
                     verified.problems.push(Skipped::new(id, reason));
                 }

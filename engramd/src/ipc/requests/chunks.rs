@@ -30,31 +30,37 @@ pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder)
             return to.result(kept.map(|()| Reply::Done("The place is settled.".to_owned()))).await;
         }
         ChunksRequest::Found { place, chunks, apply } => found(cx, place, chunks, apply).await,
-        ChunksRequest::Rows { place, parts, apply } => {
+        ChunksRequest::Rows { place, mut parts, apply, unasked } => {
             counted(cx, move |store| {
-                chunks::take(store, (&place, apply), &parts, clock::row_time()).map(ChunksReply::Taken)
+                let now = clock::row_time();
+                if unasked {
+                    chunks::leave_unwanted(store, (&place, apply), &mut parts, now)?;
+                }
+                chunks::take(store, (&place, apply), &parts, now).map(ChunksReply::Taken)
             })
             .await
         }
-        ChunksRequest::Imported { projects, complete, held_since } => {
-            imported(cx, names(&projects), complete, held_since).await
+        ChunksRequest::Imported { place, projects, complete, held_since, stamp } => {
+            let settled = stamp.map(|stamp| (place, stamp));
+            imported(cx, (names(&projects), complete), held_since, settled).await
         }
         ChunksRequest::Exported { place, marks } => {
             let marks: Vec<Mark> = marks.iter().filter_map(mark).collect();
             let kept = on_store(cx, move |store| store.exported(&place, &marks, clock::row_time())).await;
             return to.result(kept.map(|()| Reply::Done("The marks are kept.".to_owned()))).await;
         }
-        ChunksRequest::Export { place, project, count_only } => match optional_project(project.as_deref()) {
-            Ok(project) => return export(cx, place, project, count_only, to).await,
+        ChunksRequest::Export { place, project, stamp, count_only } => match optional_project(project.as_deref()) {
+            Ok(project) => return export(cx, Wanted { place, project, stamp, count_only }, to).await,
             Err(failure) => Err(failure),
         },
     };
     to.result(result.map(Reply::Chunks)).await
 }
 
-async fn meet(cx: &Context, place: String, ids: Vec<String>) -> Result<ChunksReply, Failure> {
+async fn meet(cx: &Context, place: String, ids: String) -> Result<ChunksReply, Failure> {
     on_store(cx, move |store| {
         let held_through = store.held_through()?;
+        let ids: Vec<&str> = ids.split(' ').filter(|id| !id.is_empty()).collect();
         let met = store.chunks_meet(&place, &ids)?;
         Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, held_through }))
     })
@@ -73,9 +79,9 @@ async fn found(cx: &Context, place: String, named: Vec<ChunkName>, apply: bool) 
 /// Ends an import: makes the stand-ins, each transaction as a job of its own, and tells what is still held.
 async fn imported(
     cx: &Context,
-    projects: Vec<ProjectName>,
-    complete: bool,
+    (projects, complete): (Vec<ProjectName>, bool),
     held_since: i64,
+    settled: Option<(String, String)>,
 ) -> Result<ChunksReply, Failure> {
     for project in projects.iter().filter(|_| complete) {
         let mut unfinished = true;
@@ -85,7 +91,14 @@ async fn imported(
             unfinished = made.await?.unfinished;
         }
     }
-    counted(cx, move |store| Ok(ChunksReply::Imported(chunks::held(store, &projects, held_since)?))).await
+    counted(cx, move |store| {
+        store.brought_all()?;
+        if let Some((place, stamp)) = settled {
+            store.place_settle(&place, &stamp, clock::row_time())?;
+        }
+        Ok(ChunksReply::Imported(chunks::held(store, &projects, held_since)?))
+    })
+    .await
 }
 
 /// Runs a write and tells the loop at once what is pending now.
@@ -100,31 +113,57 @@ async fn counted(
     Ok(reply)
 }
 
-/// Streams the rows out of one state of the store, on a connection of their own: no save waits for an export.
-async fn export(
-    cx: &Context,
+/// What is asked for of an export.
+#[derive(Clone)]
+struct Wanted {
     place: String,
     project: Option<ProjectName>,
+    stamp: Option<String>,
     count_only: bool,
-    to: &Responder,
-) -> Result<(), ClientGone> {
-    if let Err(error) = driver::take_up(&cx.store).await {
-        return to.result(Err(store_failed(&error))).await;
+}
+
+/// How an export begins.
+enum Begun {
+    /// There is more to be taken up of what other processes wrote.
+    NotYet,
+    /// The place is in another state than was said.
+    NotSettled,
+    /// These projects may be in a file from now on.
+    Of(Vec<ProjectName>),
+}
+
+/// Begins an export, as one job wherever there is nothing to be taken up.
+fn begin(store: &mut Store, wanted: Wanted) -> Result<Begun, StoreError> {
+    if let Some(stamp) = &wanted.stamp
+        && !store.place_is_settled(&wanted.place, stamp)?
+    {
+        return Ok(Begun::NotSettled);
     }
-    let begun = on_store(cx, move |store| {
-        let projects = match project {
-            Some(project) => vec![project],
-            None => store.read(chunks::projects_of)?,
-        };
-        if !count_only {
-            store.export_begins(&projects)?;
-        }
-        Ok(projects)
-    });
-    let projects = match begun.await {
-        Ok(projects) => projects,
-        Err(failure) => return to.result(Err(failure)).await,
+    if store.take_up(driver::TAKE_UP_ROWS, clock::row_time())? {
+        return Ok(Begun::NotYet);
+    }
+    let projects = match wanted.project {
+        Some(project) => vec![project],
+        None => store.read(chunks::projects_of)?,
     };
+    if !wanted.count_only {
+        store.export_begins(&projects)?;
+    }
+    Ok(Begun::Of(projects))
+}
+
+/// Streams the rows out of one state of the store, on a connection of their own: no save waits for an export.
+async fn export(cx: &Context, wanted: Wanted, to: &Responder) -> Result<(), ClientGone> {
+    let projects = loop {
+        let job = wanted.clone();
+        match on_store(cx, move |store| begin(store, job)).await {
+            Ok(Begun::NotYet) => {}
+            Ok(Begun::NotSettled) => return to.result(Ok(Reply::Chunks(ChunksReply::Settled(false)))).await,
+            Ok(Begun::Of(projects)) => break projects,
+            Err(failure) => return to.result(Err(failure)).await,
+        }
+    };
+    let Wanted { place, count_only, .. } = wanted;
     let (frames, mut ready) = mpsc::channel(FRAMES_MAX);
     let store = cx.store.clone();
     let reading = tokio::task::spawn_blocking(move || {

@@ -58,12 +58,18 @@ pub(super) async fn remirror(cx: &Context, project: &str) -> Result<Reply, Failu
     let Some(name) = enrolled_project(cx, Some(project)).await? else {
         return Err(blocked(ReasonCode::BlockedUnenrolled, "no project was named".to_owned(), None));
     };
-    if let Loaded::NotConfigured = cloud::load(&cx.data_dir, &cx.environment) {
-        let message = format!("no cloud server is configured that project {name} could be mirrored to");
-        return Err(blocked(ReasonCode::CloudNotConfigured, message, None));
-    }
+    let host = match cloud::load(&cx.data_dir, &cx.environment) {
+        Loaded::NotConfigured => {
+            let message = format!("no cloud server is configured that project {name} could be mirrored to");
+            return Err(blocked(ReasonCode::CloudNotConfigured, message, None));
+        }
+        Loaded::Configured(config) => Some(config.host()),
+        Loaded::Invalid { .. } => None,
+    };
     let due = name.clone();
-    on_store(cx, move |store| store.remirror(&due)).await?;
+    // A login may have been kept that the loop has not heard of yet.
+    on_store(cx, move |store| host.map_or(Ok(()), |host| store.asks(&host)).and_then(|()| store.remirror(&due)))
+        .await?;
     cx.driver.tell(Command::Reload).await;
     let words = format!(
         "Project {name} is mirrored: all that is here of it is queued for the cloud, and it is read from the start. \

@@ -4,7 +4,7 @@
 use super::super::chunks::Part;
 use super::super::error::StoreError;
 use super::super::rows::{self, relation};
-use super::super::{Store, chunks, conflict, versions};
+use super::super::{Store, chunks, conflict, journal, versions};
 use super::{Applying, Source};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
@@ -13,6 +13,9 @@ use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
 use std::collections::BTreeMap;
+
+/// More rows than this at once are a part of many.
+const MUCH: usize = 200;
 
 /// A place in a list of parts: which one, and which of its rows.
 type Place = (usize, usize);
@@ -26,6 +29,9 @@ impl Store {
     /// # Errors
     /// What SQLite says; what was brought before stays.
     pub fn bring(&mut self, parts: &[Part], now: RowTime) -> Result<BTreeMap<ProjectName, Applied>, StoreError> {
+        if parts.iter().map(|part| part.rows.len()).sum::<usize>() > MUCH {
+            self.turns.let_log_grow(&self.conn)?;
+        }
         let mut all = BTreeMap::<ProjectName, Applied>::new();
         let mut from = (0, 0);
         while from.0 < parts.len() {
@@ -42,6 +48,15 @@ impl Store {
             from = done;
         }
         Ok(all)
+    }
+
+    /// Ends the calls of [`bring`](Self::bring) that belong together: where they made the log grow, it is moved into the
+    /// file.
+    ///
+    /// # Errors
+    /// What SQLite says; that others still read is none.
+    pub fn brought_all(&mut self) -> Result<(), StoreError> {
+        if self.turns.let_log_be(&self.conn)? { self.checkpoint() } else { Ok(()) }
     }
 }
 
@@ -78,8 +93,23 @@ impl Applying<'_> {
             chunks::learn(self.conn, chunk, (project, key), brought)?;
         }
         let known = versions::known(self.conn, project, entity, key)?;
-        self.find((project, entity, key), known.as_ref())?;
-        let local = versions::beside(self.conn, known.clone(), project, (entity, key))?;
+        // Of most that a chunk brings, nothing was heard before: then there is nothing to look for either.
+        let is_new = known.is_none() && !journal::names(self.conn, project, entity, key)?;
+        let found = if is_new {
+            self.find_unheard((project, entity, key))?
+        } else {
+            self.find((project, entity, key), known.as_ref())?;
+            rows::find(self.conn, project, entity, key)?
+        };
+        let mut joined = known.clone();
+        if !is_new {
+            joined = versions::pending(self.conn, project, entity, key)?.into_iter().fold(joined, versions::join);
+        }
+        if self.any_held {
+            joined = versions::held(self.conn, project, entity, key)?.into_iter().fold(joined, versions::join);
+        }
+        let row_version = || found.as_ref().map(|found| found.version(self.conn, project, key)).transpose();
+        let local = versions::shown(joined, || Ok(row_version()?.flatten()))?;
         let Some(merged) = versions::join(local.clone(), brought.clone()) else { return Ok(()) };
         if local.as_ref() == Some(&merged) {
             return Ok(());
@@ -89,9 +119,10 @@ impl Applying<'_> {
         {
             return self.dead(project, row, &relation::no_room(&other));
         }
-        conflict::note_brought(self.conn, (project, key), row, brought, self.now)?;
+        if !is_new {
+            conflict::note_brought(self.conn, (project, key), row, brought, self.now)?;
+        }
         self.queue(project, key, &merged, known.map(|known| known.hash()))?;
-        let found = rows::find(self.conn, project, entity, key)?;
         if found.is_none()
             && let Version::Observation(version) = &merged
             && version.key.kind == Kind::Soft

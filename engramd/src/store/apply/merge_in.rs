@@ -21,8 +21,24 @@ struct Open {
     payload: String,
     /// Whether it takes the time of a version that comes in with its winner's fields.
     takes_time: bool,
+    /// The hash of what it was written over.
+    base: Option<String>,
     /// The held row that keeps it from being sent.
     quarantine: Option<i64>,
+}
+
+/// Lifts what was written over the remote version above it, where that came with a later time than it had here: a Go process
+/// whose clock is behind folds what autosync brought, and edits it (CONV-3).
+fn lifted(open: &[Open], remote: &Version) -> Option<Version> {
+    let mut over = remote.clone();
+    for own in open.iter().filter(|own| own.version != *remote && own.quarantine.is_none()) {
+        if own.base.as_deref() == Some(over.hash().to_string().as_str()) && !own.version.leads(&over) {
+            let at = own.version.time().max(over.time());
+            let grows = foreign::with_time(&own.version, at).leads(&over);
+            over = foreign::with_time(&own.version, if grows { at } else { at.map(|at| at.plus_s(1)) });
+        }
+    }
+    (over != *remote).then_some(over)
 }
 
 impl Applying<'_> {
@@ -48,6 +64,9 @@ impl Applying<'_> {
         let mut local = known.clone();
         for own in &open {
             local = versions::join(local, own.version.clone());
+        }
+        if let Some(lifted) = lifted(&open, &remote) {
+            local = versions::join(local, lifted);
         }
         if self.any_held {
             for held in versions::held(self.conn, project, entity, key)? {
@@ -77,7 +96,7 @@ impl Applying<'_> {
             conflict::note(self.conn, (project, key), row, &remote, self.now)?;
         }
         if let (Some(row), Some(cloud_id)) = (row, self.judged_of.as_deref())
-            && served::is_unjudged(self.conn, cloud_id, row)?
+            && served::is_unjudged(self.conn, cloud_id, project, row, &remote)?
             && let Some(known) = known.clone()
         {
             self.judge(cloud_id, (project, key), row, (&remote, known), found.as_ref())?;
@@ -172,6 +191,7 @@ impl Applying<'_> {
             last = last.max(Some(own.seq));
         }
         if let Some(last) = last {
+            self.tell_enqueued()?;
             refresh_state(self.conn, project, last, self.now)?;
         }
         Ok((superseded, left_open))
@@ -183,12 +203,9 @@ impl Applying<'_> {
         (project, entity, key): (&ProjectName, Entity, &str),
         known: Option<&Version>,
     ) -> Result<Option<Found>, StoreError> {
-        let found = rows::find(self.conn, project, entity, key)?;
+        let found = self.find_unheard((project, entity, key))?;
         if found.is_some() {
             return Ok(found);
-        }
-        if naming::adopt(self.conn, project, entity, key)? {
-            return rows::find(self.conn, project, entity, key);
         }
         // Another program may have pushed it, so that it comes back before it is known.
         let was_here = match known {
@@ -206,6 +223,18 @@ impl Applying<'_> {
         Ok(None)
     }
 
+    /// Looks the row of an entity up that is neither known nor in the journal; a Go process may have left one all the same.
+    pub(super) fn find_unheard(
+        &self,
+        (project, entity, key): (&ProjectName, Entity, &str),
+    ) -> Result<Option<Found>, StoreError> {
+        let found = rows::find(self.conn, project, entity, key)?;
+        if found.is_none() && naming::adopt(self.conn, project, entity, key)? {
+            return rows::find(self.conn, project, entity, key);
+        }
+        Ok(found)
+    }
+
     /// Journals a merge that is news to the cloud, made over what has the hash `base`; returns its place there.
     pub(super) fn queue(
         &mut self,
@@ -221,7 +250,9 @@ impl Applying<'_> {
         // Without its text nothing of an entity is sent.
         let Some((op, payload)) = merged.write(project, key) else { return Ok(None) };
         let (entity, at) = (merged.entity(), self.now);
-        let seq = journal::append_on(self.conn, &LocalWrite { project, entity, key, op, payload: &payload, base, at })?;
+        let write = LocalWrite { project, entity, key, op, payload: &payload, base, at };
+        let seq = journal::append_untold(self.conn, &write)?;
+        self.enqueued.insert(project.clone(), seq);
         self.any_open.insert(project.clone(), true);
         self.count(project).queued += 1;
         Ok(Some(seq))
@@ -244,7 +275,7 @@ impl Applying<'_> {
 
     fn open_rows(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<Vec<Open>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT m.seq, m.op, m.payload, h.id, coalesce(j.takes_time, 0)
+            "SELECT m.seq, m.op, m.payload, h.id, coalesce(j.takes_time, 0), j.base
              FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
                  LEFT JOIN engramd_journal AS j ON j.seq = m.seq LEFT JOIN engramd_held AS h ON h.journal_seq = m.seq
              WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.acked_at IS NULL ORDER BY m.seq",
@@ -255,8 +286,8 @@ impl Applying<'_> {
             let (op, payload): (String, String) = (row.get(1)?, row.get(2)?);
             // What cannot be read is no version; pushing it sets it aside.
             let Some(version) = versions::read(entity, key, &op, &payload) else { continue };
-            let (seq, quarantine, takes_time) = (row.get(0)?, row.get(3)?, row.get(4)?);
-            open.push(Open { seq, version, payload, takes_time, quarantine });
+            let (seq, quarantine, takes_time, base) = (row.get(0)?, row.get(3)?, row.get(4)?, row.get(5)?);
+            open.push(Open { seq, version, payload, takes_time, base, quarantine });
         }
         Ok(open)
     }

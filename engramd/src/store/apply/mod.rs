@@ -15,7 +15,7 @@ use super::error::StoreError;
 use super::fts::Index;
 use super::held::{self, SetAside};
 use super::turn::{Room, Turns};
-use super::{Store, digest, versions};
+use super::{Store, digest, journal, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -25,6 +25,7 @@ use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use engramd_core::rows::Applied;
 use rusqlite::Connection;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One transaction that applies rows: what it has to finish before it commits, and what it tells afterwards.
@@ -40,6 +41,8 @@ pub(super) struct Applying<'c> {
     any_held: bool,
     /// Whether a project has open journal rows; asked once per project.
     any_open: BTreeMap<ProjectName, bool>,
+    /// The last journal row of each project that its state does not tell of yet; it does before the transaction ends.
+    enqueued: BTreeMap<ProjectName, i64>,
     /// By how much the digest of each project moves.
     digests: BTreeMap<ProjectName, Digest>,
     /// The session whose row was seen last.
@@ -133,6 +136,7 @@ impl<'c> Applying<'c> {
             index: Index::default(),
             any_held,
             any_open: BTreeMap::new(),
+            enqueued: BTreeMap::new(),
             digests: BTreeMap::new(),
             seen_session: None,
             judged_of: None,
@@ -144,9 +148,16 @@ impl<'c> Applying<'c> {
             outcome: Outcome::default(),
         };
         let result = f(&mut applying)?;
+        applying.tell_enqueued()?;
         applying.index.write(conn)?;
         applying.digests.iter().try_for_each(|(project, &moved)| digest::add(conn, project, moved))?;
         Ok((result, applying.outcome))
+    }
+
+    /// Says in the state of the projects what was journaled since this was said last.
+    fn tell_enqueued(&mut self) -> Result<(), StoreError> {
+        let enqueued = std::mem::take(&mut self.enqueued);
+        enqueued.iter().try_for_each(|(project, &seq)| journal::enqueued(self.conn, project, seq, self.now))
     }
 
     fn count(&mut self, project: &ProjectName) -> &mut Applied {
@@ -161,7 +172,7 @@ impl<'c> Applying<'c> {
         }
         let mark = self.index.mark();
         let (left, applied) = (self.outcome.left.len(), self.outcome.applied.clone());
-        let digests = self.digests.clone();
+        let (digests, enqueued) = (self.digests.clone(), self.enqueued.clone());
         self.conn.prepare_cached("SAVEPOINT engramd_row")?.execute([])?;
         let taken = self.read_and_take(project, row);
         if let Err(error) = taken {
@@ -172,7 +183,7 @@ impl<'c> Applying<'c> {
             self.index.rewind(mark);
             self.outcome.left.truncate(left);
             self.outcome.applied = applied;
-            self.digests = digests;
+            (self.digests, self.enqueued) = (digests, enqueued);
             self.seen_session = None;
             self.dead(project, row, &error.to_string())?;
         }
@@ -187,11 +198,18 @@ impl<'c> Applying<'c> {
         let Some(op) = Op::parse(&row.op) else {
             return self.dead(project, row, &format!("the operation {:?} is not known to this engramd", row.op));
         };
-        let payload = match payload_object(row.payload.clone()) {
-            Ok(payload) => payload,
-            Err(error) => return self.dead(project, row, &error.to_string()),
+        let decoded;
+        let payload = match &row.payload {
+            Value::Object(object) => object,
+            text => match payload_object(text.clone()) {
+                Ok(object) => {
+                    decoded = object;
+                    &decoded
+                }
+                Err(error) => return self.dead(project, row, &error.to_string()),
+            },
         };
-        match Version::read(entity, &row.entity_key, op, &payload) {
+        match Version::read(entity, &row.entity_key, op, payload) {
             Ok(remote) if self.source == Source::Cloud => {
                 self.take(project, entity, &row.entity_key, remote, Some(row))
             }
@@ -258,6 +276,16 @@ impl<'c> Applying<'c> {
     /// Takes room for one row; without any left the transaction ends (OWN-3).
     pub(super) fn takes(&self) -> bool {
         self.room.take(self.conn)
+    }
+
+    /// Returns what time it is here.
+    pub(super) fn now(&self) -> RowTime {
+        self.now
+    }
+
+    /// Hears that a row of a project was queued.
+    pub(super) fn has_news(&mut self, project: &ProjectName) {
+        self.any_open.insert(project.clone(), true);
     }
 
     /// Returns the connection, for statements of the same transaction.

@@ -134,22 +134,27 @@ impl Slice<'_> {
             if let Some((_, last)) = self.rows[..done].last() {
                 witness::told(conn, self.cloud_id, last.seq, &last.occurred_at)?;
             }
-            for (project, seq) in last_seqs {
-                // The page may ask to begin earlier the next time, never later than its last row.
-                let seq = self.page.cursors.get(project).map_or(seq, |&asked| asked.min(seq));
-                self.advance(conn, project, seq)?;
-            }
+            // The page may ask to begin earlier the next time, never later than its last row.
+            let earlier = |(project, seq): (_, u64)| {
+                (project, self.page.cursors.get(project).map_or(seq, |&asked| asked.min(seq)))
+            };
+            let mut ends: BTreeMap<&ProjectName, u64> = last_seqs.into_iter().map(earlier).collect();
             if done == self.rows.len() {
                 for (key, note) in &self.page.notes {
                     meta::set(conn, key, Some(note))?;
                 }
                 // Behind the last row, a cursor may pass what is not its project's.
                 for (project, &seq) in &self.page.cursors {
-                    if desired::is_enrolled(conn, project)? {
-                        self.advance(conn, project, seq)?;
+                    let is_enrolled = match enrolled.get(project) {
+                        Some(bounds) => bounds.is_some(),
+                        None => desired::is_enrolled(conn, project)?,
+                    };
+                    if is_enrolled {
+                        ends.insert(project, seq);
                     }
                 }
             }
+            ends.into_iter().try_for_each(|(project, seq)| self.advance(conn, project, seq))?;
             Ok(done)
         })
     }

@@ -1,9 +1,9 @@
-//! Applying what waited for a parent: in the transaction in which the parent arrives, and where too many wait, the others
-//! in transactions of their own.
+//! Applying what waited for a parent, and removing the prompts of a session that was deleted: in the transaction in which
+//! the parent or the deletion arrives, and where they are too many, the others in transactions of their own.
 
 use super::super::error::StoreError;
 use super::super::held;
-use super::Applying;
+use super::{Applying, sessions};
 use engram_proto::mutation::Entity;
 
 /// Children that one transaction looks at, whatever else it does (OWN-3).
@@ -19,12 +19,28 @@ impl Applying<'_> {
     }
 
     /// Goes on with parents whose children had no room in their transaction; tells whether any are left.
-    pub(super) fn replay_left(&mut self) -> Result<bool, StoreError> {
+    pub(in super::super) fn replay_left(&mut self) -> Result<bool, StoreError> {
         while self.children_left > 0 {
             let Some((waits_for, through)) = held::take_arrived(self.conn)? else { return Ok(false) };
-            self.replay_behind(&waits_for, through)?;
+            match sessions::session_of_prompts(&waits_for) {
+                Some((project, id)) => self.take_more_prompts_along((&project, &id), through)?,
+                None => self.replay_behind(&waits_for, through)?,
+            }
         }
         Ok(true)
+    }
+
+    /// Takes room for one child; without any left, none has room in this transaction any more.
+    pub(super) fn takes_child(&mut self) -> bool {
+        let takes = self.children_left > 0 && self.takes();
+        self.children_left = if takes { self.children_left - 1 } else { 0 };
+        takes
+    }
+
+    /// Leaves the children behind a row for another transaction.
+    pub(super) fn leave(&mut self, parent: &str, through: i64) -> Result<(), StoreError> {
+        self.outcome.unfinished = true;
+        held::arrived(self.conn, parent, through)
     }
 
     fn replay_behind(&mut self, waits_for: &str, mut through: i64) -> Result<(), StoreError> {
@@ -32,20 +48,16 @@ impl Applying<'_> {
         let children = held::children(self.conn, waits_for, through, self.children_left + 1)?;
         let mut looked = 0;
         for child in &children {
-            if self.children_left == 0 || !self.takes() {
-                self.children_left = 0;
+            if !self.takes_child() {
                 break;
             }
             (looked, through) = (looked + 1, child.id);
-            self.children_left -= 1;
             if let Some(entity) = Entity::parse(&child.entity) {
                 self.place_again(&child.project, entity, &child.key)?;
             }
         }
-        let more = looked < children.len();
-        if more {
-            held::arrived(self.conn, waits_for, through)?;
-            self.outcome.unfinished = true;
+        if looked < children.len() {
+            self.leave(waits_for, through)?;
         }
         Ok(())
     }

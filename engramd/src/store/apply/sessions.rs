@@ -18,13 +18,8 @@ impl Applying<'_> {
         version: &SessionVersion,
     ) -> Result<(), StoreError> {
         arrive(self.conn, project, id)?;
-        if let Some(deleted_at) = version.deleted_at {
-            let prompts = prompt::of_session_until(self.conn, project, id, deleted_at)?;
-            // They count as deleted from now on, and no row of theirs tells of it.
-            for key in prompt::keys(self.conn, &prompts)? {
-                chunks::due::note(self.conn, project, Entity::Prompt, &key)?;
-            }
-            prompt::remove(self.conn, &mut self.index, &prompts)?;
+        if version.deleted_at.is_some() {
+            self.take_prompts_along((project, id), version.deleted_at, 0)?;
         }
         let shown = show(self.conn, id, None)?;
         if shown.changed {
@@ -36,6 +31,59 @@ impl Applying<'_> {
         }
         Ok(())
     }
+
+    /// Goes on with a deleted session that has more prompts than one transaction looked at.
+    pub(super) fn take_more_prompts_along(
+        &mut self,
+        name @ (project, id): (&ProjectName, &str),
+        through: i64,
+    ) -> Result<(), StoreError> {
+        let deleted_at = deleted_at(self.conn, project, id)?;
+        self.take_prompts_along(name, deleted_at, through)?;
+        reconsider(self, project, id)
+    }
+
+    /// Removes the prompts behind a row that were created until their session was deleted, as far as there is room: they
+    /// count as deleted, whether their rows are still there or not.
+    fn take_prompts_along(
+        &mut self,
+        name @ (project, id): (&ProjectName, &str),
+        until: Option<RowTime>,
+        mut through: i64,
+    ) -> Result<(), StoreError> {
+        // One more than there is room for tells whether any are left.
+        let children = prompt::of_session(self.conn, project, id, (through, self.children_left + 1))?;
+        let mut looked = 0;
+        for child in &children {
+            if !self.takes_child() {
+                break;
+            }
+            (looked, through) = (looked + 1, child.id);
+            if child.created_at <= until {
+                // No row of its own tells of it.
+                chunks::due::note(self.conn, project, Entity::Prompt, &child.key)?;
+                prompt::remove(self.conn, &mut self.index, &[child.id])?;
+            }
+        }
+        if looked < children.len() {
+            self.leave(&prompts_of(name), through)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the name of a deleted session begins with whose prompts were not all looked at.
+const PROMPTS_OF: &str = "prompts:";
+
+/// Names the prompts of a session in one project, both of which may have any letters.
+fn prompts_of(name: (&ProjectName, &str)) -> String {
+    format!("{PROMPTS_OF}{}", serde_json::json!([name.0.as_str(), name.1]))
+}
+
+/// Reads such a name.
+pub(super) fn session_of_prompts(name: &str) -> Option<(ProjectName, String)> {
+    let (project, id) = serde_json::from_str::<(String, String)>(name.strip_prefix(PROMPTS_OF)?).ok()?;
+    Some((ProjectName::parse(&project).ok()?, id))
 }
 
 /// Looks at a session again after a child of it went: if it was deleted, nothing may keep it any longer.
@@ -162,14 +210,7 @@ fn has_children(
     if memories.query_row(names, |row| row.get(0))? {
         return Ok(true);
     }
-    let mut prompts =
-        conn.prepare_cached("SELECT count(*) FROM user_prompts WHERE session_id = ?1 AND project = ?2")?;
-    let all: usize = prompts.query_row(names, |row| row.get::<_, i64>(0))?.try_into().unwrap_or(0);
-    let older = match deleted_at {
-        Some(until) => prompt::of_session_until(conn, project, id, until)?.len(),
-        None => 0,
-    };
-    if all > older {
+    if prompt::is_any_after(conn, project, id, deleted_at)? {
         return Ok(true);
     }
     // Memories that were deleted softly elsewhere have no row here, and keep their session all the same.

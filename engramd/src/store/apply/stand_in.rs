@@ -12,15 +12,15 @@ use engramd_core::rows::{Applied, Fence};
 use rusqlite::{Connection, params};
 
 impl Store {
-    /// Applies what still waits for a session under a stand-in, and what is left of parents that came; for when a
-    /// project is drained to the head.
+    /// Applies what still waits for a session under a stand-in, and what is left of parents that came, and queues what the
+    /// cloud does not know of; for when a project is drained to the head.
     ///
     /// One transaction, which looks at a bounded number of children (OWN-3): `unfinished` tells whether to ask again.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
     pub fn stand_ins(&mut self, fence: &Fence, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
-        self.make_stand_ins(project, now, |conn| lease::check(conn, fence))
+        self.make_stand_ins(project, now, |conn| lease::check(conn, fence), true)
     }
 
     /// Does the same once an import has read every chunk; no state of sync is written, so no lease is asked for.
@@ -28,7 +28,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn stand_ins_of_import(&mut self, project: &ProjectName, now: RowTime) -> Result<Applied, StoreError> {
-        self.make_stand_ins(project, now, |_| Ok(()))
+        self.make_stand_ins(project, now, |_| Ok(()), false)
     }
 
     fn make_stand_ins(
@@ -36,10 +36,14 @@ impl Store {
         project: &ProjectName,
         now: RowTime,
         check: impl Fn(&Connection) -> Result<(), StoreError>,
+        is_drained: bool,
     ) -> Result<Applied, StoreError> {
         let (unfinished, applied) = self.applying(false, now, |applying| {
             check(applying.conn)?;
-            Ok(applying.settle_doubts()? || applying.replay_left()? || applying.stand_in_all(project)?)
+            Ok(applying.settle_doubts()?
+                || applying.replay_left()?
+                || applying.stand_in_all(project)?
+                || (is_drained && applying.offer_missing(project)?))
         })?;
         let mut all = Applied::default();
         applied.into_values().for_each(|part| all.add(part));

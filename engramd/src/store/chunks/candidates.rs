@@ -37,6 +37,8 @@ pub(super) const DUE: &str = "due";
 const JUDGED: &str = "judged";
 /// A Go process judges by the clock of this machine, which may have been set back by as much.
 const CLOCK_BACK_MAX_S: i64 = 86_400;
+/// Where nothing else moves, up to when it was read is kept this often: an export of nothing writes nothing.
+const JUDGED_STEP_S: i64 = 3_600;
 
 const LISTS: [List; 8] = [
     List {
@@ -66,9 +68,10 @@ const LISTS: [List; 8] = [
     List {
         name: "relations",
         last: "SELECT coalesce(max(id), 0) FROM memory_relations",
+        // From the new relations to their memories: the other way round is every memory of the project.
         behind: "SELECT 'relation', r.sync_id FROM memory_relations AS r NOT INDEXED
-                     JOIN observations AS o ON o.sync_id = r.source_id
-                 WHERE o.project = ?1 AND r.id > ?2",
+                     CROSS JOIN observations AS o INDEXED BY idx_obs_sync_id
+                 WHERE r.id > ?2 AND o.sync_id = r.source_id AND o.project = ?1",
     },
     List {
         name: "journal",
@@ -90,8 +93,9 @@ const LISTS: [List; 8] = [
 ];
 
 const JUDGED_SINCE: &str = "SELECT 'relation', r.sync_id
-    FROM memory_relations AS r INDEXED BY engramd_relations_updated JOIN observations AS o ON o.sync_id = r.source_id
-    WHERE r.updated_at >= ?2 AND o.project = ?1";
+    FROM memory_relations AS r INDEXED BY engramd_relations_updated
+        CROSS JOIN observations AS o INDEXED BY idx_obs_sync_id
+    WHERE r.updated_at >= ?2 AND o.sync_id = r.source_id AND o.project = ?1";
 
 /// The relations of every memory that is looked at.
 const OF_ENDS: &str = "INSERT OR IGNORE INTO temp.engramd_candidates
@@ -110,7 +114,19 @@ pub struct Candidates<'c> {
 }
 
 impl<'c> Candidates<'c> {
-    /// Gathers them in a temporary table, each once; returns up to where every list was read.
+    /// Makes the temporary table that they are gathered in. A connection that makes it in a transaction, and rolls that
+    /// back, reads the whole schema again the next time.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn prepare(conn: &Connection) -> Result<(), StoreError> {
+        Ok(conn.execute_batch(
+            "CREATE TEMP TABLE IF NOT EXISTS engramd_candidates (
+                 entity TEXT, entity_key TEXT, PRIMARY KEY (entity, entity_key)) WITHOUT ROWID",
+        )?)
+    }
+
+    /// Gathers them in a temporary table, each once; returns up to where the lists were read that have something new.
     ///
     /// # Errors
     /// What SQLite says.
@@ -120,24 +136,30 @@ impl<'c> Candidates<'c> {
         project: &'c ProjectName,
         now: RowTime,
     ) -> Result<(Self, Vec<Mark>), StoreError> {
-        conn.execute_batch(
-            "CREATE TEMP TABLE IF NOT EXISTS engramd_candidates (
-                 entity TEXT, entity_key TEXT, PRIMARY KEY (entity, entity_key)) WITHOUT ROWID;
-             DELETE FROM temp.engramd_candidates",
-        )?;
+        Self::prepare(conn)?;
+        conn.prepare_cached("DELETE FROM temp.engramd_candidates")?.execute([])?;
         let place = place::find(conn, path)?;
         let mut marks = Vec::new();
+        let mark = |list: &str, through| Mark { project: project.clone(), list: list.to_owned(), through };
         for list in &LISTS {
             let after = through(conn, place, project, list.name)?.unwrap_or(0);
-            keep(conn, list.behind, (project, after.into(), place))?;
-            let last = conn.prepare_cached(list.last)?.query_row([], |row| row.get(0))?;
-            marks.push(Mark { project: project.clone(), list: list.name.to_owned(), through: last });
+            let last: i64 = conn.prepare_cached(list.last)?.query_row([], |row| row.get(0))?;
+            // Behind the last row of all there is none of this project's.
+            let found = if last > after { keep(conn, list.behind, (project, after.into(), place))? } else { 0 };
+            // What is due is forgotten, without a mark; other places' may stand there for ever.
+            if last > after && (list.name != DUE || found > 0) {
+                marks.push(mark(list.name, last));
+            }
         }
-        if let Some(since) = through(conn, place, project, JUDGED)?.and_then(RowTime::from_unix_s) {
+        let judged = through(conn, place, project, JUDGED)?;
+        if let Some(since) = judged.and_then(RowTime::from_unix_s) {
             let since = since.plus_s(-CLOCK_BACK_MAX_S).to_string();
             keep(conn, JUDGED_SINCE, (project, since.into(), place))?;
         }
-        marks.push(Mark { project: project.clone(), list: JUDGED.to_owned(), through: now.unix_s() });
+        let is_old = judged.is_none_or(|judged| now.unix_s() - judged > JUDGED_STEP_S);
+        if is_old || !marks.is_empty() {
+            marks.push(mark(JUDGED, now.unix_s()));
+        }
         // One that was left out for an end that did not travel may travel when that end comes, or comes back.
         conn.prepare_cached(OF_ENDS)?.execute([])?;
         Ok((Self { conn, place, project }, marks))
@@ -149,7 +171,7 @@ impl<'c> Candidates<'c> {
     /// Those of the closure, and what SQLite says.
     pub fn each(&self, mut f: impl FnMut(Entity, &str) -> Result<(), StoreError>) -> Result<(), StoreError> {
         for entity in Entity::ALL {
-            let mut statement = self.conn.prepare(
+            let mut statement = self.conn.prepare_cached(
                 "SELECT entity_key FROM temp.engramd_candidates WHERE entity = ?1 AND entity_key <> '' ORDER BY entity_key",
             )?;
             let mut rows = statement.query([entity.as_str()])?;
@@ -169,12 +191,12 @@ impl<'c> Candidates<'c> {
     }
 }
 
-/// Keeps the entities that a query of a project (1), behind a row or a time (2), at a place (3) finds.
+/// Keeps the entities that a query of a project (1), behind a row or a time (2), at a place (3) finds; counts them.
 fn keep(
     conn: &Connection,
     sql: &str,
     (project, behind, place): (&ProjectName, SqlValue, Option<i64>),
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     let mut found = conn.prepare_cached(sql)?;
     found.raw_bind_parameter(1, project.as_str())?;
     found.raw_bind_parameter(2, behind)?;
@@ -182,11 +204,12 @@ fn keep(
         found.raw_bind_parameter(3, place)?;
     }
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO temp.engramd_candidates VALUES (?1, ?2)")?;
-    let mut rows = found.raw_query();
+    let (mut rows, mut count) = (found.raw_query(), 0);
     while let Some(row) = rows.next()? {
         insert.execute(params![row.get::<_, SqlValue>(0)?, row.get::<_, SqlValue>(1)?])?;
+        count += 1;
     }
-    Ok(())
+    Ok(count)
 }
 
 fn through(

@@ -103,12 +103,14 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn chunks_meet(&mut self, path: &str, ids: &[String]) -> Result<Met, StoreError> {
+    pub fn chunks_meet(&mut self, path: &str, ids: &[impl AsRef<str>]) -> Result<Met, StoreError> {
+        let mut there: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
+        if !there.is_sorted() {
+            there.sort_unstable();
+        }
         let Some(place) = self.read(|conn| find(conn, path))? else {
-            return Ok(Met { unknown: ids.to_vec(), unread: Vec::new() });
+            return Ok(Met { unknown: there.into_iter().map(str::to_owned).collect(), unread: Vec::new() });
         };
-        let mut there: Vec<&str> = ids.iter().map(String::as_str).collect();
-        there.sort_unstable();
         let (unknown, gone) = self.read(|conn| compare(conn, place, &there))?;
         let mut unread = self.read(|conn| unread_at(conn, place))?;
         unread.retain(|id| there.binary_search(&id.as_str()).is_ok());
@@ -118,6 +120,22 @@ impl Store {
             at = self.write(|tx| forget_files(tx, place, &gone, at, &room))?;
         }
         Ok(Met { unknown, unread })
+    }
+
+    /// Tells whether nothing is known of any of these chunks (id and hash).
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn knows_none(&self, chunks: &[(String, Hash)]) -> Result<bool, StoreError> {
+        self.read(|conn| {
+            let mut known = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_chunk WHERE hash = ?1)")?;
+            for (_, hash) in chunks {
+                if known.query_row([hash.to_string()], |row| row.get(0))? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
     }
 
     /// Tells of which chunks (id and hash) that were found at a place the rows are wanted; where the same content was
@@ -157,8 +175,17 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn export_begins(&mut self, projects: &[ProjectName]) -> Result<(), StoreError> {
+        let mut new = Vec::new();
+        for project in projects {
+            if !self.read(|conn| journal::all_are_carried(conn, project))? {
+                new.push(project);
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
         self.write(|tx| {
-            for project in projects {
+            for project in new {
                 journal::mark_carried(tx, project)?;
             }
             Ok(())

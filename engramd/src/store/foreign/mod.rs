@@ -2,7 +2,8 @@
 //! "Go processes on our store").
 //!
 //! Every transaction of ours begins with [`take_up`] and ends with [`ours_to_here`]: it holds the write lock from its
-//! start, so what is in the journal above the mark at the beginning is theirs, and what is added later is ours.
+//! start, so what is in the journal above the mark at the beginning is theirs, and what is added later is ours. All that
+//! both look at is read by one statement, for there is no transaction without them; one that changed nothing reads it once.
 //!
 //! Rows from before there was that mark (schema 1.2) count as taken up: they were merged over as they stood, and a stamp
 //! now would lift them above versions that they never saw.
@@ -17,6 +18,7 @@ use super::naming::{self, Unnamed};
 use super::turn::Room;
 use super::{Store, journal, meta, moved, reread, versions};
 pub(super) use autosync::SHOWN;
+use autosync::Standing;
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -70,7 +72,8 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn take_up(&mut self, rows_max: u32, now: RowTime) -> Result<bool, StoreError> {
-        if self.read(|conn| Ok(!is_more(conn)? && !autosync::has_moved(conn)?))? {
+        let marks = self.read(Marks::read)?;
+        if !marks.is_more() && !marks.has_moved() {
             return self.show_pending_again(rows_max, now);
         }
         let room = self.turns.room();
@@ -79,42 +82,96 @@ impl Store {
     }
 }
 
+/// What tells of other processes: how far the journal goes and was taken up, and how far syncing is and was seen.
+struct Marks {
+    last_seq: i64,
+    taken_up: i64,
+    now: Standing,
+    /// As it was kept.
+    seen: Option<String>,
+}
+
+impl Marks {
+    fn read(conn: &Connection) -> Result<Self, StoreError> {
+        let mut statement = conn.prepare_cached(
+            "SELECT (SELECT coalesce(max(seq), 0) FROM sync_mutations),
+                 (SELECT value FROM engramd_meta WHERE key = ?1), (SELECT value FROM engramd_meta WHERE key = ?2),
+                 coalesce(max(last_pulled_seq), 0), coalesce(max(last_acked_seq), 0),
+                 (SELECT seq || '@' || acked_at FROM sync_mutations INDEXED BY idx_sync_mutations_pending
+                  WHERE target_key = 'cloud' AND acked_at IS NOT NULL ORDER BY acked_at DESC, seq DESC LIMIT 1)
+             FROM sync_state WHERE target_key = 'cloud'",
+        )?;
+        let marks = statement.query_row([TAKEN_UP, autosync::SEEN], |row| {
+            let now = Standing::new(row.get(3)?, row.get(4)?, row.get_ref(5)?.as_str_or_null()?);
+            Ok(Self {
+                last_seq: row.get(0)?,
+                taken_up: number(row.get_ref(1)?.as_str_or_null()?),
+                now,
+                seen: row.get(2)?,
+            })
+        });
+        Ok(marks?)
+    }
+
+    /// Tells whether there are rows that were not taken up.
+    fn is_more(&self) -> bool {
+        self.last_seq > self.taken_up
+    }
+
+    /// Tells whether another program synced since our last look.
+    fn has_moved(&self) -> bool {
+        self.now != self.now.seen(self.seen.as_deref())
+    }
+}
+
+fn number(text: Option<&str>) -> i64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// What a transaction of ours began with.
+pub(super) struct Began {
+    changes: u64,
+    is_seen: bool,
+}
+
 /// Tells whether so much is to be taken up that a transaction of ours should not do it besides its own work (OWN-3).
 pub(super) fn is_much(conn: &Connection) -> Result<bool, StoreError> {
-    Ok(last_seq(conn)? - meta::get_number(conn, TAKEN_UP)? > MUCH)
+    let marks = Marks::read(conn)?;
+    Ok(marks.last_seq - marks.taken_up > MUCH || marks.has_moved())
 }
 
 /// Takes up everything that other processes wrote; a transaction of ours begins with it.
-pub(super) fn take_up(conn: &Connection) -> Result<(), StoreError> {
-    autosync::look(conn)?;
-    if is_more(conn)? {
+pub(super) fn take_up(conn: &Connection) -> Result<Began, StoreError> {
+    let changes = conn.total_changes();
+    let marks = Marks::read(conn)?;
+    autosync::look(conn, &marks, || true)?;
+    if marks.is_more() {
         take_up_rows(conn, theirs(conn, i64::MAX)?, || true)?;
     }
-    Ok(())
+    Ok(Began { changes, is_seen: marks.seen.is_some() })
 }
 
 /// Takes up as much as there is room for, and at most so many rows.
 pub(super) fn take_up_some(conn: &Connection, rows_max: u32, room: &Room) -> Result<(), StoreError> {
-    autosync::look(conn)?;
+    let marks = Marks::read(conn)?;
+    if !autosync::look(conn, &marks, || room.take(conn))? {
+        return Ok(());
+    }
     take_up_rows(conn, theirs(conn, i64::from(rows_max))?, || room.take(conn))?;
-    autosync::remember(conn)
+    autosync::remember(conn, &Marks::read(conn)?)
 }
 
 /// Says that every row is ours or was taken up; a transaction of ours ends with it.
-pub(super) fn ours_to_here(conn: &Connection) -> Result<(), StoreError> {
-    if is_more(conn)? {
-        meta::set(conn, TAKEN_UP, Some(&last_seq(conn)?.to_string()))?;
+pub(super) fn ours_to_here(conn: &Connection, began: &Began) -> Result<(), StoreError> {
+    // Where not one row changed since then, all is as it was seen.
+    if began.is_seen && conn.total_changes() == began.changes {
+        return Ok(());
     }
-    autosync::remember(conn)
-}
-
-fn is_more(conn: &Connection) -> Result<bool, StoreError> {
-    Ok(last_seq(conn)? > meta::get_number(conn, TAKEN_UP)?)
-}
-
-fn last_seq(conn: &Connection) -> Result<i64, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM sync_mutations")?;
-    Ok(statement.query_row([], |row| row.get(0))?)
+    let marks = Marks::read(conn)?;
+    if marks.is_more() {
+        meta::set(conn, TAKEN_UP, Some(&marks.last_seq.to_string()))?;
+    }
+    autosync::remember(conn, &marks)
 }
 
 fn take_up_rows(conn: &Connection, rows: Vec<Row>, has_room: impl Fn() -> bool) -> Result<(), StoreError> {
@@ -224,11 +281,9 @@ fn stamp_row(conn: &Connection, row: Said<'_>) -> Result<(), StoreError> {
 }
 
 /// Finds the version that a row was written over: the journal row before it or else the known one, if that has one
-/// revision less and no autosync may have put another one in its place.
+/// revision less and no autosync may have put another one in its place. Where one did, a journal row that it was not written
+/// over is a rival all the same, which only a base tells.
 fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
-    if reread::is_due(conn, row.project)? {
-        return Ok(None);
-    }
     let mut statement = conn.prepare_cached(
         "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
              LEFT JOIN engramd_journal AS j ON j.seq = m.seq
@@ -247,5 +302,8 @@ fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Op
         }
         _ => false,
     };
+    if reread::is_due(conn, row.project)? && before.as_ref().is_none_or(|before| one_less(&before)) {
+        return Ok(None);
+    }
     Ok(before.iter().chain(known).find(one_less).map(Version::hash))
 }

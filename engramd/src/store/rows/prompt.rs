@@ -90,16 +90,6 @@ pub(in super::super) fn write(
     Ok(true)
 }
 
-/// Reads the sync ids of rows.
-pub(in super::super) fn keys(conn: &Connection, ids: &[i64]) -> Result<Vec<String>, StoreError> {
-    let mut keys = Vec::new();
-    for id in ids {
-        let mut statement = conn.prepare_cached("SELECT coalesce(sync_id, '') FROM user_prompts WHERE id = ?1")?;
-        keys.push(statement.query_row([id], |row| row.get(0))?);
-    }
-    Ok(keys)
-}
-
 /// Removes rows, with what the index holds of them.
 pub(in super::super) fn remove(conn: &Connection, index: &mut Index, ids: &[i64]) -> Result<(), StoreError> {
     for &id in ids {
@@ -124,21 +114,50 @@ fn keep_tombstone(
     Ok(())
 }
 
-/// Names the prompts of a session in one project that were created until a time.
-pub(in super::super) fn of_session_until(
+/// A prompt of a session.
+pub(in super::super) struct Child {
+    /// The number of its row.
+    pub(in super::super) id: i64,
+    /// Its sync id; blank where it has none.
+    pub(in super::super) key: String,
+    /// When it was created.
+    pub(in super::super) created_at: Option<RowTime>,
+}
+
+/// Reads the first prompts of a session in one project behind a number.
+pub(in super::super) fn of_session(
     conn: &Connection,
     project: &ProjectName,
     session_id: &str,
-    until: RowTime,
-) -> Result<Vec<i64>, StoreError> {
-    let mut statement =
-        conn.prepare_cached("SELECT id, created_at FROM user_prompts WHERE session_id = ?1 AND project = ?2")?;
-    let mut rows = statement.query([session_id, project.as_str()])?;
-    let mut ids = Vec::new();
+    (after, rows_max): (i64, usize),
+) -> Result<Vec<Child>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT id, coalesce(sync_id, ''), created_at FROM user_prompts INDEXED BY idx_prompts_session
+         WHERE session_id = ?1 AND project = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+    )?;
+    let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![session_id, project.as_str(), after, rows_max])?;
+    let mut children = Vec::new();
     while let Some(row) = rows.next()? {
-        if time_at(row, 1)? <= Some(until) {
-            ids.push(row.get(0)?);
+        children.push(Child { id: row.get(0)?, key: row.get(1)?, created_at: time_at(row, 2)? });
+    }
+    Ok(children)
+}
+
+/// Tells whether a session has a prompt in one project that was created after a time.
+pub(in super::super) fn is_any_after(
+    conn: &Connection,
+    project: &ProjectName,
+    session_id: &str,
+    until: Option<RowTime>,
+) -> Result<bool, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT created_at FROM user_prompts WHERE session_id = ?1 AND project = ?2")?;
+    let mut rows = statement.query([session_id, project.as_str()])?;
+    while let Some(row) = rows.next()? {
+        if until.is_none() || time_at(row, 0)? > until {
+            return Ok(true);
         }
     }
-    Ok(ids)
+    Ok(false)
 }

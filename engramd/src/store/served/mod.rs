@@ -9,6 +9,7 @@ mod repair;
 mod shows;
 
 use super::error::StoreError;
+use super::turn::Room;
 use super::{Store, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
@@ -43,6 +44,21 @@ struct Row<'a> {
     occurred_at: &'a str,
 }
 
+/// A session, by cloud, project and id.
+type Session<'a> = (&'a str, &'a ProjectName, &'a str);
+
+impl Row<'_> {
+    /// Names the session that the row ends.
+    fn ends_session(&self) -> Option<Session<'_>> {
+        match &self.version {
+            Some(Version::Session(session)) if self.op == Op::Delete || session.deleted_at.is_some() => {
+                Some((self.cloud_id, &self.project, self.key))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A version that was served.
 pub(super) struct Served {
     pub(super) version: Version,
@@ -62,20 +78,7 @@ impl Store {
                 news.push(row);
             }
         }
-        let mut rest = news.as_slice();
-        while !rest.is_empty() {
-            let room = self.turns.room();
-            let done = self.write(|tx| {
-                let mut done = 0;
-                for row in rest.iter().take_while(|_| room.take(tx)) {
-                    done += 1;
-                    record(tx, row)?;
-                }
-                Ok(done)
-            })?;
-            rest = rest.get(done..).unwrap_or_default();
-        }
-        Ok(())
+        self.write_down(&news, Row::ends_session, record)
     }
 
     /// Writes down that the server numbered rows of ours: they are expected in a page.
@@ -83,20 +86,57 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn accepted(&mut self, cloud_id: &str, project: &ProjectName, rows: &[AcceptedRow]) -> Result<(), StoreError> {
-        self.write(|tx| {
-            for row in rows {
-                let accepted = i64::try_from(row.seq).ok();
-                tx.prepare_cached(
-                    "INSERT INTO engramd_look (cloud_id, project, entity, entity_key, accepted) VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT DO UPDATE SET accepted = max(coalesce(accepted, 0), ?5)",
-                )?
-                .execute(params![cloud_id, project.as_str(), row.entity.as_str(), row.key, accepted])?;
-                if row.ends_session {
-                    look_at_prompts(tx, cloud_id, project, &row.key)?;
+        self.write_down(
+            rows,
+            |row| row.ends_session.then_some((cloud_id, project, row.key.as_str())),
+            |conn, row| {
+                conn.prepare_cached(
+                "INSERT INTO engramd_look (cloud_id, project, entity, entity_key, accepted) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET accepted = max(coalesce(accepted, 0), ?5)",
+            )?
+            .execute(params![
+                cloud_id,
+                project.as_str(),
+                row.entity.as_str(),
+                row.key,
+                i64::try_from(row.seq).ok()
+            ])?;
+                Ok(())
+            },
+        )
+    }
+
+    /// Writes rows down in transactions that each take a bounded number, the prompts of a session before the row that ends
+    /// it: whoever is stopped in between finds that row not written down, and begins with its prompts again (OWN-3).
+    fn write_down<'a, R>(
+        &mut self,
+        rows: &'a [R],
+        ends_session: impl Fn(&'a R) -> Option<Session<'a>>,
+        write: impl Fn(&Connection, &'a R) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Behind which prompt of the first row's session to go on.
+        let (mut rest, mut after) = (rows, String::new());
+        while !rest.is_empty() {
+            let room = self.turns.room();
+            let (done, last) = self.write(|tx| {
+                let (mut done, mut last) = (0, after);
+                for row in rest {
+                    if let Some(session) = ends_session(row)
+                        && !look_at_prompts(tx, session, &mut last, &room)?
+                    {
+                        break;
+                    }
+                    if !room.take(tx) {
+                        break;
+                    }
+                    write(tx, row)?;
+                    (done, last) = (done + 1, String::new());
                 }
-            }
-            Ok(())
-        })
+                Ok((done, last))
+            })?;
+            (rest, after) = (rest.get(done..).unwrap_or_default(), last);
+        }
+        Ok(())
     }
 
     /// Tells whether the last row of a session that was served is its `delete`: a client that took it has none.
@@ -176,16 +216,24 @@ pub(super) fn before(
     Ok(served)
 }
 
-/// Tells whether a version is judged for the first time: young rows are served again, and a version may come twice.
-pub(super) fn is_unjudged(conn: &Connection, cloud_id: &str, row: &PulledMutation) -> Result<bool, StoreError> {
-    let Some(row) = read(cloud_id, row) else { return Ok(false) };
+/// Tells whether a version, which this row says, is judged for the first time: young rows are served again, and a version
+/// may come twice.
+pub(super) fn is_unjudged(
+    conn: &Connection,
+    cloud_id: &str,
+    project: &ProjectName,
+    row: &PulledMutation,
+    version: &Version,
+) -> Result<bool, StoreError> {
+    let Some(op) = Op::parse(&row.op) else { return Ok(false) };
+    let entity = version.entity().as_str();
     let judged = conn
         .prepare_cached(
             "UPDATE engramd_served SET judged = 1
              WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4 AND op = ?5 AND version = ?6
                  AND judged = 0",
         )?
-        .execute(params![cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(&row)?])?;
+        .execute(params![cloud_id, project.as_str(), entity, row.entity_key, op.as_str(), text(Some(version))?])?;
     Ok(judged == 1)
 }
 
@@ -212,8 +260,8 @@ fn read<'a>(cloud_id: &'a str, row: &'a PulledMutation) -> Option<Row<'a>> {
     })
 }
 
-fn text(row: &Row<'_>) -> Result<String, StoreError> {
-    let text = row.version.as_ref().map(serde_json::to_string).transpose();
+fn text(version: Option<&Version>) -> Result<String, StoreError> {
+    let text = version.map(serde_json::to_string).transpose();
     Ok(text.map_err(|error| StoreError::Invalid(error.to_string()))?.unwrap_or_default())
 }
 
@@ -222,8 +270,15 @@ fn is_recorded(conn: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
         "SELECT EXISTS (SELECT 1 FROM engramd_served WHERE cloud_id = ?1 AND project = ?2 AND entity = ?3 AND entity_key = ?4
              AND op = ?5 AND version = ?6 AND first_seq <= ?7 AND last_seq >= ?7)",
     )?;
-    let values =
-        params![row.cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.op.as_str(), text(row)?, row.seq];
+    let values = params![
+        row.cloud_id,
+        row.project.as_str(),
+        row.entity.as_str(),
+        row.key,
+        row.op.as_str(),
+        text(row.version.as_ref())?,
+        row.seq
+    ];
     Ok(statement.query_row(values, |row| row.get(0))?)
 }
 
@@ -247,7 +302,7 @@ fn record(conn: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
         row.entity.as_str(),
         row.key,
         row.op.as_str(),
-        text(row)?,
+        text(row.version.as_ref())?,
         session_id,
         row.seq,
         row.occurred_at
@@ -261,26 +316,31 @@ fn record(conn: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
          ON CONFLICT DO UPDATE SET accepted = iif(accepted = ?5, NULL, accepted)",
     )?
     .execute(params![row.cloud_id, row.project.as_str(), row.entity.as_str(), row.key, row.seq])?;
-    match &row.version {
-        Some(Version::Session(session)) if row.op == Op::Delete || session.deleted_at.is_some() => {
-            look_at_prompts(conn, row.cloud_id, &row.project, row.key)
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-/// Puts a session's prompts down: a session that is deleted takes them along.
+/// Puts a session's prompts behind one down, as far as there is room, and moves that on; tells whether these were all. A
+/// session that is deleted takes them along.
 fn look_at_prompts(
     conn: &Connection,
-    cloud_id: &str,
-    project: &ProjectName,
-    session_id: &str,
-) -> Result<(), StoreError> {
-    conn.prepare_cached(
-        "INSERT OR IGNORE INTO engramd_look (cloud_id, project, entity, entity_key)
-         SELECT DISTINCT cloud_id, project, entity, entity_key FROM engramd_served INDEXED BY engramd_served_session
-         WHERE cloud_id = ?1 AND project = ?2 AND session_id = ?3",
-    )?
-    .execute([cloud_id, project.as_str(), session_id])?;
-    Ok(())
+    (cloud_id, project, session_id): Session<'_>,
+    after: &mut String,
+    room: &Room,
+) -> Result<bool, StoreError> {
+    let mut next = conn.prepare_cached(
+        "SELECT min(entity_key) FROM engramd_served INDEXED BY engramd_served_session
+         WHERE cloud_id = ?1 AND project = ?2 AND session_id = ?3 AND entity = 'prompt' AND entity_key > ?4",
+    )?;
+    loop {
+        let names = [cloud_id, project.as_str(), session_id, after.as_str()];
+        let Some(key) = next.query_row(names, |row| row.get::<_, Option<String>>(0))? else { return Ok(true) };
+        if !room.take(conn) {
+            return Ok(false);
+        }
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO engramd_look (cloud_id, project, entity, entity_key) VALUES (?1, ?2, 'prompt', ?3)",
+        )?
+        .execute([cloud_id, project.as_str(), &key])?;
+        *after = key;
+    }
 }

@@ -121,8 +121,9 @@ impl Inside {
         if let Some(project) = self.revoked_meanwhile.take_if(|_| limit > 1) {
             self.allowed.get_or_insert_default().remove(&project);
         }
-        let project = |row: &Row| row.entry["project"].as_str().unwrap_or_default().to_owned();
-        let visible = |row: &&Row| row.seq > since && !row.hidden && self.allows(&project(row));
+        let visible = |row: &&Row| {
+            row.seq > since && !row.hidden && self.allows(row.entry["project"].as_str().unwrap_or_default())
+        };
         let rows: Vec<_> = self.rows.iter().filter(visible).take(limit + 1).collect();
         let page = &rows[..rows.len().min(limit)];
         let served = |row: &&Row| {

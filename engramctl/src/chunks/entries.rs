@@ -1,0 +1,351 @@
+//! The entries of a manifest as the text that they stand in: a list of ten thousand is looked through, and written with one
+//! more, without taking apart what nobody asks for.
+
+use engram_proto::chunk::{ChunkId, ManifestEntry};
+use engram_proto::time::RowTime;
+use std::fmt;
+use std::ops::Range;
+
+/// What stands before, between and behind the entries in the form that both programs write, and all of it where there is
+/// none.
+const BEFORE: &str = "{\n  \"version\": 1,\n  \"chunks\": [\n";
+const BETWEEN: &str = ",\n";
+const BEHIND: &str = "\n  ]\n}";
+const EMPTY: &str = "{\n  \"version\": 1,\n  \"chunks\": []\n}";
+
+/// Before each line of an entry.
+const INDENT: &str = "    ";
+
+/// An entry has about so many bytes.
+const ENTRY_BYTES: usize = 160;
+
+/// Times of this length that end in `Z` follow each other as their texts do: `YYYY-MM-DDTHH:MM:SSZ`.
+const PLAIN_TIME_BYTES: usize = 20;
+
+/// Entries of chunks, each id once.
+#[derive(Clone, Default)]
+pub(crate) struct Entries {
+    /// Whatever they stood in, and what was added.
+    text: String,
+    /// In the order in which they stood there.
+    all: Vec<Entry>,
+    /// The same in the order of their ids.
+    by_id: Vec<usize>,
+}
+
+/// Where in the text an entry is.
+#[derive(Clone)]
+struct Entry {
+    /// The first digits of the id, which tell most of them apart.
+    head: u64,
+    id: Range<usize>,
+    created_at: Range<usize>,
+    lines: Range<usize>,
+}
+
+impl Entries {
+    /// Finds the entries of a manifest in the form that both programs write, to the byte; gives any other text back.
+    pub(crate) fn find(text: String) -> Result<Self, String> {
+        let Some(all) = (Reader { text: &text, at: 0 }).manifest() else { return Err(text) };
+        let mut found = Self { text, all, by_id: Vec::new() };
+        found.sort();
+        let is_twice = |pair: &[usize]| found.id(pair[0]) == found.id(pair[1]);
+        if found.by_id.windows(2).any(is_twice) { Err(found.text) } else { Ok(found) }
+    }
+
+    /// Adds entries of chunks that have none.
+    pub(crate) fn extend<'e>(&mut self, entries: impl IntoIterator<Item = (&'e ChunkId, &'e ManifestEntry)>) {
+        for (id, entry) in entries {
+            // Texts and numbers alone always have a JSON form.
+            let lines = serde_json::to_string_pretty(entry).unwrap_or_default();
+            let from = self.text.len();
+            for (at, line) in lines.lines().enumerate() {
+                self.text.extend([if at == 0 { "" } else { "\n" }, INDENT, line]);
+            }
+            let lines = from..self.text.len();
+            // What is looked up stands by itself, for in the lines it may be written with escapes.
+            let (id, created_at) = (self.keep(id.as_str()), self.keep(&entry.created_at));
+            self.all.push(Entry { head: head(&self.text[id.clone()]), id, created_at, lines });
+        }
+        self.sort();
+    }
+
+    fn keep(&mut self, text: &str) -> Range<usize> {
+        let from = self.text.len();
+        self.text.push_str(text);
+        from..self.text.len()
+    }
+
+    /// Keeps those whose ids a closure wants.
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&str) -> bool) {
+        let text = &self.text;
+        self.all.retain(|entry| wanted(&text[entry.id.clone()]));
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        let (text, all) = (&self.text, &self.all);
+        self.by_id = (0..all.len()).collect();
+        self.by_id.sort_unstable_by(|&a, &b| {
+            let (a, b) = (&all[a], &all[b]);
+            a.head.cmp(&b.head).then_with(|| text[a.id.clone()].cmp(&text[b.id.clone()]))
+        });
+    }
+
+    /// Counts them.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Lists their ids in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.by_id.iter().map(|&at| self.id(at))
+    }
+
+    /// Tells whether a chunk has one.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.at(id).is_some()
+    }
+
+    /// Returns when a chunk was made, in its entry's words.
+    pub(crate) fn created_at(&self, id: &str) -> Option<&str> {
+        self.at(id).map(|at| self.made(at))
+    }
+
+    /// Reads the entry of a chunk.
+    pub(crate) fn get(&self, id: &str) -> Option<ManifestEntry> {
+        self.at(id).and_then(|at| serde_json::from_str(self.lines(at)).ok())
+    }
+
+    /// Tells whether two lists have the same to say of a chunk.
+    pub(crate) fn agree(&self, other: &Self, id: &str) -> bool {
+        self.at(id).map(|at| self.lines(at)) == other.at(id).map(|at| other.lines(at))
+    }
+
+    /// Finds the latest of the times when they were made.
+    pub(crate) fn latest(&self) -> Option<RowTime> {
+        let is_plain = |text: &&str| text.len() == PLAIN_TIME_BYTES && text.ends_with('Z');
+        let times = || (0..self.all.len()).map(|at| self.made(at));
+        // Of those that follow each other as their texts do, one is read; where that is no time, all are.
+        match times().filter(is_plain).max().map(RowTime::parse) {
+            Some(Some(plain)) => times().filter(|text| !is_plain(text)).filter_map(RowTime::parse).chain([plain]).max(),
+            _ => times().filter_map(RowTime::parse).max(),
+        }
+    }
+
+    /// Lists the ids in the order in which the chunks were made.
+    #[cfg(test)]
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &str> {
+        self.order().into_iter().map(|at| self.id(at))
+    }
+
+    /// Writes the manifest, oldest chunk first: the same entries give the same bytes, which are the Go program's form.
+    pub(crate) fn write(&self) -> String {
+        self.pieces().concat()
+    }
+
+    /// Does the same in pieces: entries that stand one behind the other already are one.
+    pub(crate) fn pieces(&self) -> Vec<&str> {
+        if self.all.is_empty() {
+            return vec![EMPTY];
+        }
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for at in self.order() {
+            let lines = &self.all[at].lines;
+            match runs.last_mut() {
+                Some(run) if self.text.get(run.end..lines.start) == Some(BETWEEN) => run.end = lines.end,
+                _ => runs.push(lines.clone()),
+            }
+        }
+        let mut pieces = vec![BEFORE];
+        for (nth, run) in runs.into_iter().enumerate() {
+            pieces.extend([if nth == 0 { "" } else { BETWEEN }, &self.text[run]]);
+        }
+        pieces.push(BEHIND);
+        pieces
+    }
+
+    fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.all.len()).collect();
+        // They mostly stand in this order already, which makes this one look at each.
+        order.sort_by(|&a, &b| (self.made(a), self.id(a)).cmp(&(self.made(b), self.id(b))));
+        order
+    }
+
+    fn at(&self, id: &str) -> Option<usize> {
+        let head = head(id);
+        let compare = |&at: &usize| self.all[at].head.cmp(&head).then_with(|| self.id(at).cmp(id));
+        self.by_id.binary_search_by(compare).ok().map(|place| self.by_id[place])
+    }
+
+    fn id(&self, at: usize) -> &str {
+        &self.text[self.all[at].id.clone()]
+    }
+
+    fn made(&self, at: usize) -> &str {
+        &self.text[self.all[at].created_at.clone()]
+    }
+
+    fn lines(&self, at: usize) -> &str {
+        &self.text[self.all[at].lines.clone()]
+    }
+}
+
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        let lines =
+            |entries: &'_ Self| entries.by_id.iter().map(|&at| entries.lines(at).to_owned()).collect::<Vec<_>>();
+        lines(self) == lines(other)
+    }
+}
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.write())
+    }
+}
+
+/// Makes a number of the first digits of an id, which sorts as they do.
+pub(crate) fn head(id: &str) -> u64 {
+    id.bytes().chain(std::iter::repeat(0)).take(8).fold(0, |head, byte| head << 8 | u64::from(byte))
+}
+
+/// Passes over a manifest, as long as it has the form.
+struct Reader<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn manifest(mut self) -> Option<Vec<Entry>> {
+        let mut all = Vec::with_capacity(self.text.len() / ENTRY_BYTES);
+        if self.pass(EMPTY).is_none() {
+            self.pass(BEFORE)?;
+            all.push(self.entry()?);
+            while self.pass(BETWEEN).is_some() {
+                all.push(self.entry()?);
+            }
+            self.pass(BEHIND)?;
+        }
+        // An editor may have ended the last line.
+        let _ = self.pass("\n");
+        self.rest().is_empty().then_some(all)
+    }
+
+    fn entry(&mut self) -> Option<Entry> {
+        let from = self.at;
+        self.pass("    {\n      \"id\": \"")?;
+        let id = self.quoted()?;
+        self.pass("\",\n      \"created_by\": \"")?;
+        self.quoted()?;
+        self.pass("\",\n      \"created_at\": \"")?;
+        let created_at = self.quoted()?;
+        self.pass("\",\n      \"sessions\": ")?;
+        self.number()?;
+        self.pass(",\n      \"memories\": ")?;
+        self.number()?;
+        self.pass(",\n      \"prompts\": ")?;
+        self.number()?;
+        self.pass("\n    }")?;
+        let text = &self.text[id.clone()];
+        ChunkId::is_one(text).then(|| Entry { head: head(text), id, created_at, lines: from..self.at })
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes over what has to stand here.
+    fn pass(&mut self, what: &str) -> Option<()> {
+        self.rest().starts_with(what.as_bytes()).then(|| self.at += what.len())
+    }
+
+    /// Passes over a text up to its end; it is as it stands there, without an escape.
+    fn quoted(&mut self) -> Option<Range<usize>> {
+        let is_end = |&byte: &u8| matches!(byte, b'"' | b'\\') || byte < b' ';
+        let (from, bytes) = (self.at, self.rest().iter().position(is_end)?);
+        self.at += bytes;
+        (self.rest().first() == Some(&b'"')).then_some(from..self.at)
+    }
+
+    /// Passes over a number that every reader takes, written as short as it can be.
+    fn number(&mut self) -> Option<()> {
+        let rest = self.rest();
+        let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+        let is_plain = (1..=19).contains(&digits) && (digits == 1 || rest[0] != b'0');
+        self.at += digits;
+        is_plain.then_some(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use engram_proto::chunk::Manifest;
+    use std::collections::BTreeMap;
+
+    fn entry(id: &str, created_at: &str) -> ManifestEntry {
+        let (id, created_by, created_at) = (id.to_owned(), "ána\u{7f} 1".to_owned(), created_at.to_owned());
+        ManifestEntry { id, created_by, created_at, sessions: 0, memories: 12, prompts: 3 }
+    }
+
+    fn written(chunks: &[ManifestEntry]) -> String {
+        serde_json::to_string_pretty(&Manifest { version: Manifest::VERSION, chunks: chunks.to_vec() }).unwrap()
+    }
+
+    #[test]
+    fn what_is_found_in_a_text_is_written_as_a_reader_of_json_would() {
+        let mut chunks = vec![entry("bbbbbbbb", "2026-11-22T14:00:01Z"), entry("aaaaaaaa", "2026-11-22T14:00:02Z")];
+        let mut found = Entries::find(written(&chunks)).unwrap();
+        assert_eq!(found.write(), written(&chunks));
+        assert_eq!(found.ids().collect::<Vec<_>>(), ["aaaaaaaa", "bbbbbbbb"]);
+        assert_eq!(found.get("bbbbbbbb").as_ref(), Some(&chunks[0]));
+        // An odd author and an odd time are written with escapes, and looked up as what they are.
+        let odd = ManifestEntry { created_by: "a\"\n\\".to_owned(), ..entry("aaaaaaaabb", "\u{1}") };
+        found.extend([(&ChunkId::parse(&odd.id).unwrap(), &odd)]);
+        assert_eq!((found.created_at("aaaaaaaabb"), found.get("aaaaaaaabb").as_ref()), (Some("\u{1}"), Some(&odd)));
+        chunks.insert(0, odd);
+        assert_eq!(found.write(), written(&chunks), "in order");
+        assert!(Entries::find(written(&chunks)).is_err(), "escapes are left to the reader of JSON");
+        found.retain(|id| id != "aaaaaaaabb");
+        assert_eq!(found.write(), written(&chunks[1..]));
+        found.retain(|_| false);
+        assert_eq!(found.write(), written(&[]));
+        assert_eq!(Entries::find(written(&[])), Ok(found));
+    }
+
+    #[test]
+    fn a_text_that_differs_in_one_byte_is_another_form_or_says_the_same() {
+        let text = written(&[entry("aaaaaaaa", "2026-11-22T14:00:01Z"), entry("bbbbbbbb", "2026-11-22T14:00:02Z")]);
+        assert!(Entries::find(format!("{text}\n")).is_ok());
+        assert!(Entries::find(text.replace("bbbbbbbb", "aaaaaaaa")).is_err(), "an id that stands there twice");
+        for at in 0..text.len() {
+            for byte in [b' ', b'"', b'\\', b'\n', b'0', b'}', b'a', 0x1f] {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] = byte;
+                let Ok(changed) = String::from_utf8(bytes) else { continue };
+                let Ok(found) = Entries::find(changed.clone()) else { continue };
+                let read: Manifest = serde_json::from_str(&changed).unwrap();
+                assert_eq!(found.len(), read.chunks.len());
+                assert!(read.chunks.iter().all(|entry| found.get(&entry.id).as_ref() == Some(entry)), "{changed}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_latest_is_found_among_times_of_any_form() {
+        let latest = |times: &[&str]| {
+            let named: BTreeMap<_, _> = (0..).zip(times).map(|(n, at)| (n, entry(&format!("{n:08x}"), at))).collect();
+            let ids: Vec<_> = named.values().map(|entry| ChunkId::parse(&entry.id).unwrap()).collect();
+            let mut entries = Entries::default();
+            entries.extend(ids.iter().zip(named.values()));
+            entries.latest().map(RowTime::rfc3339)
+        };
+        let at = |text: &str| Some(text.to_owned());
+        assert_eq!(latest(&[]), None);
+        assert_eq!(latest(&["2026-11-22T14:00:01Z", "2026-11-22T14:00:03Z", ""]), at("2026-11-22T14:00:03Z"));
+        assert_eq!(latest(&["2026-11-22T14:00:03Z", "2026-11-22T15:00:04+01:00"]), at("2026-11-22T14:00:04Z"));
+        assert_eq!(latest(&["2026-11-22T14:00:03Z", "9999-99-99T99:99:99Z"]), at("2026-11-22T14:00:03Z"));
+    }
+}
