@@ -5,7 +5,7 @@ pub(crate) mod build;
 pub(crate) mod content;
 mod data_dir;
 mod entries;
-pub(crate) mod files;
+mod files;
 pub(crate) mod git;
 pub(crate) mod listing;
 pub(crate) mod loads;

@@ -4,6 +4,8 @@
 mod go_support;
 mod store_support;
 
+use engram_proto::ipc::request::UpdateRequest;
+use engramd::memory;
 use engramd::store::Store;
 use engramd_core::rows::BatchLimits;
 use go_support::Go;
@@ -97,6 +99,31 @@ fn cur_3_a_mirroring_offers_what_only_another_program_had_told() {
     lab.is_drained();
     assert_eq!(lab.waits(), ["s1", "o0", "o9"]);
     lab.check_books();
+}
+
+#[test]
+fn cur_3_what_another_program_wrote_over_is_mirrored_as_it_was_told() {
+    let (mut lab, go, _dir) = served_elsewhere(1);
+    lab.is_drained();
+    for (cloud_seq, key) in (8..).step_by(8).zip(["s1", "o0"]) {
+        let seq = lab.one::<i64>(&format!("SELECT max(seq) FROM sync_mutations WHERE entity_key = '{key}'"));
+        lab.ack(seq, cloud_seq);
+    }
+    let edit = UpdateRequest { id: "o0".to_owned(), title: Some("ours".to_owned()), ..UpdateRequest::default() };
+    memory::update(&mut lab.store, &edit, &memory::Now { at: at(300), random: [1; 8] }).unwrap();
+    lab.ack(lab.one("SELECT max(seq) FROM sync_mutations"), 24);
+    // Autosync reads the first version again, and its row is all that there is; then the cloud loses the edit.
+    go.pull(&[up(16, "observation", go.payload("observation", "o0"))]);
+    go.0.execute("UPDATE observations SET title = 'years ago'", []).unwrap();
+    while lab.store.take_up(100, at(9)).unwrap() {}
+    let alpha = project("alpha");
+    let mark = lab.store.counts().unwrap()[&alpha].reread.unwrap();
+    lab.store.clear_reread(&lab.fence, &alpha, mark).unwrap();
+    lab.store.remirror(&alpha).unwrap();
+    while !lab.store.remirror_slice(&lab.fence, CLOUD, None, at(9), 10).unwrap().due.is_empty() {}
+    let rows = lab.batch(10).rows;
+    let titles: Vec<_> = rows.iter().filter(|row| row.entity_key == "o0").map(|row| &row.payload["title"]).collect();
+    assert_eq!(titles, ["ours"]);
 }
 
 #[test]
