@@ -4,11 +4,12 @@
 use super::device::Device;
 use super::excuses::LostRows;
 use super::laws::Law;
-use super::server::{Mood, Server};
+use super::server::{self, Mood, Server};
 use super::world::{Coming, What, World};
 use engram_proto::id::ProjectName;
 use engramd::store::Store;
 use engramd_core::Event;
+use engramd_core::classify::Fault;
 use rand::RngExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -186,6 +187,14 @@ impl World {
         self.say(at, &format!("sees server {cloud} {what}"));
         self.lost.extend(lost);
         self.is_restored |= what == "restored";
+        // A server that ends takes the answers with it that are on their way.
+        for coming in self.coming.iter_mut().filter(|_| what != "backed up") {
+            if let What::Answer(of, event @ Event::Sent(Ok(_))) = &mut coming.what
+                && *of == cloud
+            {
+                *event = Event::Sent(Err(server::lost(Fault::Answered)));
+            }
+        }
         // It takes time, in which its clock outruns every number that it gave.
         self.now_ms += 1;
         self.server_at(cloud).pass(self.now_ms);
