@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, ErrorCode, params};
 use serde_json::json;
+use std::fs::File;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What it waits between its attempts.
@@ -55,19 +55,19 @@ impl Saver {
         Self { conn, refused: 0 }
     }
 
-    /// Saves a memory in a session that is there. Whoever holds `turn` is alone among those who share it.
+    /// Saves a memory in a session that is there. Whoever has the lock of the file `turn` is alone among those who share it.
     ///
     /// # Panics
-    /// Where SQLite refuses for another reason than a lock.
-    pub fn save(&mut self, project: &str, session: &str, key: &str, turn: &Mutex<()>) -> Saved {
+    /// Where SQLite refuses for another reason than a lock, and where the file cannot be locked.
+    pub fn save(&mut self, project: &str, session: &str, key: &str, turn: &File) -> Saved {
         let mut delays = DELAYS_MS.iter();
         loop {
-            let alone = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            turn.lock().expect("a turn");
             let result = self.attempt(project, session, key);
             if result.is_err() && !self.conn.is_autocommit() {
                 self.conn.execute_batch("ROLLBACK").expect("rolled back");
             }
-            drop(alone);
+            turn.unlock().expect("the end of a turn");
             let Err(error) = result else { return Saved::Done };
             let is_lock =
                 matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));

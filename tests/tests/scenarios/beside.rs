@@ -5,8 +5,11 @@ use engram_tests::gateway::Gateway;
 use engram_tests::go::saver::{Saved, Saver};
 use engram_tests::go::{Remote, Wire as _};
 use engram_tests::processes::{Cloud, Device, TOKEN, until};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::sync::{Arc, Mutex};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// How long the user of a Go process thinks between two saves.
@@ -66,6 +69,64 @@ fn reached(what: &str, goal: usize, count: impl Fn() -> usize) {
     assert_eq!(last, goal, "{what}");
 }
 
+/// The variable that says what a process of these tests has to do as a Go process.
+const ORDER: &str = "ENGRAM_SAVER";
+
+/// How the line begins in which it tells how that went.
+const ENDED: &str = "a saver has ended: ";
+
+/// What a Go process does.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    store: PathBuf,
+    /// The file by whose lock they take turns.
+    turn: PathBuf,
+    writer: usize,
+    saves: usize,
+}
+
+impl Order {
+    fn start(&self) -> Child {
+        Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "beside::a_process_saves_if_it_was_started_for_that", "--nocapture"])
+            .env(ORDER, serde_json::to_string(self).expect("a text"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process")
+    }
+}
+
+/// Waits for its end; returns how many attempts were refused, how many saves failed, and how many on a machine too busy to
+/// tell.
+fn ended(saver: Child) -> (u64, u64, u64) {
+    let output = saver.wait_with_output().expect("its end");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.split_once(ENDED)).unwrap_or_else(|| panic!("{text}"));
+    serde_json::from_str(line.1).expect("three numbers")
+}
+
+/// Does nothing where nobody started it as a Go process.
+#[test]
+fn a_process_saves_if_it_was_started_for_that() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    let Order { store, turn, writer, saves } = serde_json::from_str(&order).expect("an order");
+    let (mut go, turn) = (Saver::open(&store), File::open(turn).expect("the file"));
+    let (mut failed, mut late) = (0, 0);
+    for n in 0..saves {
+        let key = format!("go-{writer}-{n}");
+        // Its user asks again.
+        loop {
+            match go.save("demo", "s-go", &key, &turn) {
+                Saved::Done => break,
+                Saved::Failed => failed += 1,
+                Saved::Late => late += 1,
+            }
+        }
+        std::thread::sleep(THINKS);
+    }
+    println!("{ENDED}{}", json!([go.refused, failed, late]));
+}
+
 /// OWN-3: Go processes save, reading first, while the daemon pulls and pushes thousands of rows: no save fails, all
 /// arrive, and nobody changes a table. The processes take turns among themselves, so whoever is refused is refused because
 /// of the daemon.
@@ -90,28 +151,10 @@ fn scenario_8_own_3_writers_beside_a_busy_daemon_never_fail() {
     assert_eq!(a.ctl_with(&["cloud", "login", "--server", &cloud.url, "--token-stdin"], TOKEN).code, 0);
     let before = form(&a);
     assert_eq!(a.ctl(&["enroll", "demo"]).code, 0);
-    let turn = Arc::new(Mutex::new(()));
-    let savers = (0..writers).map(|writer| {
-        let (mut go, turn) = (Saver::open(&a.dir.join("engram.db")), Arc::clone(&turn));
-        std::thread::spawn(move || {
-            let (mut failed, mut late) = (0, 0);
-            for n in 0..saves {
-                let key = format!("go-{writer}-{n}");
-                // Its user asks again.
-                loop {
-                    match go.save("demo", "s-go", &key, &turn) {
-                        Saved::Done => break,
-                        Saved::Failed => failed += 1,
-                        Saved::Late => late += 1,
-                    }
-                }
-                std::thread::sleep(THINKS);
-            }
-            (go.refused, failed, late)
-        })
-    });
-    let savers: Vec<_> = savers.collect();
-    let ended: Vec<(u64, u64, u64)> = savers.into_iter().map(|saver| saver.join().expect("no panic")).collect();
+    File::create(temp.path().join("turn")).expect("a file");
+    let order = |writer| Order { store: a.dir.join("engram.db"), turn: temp.path().join("turn"), writer, saves };
+    let savers: Vec<Child> = (0..writers).map(|writer| order(writer).start()).collect();
+    let ended: Vec<(u64, u64, u64)> = savers.into_iter().map(ended).collect();
     println!("attempts refused, saves failed, and those of a machine too busy to tell: {ended:?}");
     assert_eq!(ended.iter().map(|(_, failed, _)| failed).sum::<u64>(), 0, "saves that failed, of {ended:?}");
     reached("all is sent", pulled + pushed + writers * saves + 2, stored);
