@@ -254,7 +254,9 @@ impl Machine {
                 project.drained_generation = 0;
             }
             project.paused = paused;
-            project.queueing = projects.queueing.contains(&name);
+            let was_queueing = std::mem::replace(&mut project.queueing, projects.queueing.contains(&name));
+            // What the cloud does not know of is looked for behind what nobody told of.
+            project.stand_in_due |= was_queueing && !project.queueing;
             project.count(self.counts.get(&name).cloned().unwrap_or_default(), self.now);
             (name, project)
         });
