@@ -6,7 +6,6 @@ use crate::stopwatch::{Stopwatch, per_second, percentile};
 use engram_tests::go::saver::{Saved, Saver};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -131,7 +130,8 @@ fn save_while(path: &Path, go_on: impl Fn(u64) -> bool + Sync) -> Saves {
     static KEYS: AtomicU64 = AtomicU64::new(0);
     let begun = AtomicU64::new(0);
     let one = || {
-        let (mut saver, alone, mut failed) = (Saver::open(path), Mutex::new(()), 0);
+        let alone = tempfile::tempfile().expect("a file");
+        let (mut saver, mut failed) = (Saver::open(path), 0);
         while go_on(begun.fetch_add(1, Ordering::SeqCst)) {
             let key = format!("go-{}", KEYS.fetch_add(1, Ordering::SeqCst));
             failed += u64::from(saver.save("other", "s-go", &key, &alone) != Saved::Done);
