@@ -167,7 +167,9 @@ impl Export {
         if !is_settled && all_in && !self.report.manifest_written && self.report.skipped.is_empty() {
             self.talk().settle(stamp).await?;
         }
-        self.report.is_unknown = self.report.chunks.is_empty() && self.is_unknown().await?;
+        // Where chunks lie the project is some project's at least, and nothing more is asked for (COST-1).
+        let is_first = self.contents.as_ref().is_some_and(|contents| contents.files.is_empty());
+        self.report.is_unknown = is_first && self.report.chunks.is_empty() && self.is_unknown().await?;
         self.report.outcome = match (self.report.skipped.is_empty(), self.report.chunks.is_empty()) {
             (false, _) => "partial",
             (true, true) => "nothing",
