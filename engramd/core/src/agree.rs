@@ -104,6 +104,7 @@ impl Machine {
             if let Some(project) = self.projects.get_mut(&name) {
                 project.forget_place();
             }
+            self.pull.cursor_was_forgotten();
         }
     }
 

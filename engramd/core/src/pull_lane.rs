@@ -21,6 +21,8 @@ pub(crate) struct PullLane {
     state: State,
     /// The conversation in which that began.
     conversation: u64,
+    /// A cursor was forgotten while cursors are loaded: what is read then may be from before.
+    is_stale: bool,
     /// How receiving goes.
     pub(crate) retry: Retry,
     /// Pages that came since the machine began.
@@ -93,6 +95,11 @@ impl PullLane {
 
     pub(crate) fn abort(&mut self) {
         self.state = State::Idle;
+    }
+
+    /// Hears that the store forgot a cursor.
+    pub(crate) fn cursor_was_forgotten(&mut self) {
+        self.is_stale |= matches!(self.state, State::LoadingCursors);
     }
 }
 
@@ -195,7 +202,8 @@ impl Machine {
 
     pub(crate) fn cursors_loaded(&mut self, answer: Result<BTreeMap<ProjectName, u64>, StoreTrouble>) {
         let was_loading = matches!(std::mem::take(&mut self.pull.state), State::LoadingCursors);
-        if !was_loading || self.pull.conversation != self.conversation {
+        let is_stale = std::mem::take(&mut self.pull.is_stale);
+        if !was_loading || is_stale || self.pull.conversation != self.conversation {
             return;
         }
         match answer {

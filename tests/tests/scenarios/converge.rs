@@ -79,6 +79,20 @@ fn edits(device: &Device) -> Vec<(String, String, Option<String>, String)> {
     rows.expect("rows").collect::<Result<_, _>>().expect("rows")
 }
 
+/// Everything that a device has of a memory.
+fn books(device: &Device, key: &str) -> String {
+    let sql =
+        "SELECT m.seq || ' ' || m.op || ' acked ' || coalesce(m.acked_at, '-') || ' void ' || coalesce(j.void, '-')
+                   || ' cloud ' || coalesce(j.cloud_seq, '-') || ' over ' || coalesce(j.base, '-') || ' ' || m.payload
+               FROM sync_mutations m LEFT JOIN engramd_journal j ON j.seq = m.seq WHERE m.entity_key = ?1
+               UNION ALL SELECT 'lost ' || hash || ' ' || payload FROM engramd_conflict WHERE entity_key = ?1
+               UNION ALL SELECT 'known ' || head FROM engramd_version WHERE entity_key = ?1";
+    let store = queue::store(device);
+    let mut statement = store.prepare(sql).expect("a statement");
+    let rows = statement.query_map([key], |row| row.get::<_, String>(0)).expect("rows");
+    rows.map(|row| row.expect("a row")).fold(format!("\n{}:", device.dir.display()), |all, row| all + "\n  " + &row)
+}
+
 /// What a device lists as lost.
 fn lost(device: &Device) -> BTreeSet<(String, String)> {
     let store = queue::store(device);
@@ -132,7 +146,8 @@ fn scenario_12_conv_1_conv_6_three_daemons_in_a_storm_agree() {
             let is_kept = ends.get(key).is_some_and(|ends| ends.contains(hash))
                 || seen.contains(&(key, hash))
                 || listed.contains(&(key.clone(), hash.clone()));
-            assert!(is_kept, "seed {seed}: lost without a trace: {payload}\nends {:?}", ends.get(key));
+            let told = || devices.iter().map(|device| books(device, key)).collect::<String>();
+            assert!(is_kept, "seed {seed}: lost without a trace: {payload}\nends {:?}{}", ends.get(key), told());
         }
     }
 }
