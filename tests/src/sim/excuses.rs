@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 pub(super) type LostRows = BTreeSet<(String, String)>;
 
 /// "after a restore nobody offers what only Go clients held of the lost rows": a Go client may show another version of
-/// such an entity than the cloud, or one that the cloud has not.
+/// such an entity than the cloud, or one that the cloud has not; and where it offers one, with another time than it had, nobody
+/// can tell any more what was made over what.
 pub(super) fn nobody_offers_what_only_go_clients_held_of_the_lost_rows(
     lost: &LostRows,
     entity: &(String, String),

@@ -17,9 +17,6 @@ const WENT_WITH_SESSION: &str = "SELECT p.entity_key FROM engramd_version AS p J
         ON s.project = p.project AND s.entity = 'session' AND s.entity_key = p.head ->> '$.prompt.session_id'
     WHERE p.entity = 'prompt' AND s.head ->> '$.session.deleted_at' IS NOT NULL";
 
-/// How the names of Go programs begin.
-pub(super) const GO: &str = "go-";
-
 /// Project, and sync id.
 type Key = (String, String);
 
@@ -151,7 +148,7 @@ impl Ledger {
         &self,
         devices: &[Device],
         (disk, other): (&Disk, Option<&Disk>),
-        lost: &LostRows,
+        (lost, has_go_clients): (&LostRows, bool),
     ) -> Result<(), Law> {
         let (mut current, mut kept, mut with_session) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for device in devices {
@@ -174,13 +171,13 @@ impl Ledger {
             kept.insert((name.key.clone(), text_of(payload)));
         }
         let is_somewhere = |text: &Text| {
-            let by_go = text.by.starts_with(GO);
             current.contains(&text.words)
                 || self.seen.get(&text.words).is_some_and(|&write| write > text.write)
                 || kept.contains(&text.words)
                 || excuses::a_go_delete_of_an_edit_that_it_did_not_see(&self.gone, &text.words.0)
                 || excuses::a_prompt_of_a_deleted_session_counts_as_deleted(&with_session, &text.words.0)
-                || (by_go && excuses::nobody_offers_what_only_go_clients_held_of_the_lost_rows(lost, &text.entity()))
+                || (has_go_clients
+                    && excuses::nobody_offers_what_only_go_clients_held_of_the_lost_rows(lost, &text.entity()))
         };
         match self.texts.iter().find(|text| !is_somewhere(text)) {
             Some(text) => {

@@ -73,7 +73,8 @@ impl World {
             // beside autosync had seen nobody can always tell.
             if self.go.is_none() && self.devices.iter().all(|device| device.beside.is_none()) {
                 let others = self.other.as_ref().map(|other| other.journal.disk());
-                self.ledger.nothing_is_lost(&self.devices, (&disk, others.as_deref()), &self.lost)?;
+                let lost = (&self.lost, !self.peers.is_empty());
+                self.ledger.nothing_is_lost(&self.devices, (&disk, others.as_deref()), lost)?;
             }
             laws::nothing_is_from_the_future(&disk, now)?;
             for device in &self.devices {
