@@ -103,6 +103,27 @@ impl DriverHandle {
         }
     }
 
+    /// Tells the loop whenever the system tells something, on a thread that sleeps until then and ends with the loop.
+    ///
+    /// # Errors
+    /// What the system says where it has no thread.
+    #[cfg(target_os = "linux")]
+    pub(super) fn nudged_by(
+        self,
+        name: &'static str,
+        wait: impl Fn() -> std::io::Result<()> + Send + 'static,
+        command: fn() -> Command,
+    ) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(move || {
+            while wait().is_ok() && !self.has_ended() {
+                tracing::debug!("the {name} changed");
+                self.nudge(command());
+            }
+        })?;
+        Ok(())
+    }
+
     /// Starts a sync and returns its updates, the last of which is the verdict.
     pub async fn sync(&self, project: Option<ProjectName>, direction: Direction) -> mpsc::Receiver<SyncUpdate> {
         let (updates, receiver) = mpsc::channel(UPDATES_MAX);

@@ -11,14 +11,7 @@ use super::handle::DriverHandle;
 #[cfg(target_os = "linux")]
 pub fn listen(driver: DriverHandle) -> std::io::Result<()> {
     let socket = linux::open()?;
-    let thread = std::thread::Builder::new().name("network".to_owned());
-    thread.spawn(move || {
-        while linux::changed(&socket).is_ok() && !driver.has_ended() {
-            tracing::debug!("the network changed");
-            driver.nudge(super::handle::Command::Wake);
-        }
-    })?;
-    Ok(())
+    driver.nudged_by("network", move || linux::changed(&socket), || super::handle::Command::Wake)
 }
 
 /// Does nothing where nobody tells.

@@ -24,14 +24,7 @@ pub(super) fn slept(before: Now, now: Now) -> bool {
 #[cfg(target_os = "linux")]
 pub fn listen(driver: DriverHandle) -> std::io::Result<()> {
     let timer = linux::arm(linux::NEVER)?;
-    let thread = std::thread::Builder::new().name("clock".to_owned());
-    thread.spawn(move || {
-        while linux::was_set(&timer).is_ok() && !driver.has_ended() {
-            tracing::debug!("the clock was set");
-            driver.nudge(super::handle::Command::ClockSet);
-        }
-    })?;
-    Ok(())
+    driver.nudged_by("clock", move || linux::was_set(&timer), || super::handle::Command::ClockSet)
 }
 
 /// Does nothing where nobody tells.

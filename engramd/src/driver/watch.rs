@@ -39,6 +39,11 @@ pub fn start(data_dir: &Path, driver: DriverHandle) -> notify::Result<StoreWatch
     let (told, reloading) = (Arc::clone(&changed), driver.clone());
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
         Ok(event) if event.kind.is_access() => {}
+        // A watcher that lost track says so: anything may have been written.
+        Ok(event) if event.need_rescan() => {
+            told.notify_one();
+            reloading.nudge(Command::Reload);
+        }
         Ok(event) => {
             let named = |name: &str| {
                 event
@@ -55,7 +60,6 @@ pub fn start(data_dir: &Path, driver: DriverHandle) -> notify::Result<StoreWatch
                 reloading.nudge(Command::Reload);
             }
         }
-        // A watcher that lost track says so with an error: look then, too.
         Err(_) => told.notify_one(),
     })?;
     watcher.watch(data_dir, RecursiveMode::NonRecursive)?;

@@ -20,16 +20,12 @@ const TABLES: [usize; 4] = [0, 1, 2, 4];
 /// So many rows are looked at in one transaction.
 const ROWS_MAX: u32 = 500;
 
-/// Writes down that every project is to be looked at, once its history was queued.
-pub(super) fn are_due(conn: &Connection) -> Result<(), StoreError> {
-    conn.prepare_cached("UPDATE engramd_backfill SET stage = ?1, after = 0 WHERE stage > ?1")?.execute([first()])?;
-    Ok(())
-}
-
-/// Writes down the same of one project.
-pub(super) fn is_due(conn: &Connection, project: &ProjectName) -> Result<(), StoreError> {
-    conn.prepare_cached("UPDATE engramd_backfill SET stage = ?1, after = 0 WHERE stage > ?1 AND project = ?2")?
-        .execute(params![first(), project.as_str()])?;
+/// Writes down that a project, or every one, is to be looked at, once its history was queued.
+pub(super) fn is_due(conn: &Connection, project: Option<&ProjectName>) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "UPDATE engramd_backfill SET stage = ?1, after = 0 WHERE stage > ?1 AND project = coalesce(?2, project)",
+    )?
+    .execute(params![first(), project.map(ProjectName::as_str)])?;
     Ok(())
 }
 

@@ -65,9 +65,8 @@ pub(super) fn is_in_doubt(
     entity: Entity,
     key: &str,
 ) -> Result<bool, StoreError> {
-    for name in rows_in_others(conn, project, entity, key)? {
-        let is_due = reread::is_due(conn, project)? || reread::is_due(conn, &name)?;
-        if is_due && is_nobodys(conn, &name, entity, key)? {
+    for name in nobodys_in_others(conn, project, entity, key)? {
+        if reread::is_due(conn, project)? || reread::is_due(conn, &name)? {
             return Ok(true);
         }
     }
@@ -81,12 +80,7 @@ pub(super) fn may_have_moved(
     entity: Entity,
     key: &str,
 ) -> Result<bool, StoreError> {
-    for name in rows_in_others(conn, project, entity, key)? {
-        if is_nobodys(conn, &name, entity, key)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(!nobodys_in_others(conn, project, entity, key)?.is_empty())
 }
 
 /// Settles the move of an entity about which there was doubt, and whose row was therefore written in the project that it
@@ -99,8 +93,8 @@ pub(super) fn settle_late(
     at: RowTime,
 ) -> Result<bool, StoreError> {
     let mut moved = false;
-    for name in rows_in_others(conn, project, entity, key)? {
-        if is_nobodys(conn, &name, entity, key)? && leave(conn, project, entity, key, (&name, at), true)? {
+    for name in nobodys_in_others(conn, project, entity, key)? {
+        if leave(conn, project, entity, key, (&name, at), true)? {
             arrive(conn, &name, entity, key, at)?;
             moved = true;
         }
@@ -112,10 +106,21 @@ fn is_child(entity: Entity) -> bool {
     matches!(entity, Entity::Observation | Entity::Prompt)
 }
 
-/// Tells whether nothing is known in a project of a row that is there, and nothing was ever written of it.
-fn is_nobodys(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> Result<bool, StoreError> {
-    let is_known = versions::known(conn, project, entity, key)?.is_some();
-    Ok(!is_known && !journal::tells_of(conn, project, entity, key)?)
+/// Lists the other projects that have a row of this sync id of which nothing is known there, and nothing was ever written.
+fn nobodys_in_others(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<Vec<ProjectName>, StoreError> {
+    let mut names = Vec::new();
+    for name in rows_in_others(conn, project, entity, key)? {
+        let is_known = versions::known(conn, &name, entity, key)?.is_some();
+        if !is_known && !journal::tells_of(conn, &name, entity, key)? {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Lists the other projects that have a row of this sync id.

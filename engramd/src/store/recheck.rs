@@ -79,7 +79,7 @@ impl Store {
             meta::set(conn, PLACE, last.and_then(|last| serde_json::to_string(last).ok()).as_deref())?;
             if is_end {
                 meta::set(conn, DONE_AT, Some(&now.to_string()))?;
-                missing::are_due(conn)?;
+                missing::is_due(conn, None)?;
             }
             rechecked.is_end = is_end;
             Ok((rechecked, is_end))

@@ -179,7 +179,7 @@ fn slice(
     forget(tx, project)?;
     cursor::forget(tx, cloud, Some(project))?;
     digest::forget_told(tx, Some(project))?;
-    missing::is_due(tx, project)?;
+    missing::is_due(tx, Some(project))?;
     belonging::come_home(tx, project)
 }
 
