@@ -110,7 +110,10 @@ fn scenario_6_rec_1_a_queue_that_somebody_mended_is_read_anew() {
     assert_eq!(sync.code, 0, "{sync:?}");
     let stored = queue::cloud(&dir, "SELECT payload FROM cloud_mutations WHERE entity_key = 'o-1'");
     assert!(stored.len() == 1 && stored[0].contains("mended"), "{stored:?}");
-    assert_eq!(queue::number(&a, "SELECT count(*) FROM sync_mutations WHERE entity_key = 'o-1'"), 1, "no new write");
+    // Where a pull shows it before the answer to its push is heard, it leaves a mark, which is no write.
+    let writes = "SELECT count(*) FROM sync_mutations AS m LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+                  WHERE m.entity_key = 'o-1' AND j.void IS NOT 'mark'";
+    assert_eq!(queue::number(&a, writes), 1, "no new write");
 }
 
 /// Two reports that differ in nothing that a reader would see are one redraw.
