@@ -368,3 +368,26 @@ fn conv_6_an_edit_over_what_autosync_put_in_the_place_of_ours_is_no_successor() 
                       (SELECT payload FROM engramd_conflict WHERE entity_key = 'o6' ORDER BY payload ->> '$.title')";
     assert_eq!(two.lab.one::<String>(listed), "ours,theirs");
 }
+
+#[test]
+fn conv_6_of_two_edits_over_one_version_the_one_by_a_clock_that_is_behind_is_listed_or_sent() {
+    for (title, listed, sent) in [("theirs", "theirs", vec!["ours"]), ("zzz", "", vec!["ours", "zzz"])] {
+        let mut two = two();
+        let pulled = up(40, "observation", revised("o6", "first", 500, 1));
+        two.lab.apply(vec![pulled.clone()]);
+        two.go.edit("alpha", "o6", "ours", &second(500));
+        two.take_up();
+        // Autosync puts what the cloud holds in its place, and the next edit has another clock.
+        two.go.pull(std::slice::from_ref(&pulled));
+        two.go.edit("alpha", "o6", title, &second(100));
+        two.take_up();
+        two.lab.apply(vec![pulled]);
+        two.read_to_head();
+        let waits: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| row.payload["title"].clone()).collect();
+        assert_eq!(waits, sent);
+        let sql = "SELECT coalesce(group_concat(payload ->> '$.title'), '') FROM engramd_conflict";
+        assert_eq!(two.lab.one::<String>(sql), listed);
+        assert_eq!(two.lab.title("o6").as_deref(), sent.last().copied());
+        two.lab.check_books();
+    }
+}

@@ -323,3 +323,38 @@ fn conv_6_a_move_has_seen_what_its_row_shows() {
     let delete = rows.iter().find(|row| row.entity_key == "o1").unwrap();
     assert_eq!(delete.base.as_deref(), Some(seen.as_str()), "so that the edit which it did not see is listed");
 }
+
+#[test]
+fn conv_3_an_edit_after_a_move_beats_what_was_moved_even_with_a_clock_that_is_behind() {
+    let mut two = two();
+    two.enroll_beta();
+    two.move_to_beta();
+    two.go.edit("beta", "o1", "edited", &second(50));
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    // Somebody else moved it too, and edited nothing.
+    let mut moved = observation("o1", "s1", "one", 100);
+    moved["project"] = "beta".into();
+    two.lab.apply(vec![
+        row(32, "beta", "session", "upsert", session("s1", "/a", 0)),
+        row(40, "beta", "observation", "upsert", moved),
+    ]);
+    assert_eq!(two.lab.title("o1").as_deref(), Some("edited"));
+    two.check();
+}
+
+#[test]
+fn what_came_back_with_an_edit_is_told_of() {
+    let mut two = two();
+    two.enroll_beta();
+    two.go.save("beta", "s1", "o2", "saved", &second(200));
+    two.go.0.execute("UPDATE observations SET project = 'alpha' WHERE sync_id = 'o2'", []).unwrap();
+    two.go.edit("alpha", "o2", "edited", &second(100));
+    two.go.0.execute("UPDATE observations SET project = 'beta' WHERE sync_id = 'o2'", []).unwrap();
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    let limits = BatchLimits { rows_max: 100, body_bytes_max: 1 << 20 };
+    let rows = two.lab.store.pending_batch(&two.lab.fence, &project("beta"), limits, at(9)).unwrap().rows;
+    let titles: Vec<_> = rows.iter().filter_map(|row| row.payload["title"].as_str()).collect();
+    assert_eq!(titles, ["saved", "edited"]);
+    assert_eq!(two.sent("alpha"), pairs(&[]));
+    two.check();
+}

@@ -97,3 +97,27 @@ fn conv_3_it_wins_over_nothing_that_comes_in_before_it_was_sent() {
     device.store.apply_page(&device.fence, "c", &BTreeMap::new(), &page, Ahead::clocks()).unwrap();
     assert_eq!(device.row().body.0.unwrap().title, "theirs", "a minute by the cloud's clock is later");
 }
+
+#[test]
+fn conv_3_what_autosync_pushed_of_it_comes_back_as_itself() {
+    let mut device = Ahead::new();
+    // The server stamped both at their receipt, and nobody read its answer; the first is no row of its own any more.
+    let sql = "SELECT payload FROM sync_mutations WHERE entity = 'observation' ORDER BY seq DESC LIMIT 1";
+    let edit = device.store.read(|conn| Ok(conn.query_row(sql, [], |row| row.get::<_, String>(0))?)).unwrap();
+    let mut edit: serde_json::Value = serde_json::from_str(&edit).unwrap();
+    for field in ["updated_at", "created_at", "last_seen_at"] {
+        edit[field] = at(CLOUD_NOW - 5).to_string().into();
+    }
+    let session = edit["session_id"].as_str().unwrap().to_owned();
+    let rows = vec![
+        store_support::row(1, "p", "session", "upsert", store_support::session(&session, "/d", 0)),
+        store_support::row(2, "p", "observation", "upsert", edit),
+    ];
+    device.store.apply_page(&device.fence, "c", &BTreeMap::new(), &store_support::page(rows), Ahead::clocks()).unwrap();
+    let version = device.row();
+    assert_eq!((version.key.time, version.key.revision), (Some(at(CLOUD_NOW - 5)), 2));
+    assert!(
+        device.batch().iter().all(|row| row.entity != "observation"),
+        "what was written over it has nothing to say"
+    );
+}

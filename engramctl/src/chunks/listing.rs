@@ -4,7 +4,7 @@
 use super::entries::Entries;
 use engram_proto::chunk::{ChunkId, Manifest, ManifestEntry};
 use engram_proto::time::RowTime;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How the lines of an entry begin, in their order.
 const FIELDS: [&str; 6] = ["\"id\"", "\"created_by\"", "\"created_at\"", "\"sessions\"", "\"memories\"", "\"prompts\""];
@@ -18,6 +18,8 @@ pub(crate) struct Listing {
     pub(crate) refused: Vec<String>,
     /// Why it has to be written again, if it has.
     pub(crate) broken: Option<String>,
+    /// Chunks of whose entries a merge may have mixed up lines: what they count is to be seen in the file.
+    pub(crate) unsure: BTreeSet<ChunkId>,
 }
 
 impl Listing {
@@ -70,6 +72,7 @@ struct Gathered {
     entries: BTreeMap<ChunkId, ManifestEntry>,
     refused: Vec<String>,
     broken: Option<String>,
+    unsure: BTreeSet<ChunkId>,
 }
 
 impl Gathered {
@@ -87,10 +90,15 @@ impl Gathered {
                 let why = if marked { "a merge left conflict markers in it".to_owned() } else { error.to_string() };
                 gathered.broken = Some(why);
                 let sides = sides(text).map(|side| serde_json::from_str::<Manifest>(&side).ok());
-                sides.into_iter().flatten().flat_map(|side| side.chunks).for_each(|entry| gathered.add(entry));
+                let sides = sides.map(|side| side.map(|side| side.chunks).unwrap_or_default());
+                let on_both = |entry: &ManifestEntry| sides.iter().all(|side| side.contains(entry));
+                let sure = sides[0].iter().filter(|entry| on_both(entry)).map(|entry| entry.id.clone());
+                let sure: BTreeSet<String> = sure.collect();
+                sides.iter().flatten().cloned().for_each(|entry| gathered.add(entry));
                 let whole = gathered.entries.clone();
                 salvage(text).into_iter().for_each(|entry| gathered.add(entry));
                 gathered.entries.extend(whole);
+                gathered.unsure = gathered.entries.keys().filter(|id| !sure.contains(id.as_str())).cloned().collect();
                 gathered.refused.clear();
             }
         }
@@ -115,7 +123,7 @@ impl Gathered {
     fn listing(self) -> Listing {
         let mut entries = Entries::default();
         entries.extend(&self.entries);
-        Listing { entries, refused: self.refused, broken: self.broken }
+        Listing { entries, refused: self.refused, broken: self.broken, unsure: self.unsure }
     }
 }
 
@@ -236,7 +244,9 @@ mod tests {
         let head = "{\n  \"version\": 1,\n  \"chunks\": [\n    {\n";
         let tail = "      \"prompts\": 0\n    }\n  ]\n}";
         let torn = format!("{head}{}{by}{}{counts}{tail}", hunk("id"), hunk("created_at"));
-        assert_eq!(Listing::read(torn.as_bytes()).entries, listing(&[ours.clone(), theirs.clone()]).entries);
+        let read = Listing::read(torn.as_bytes());
+        assert_eq!(read.entries, listing(&[ours.clone(), theirs.clone()]).entries);
+        assert_eq!(read.unsure.len(), 2, "which of the counts are whose is to be seen in the files");
         // Where neither side is whole, neither is listed: what stands between two ids is nobody's for sure.
         let cut = torn.replace("  ]\n}", "");
         assert_eq!(Listing::read(cut.as_bytes()).entries, Entries::default());

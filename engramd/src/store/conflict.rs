@@ -22,10 +22,7 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let own = entries(conn, project, remote, key)?;
     if seen(&own, remote) {
-        return match lost_to_its_own_past(&own, remote) {
-            Some(ours) => keep(conn, (project, key), &ours.version, (&ours.op, &ours.payload), now),
-            None => Ok(()),
-        };
+        return Ok(());
     }
     let ours = own
         .iter()
@@ -36,6 +33,25 @@ pub(super) fn note(
     let rivals = own.iter().filter(|one| one.is_rival_of(ours) && !own.iter().any(|later| later.is_over(one)));
     for one in std::iter::once(ours).chain(rivals) {
         keep_loser(conn, (project, key), (&one.version, &one.op, &one.payload), (remote, row), now)?;
+    }
+    Ok(())
+}
+
+/// Records pending edits that came after a remote version here, whether that is news or not, and yet lose: to itself, for
+/// they were made by a clock that is behind while autosync moved, or to what another edit makes of it. `merged` is what comes
+/// of all.
+pub(super) fn note_edits_of(
+    conn: &Connection,
+    (project, key): (&ProjectName, &str),
+    (remote, merged): (&Version, &Version),
+    now: RowTime,
+) -> Result<(), StoreError> {
+    let own = entries(conn, project, remote, key)?;
+    let Some(since) = own.iter().filter(|one| one.had_seen(remote)).map(|one| one.seq).min() else { return Ok(()) };
+    let later = own.iter().filter(|one| one.seq >= since && one.is_open && !one.only_repeats());
+    let beaten = later.filter(|one| ![remote.hash(), merged.hash()].contains(&one.version.hash()));
+    for one in beaten.filter(|one| loses_to(&one.version, remote) && !own.iter().any(|later| later.is_over(one))) {
+        keep(conn, (project, key), &one.version, (&one.op, &one.payload), now)?;
     }
     Ok(())
 }
@@ -67,15 +83,6 @@ pub(super) fn note_brought(
 /// Tells whether a version is one of our own, or one that an edit of ours had seen.
 fn seen(own: &[Entry], version: &Version) -> bool {
     own.iter().any(|one| one.had_seen(version))
-}
-
-/// Finds the edit of ours that came after a version here and yet loses to it: it was made by a clock that is behind, while
-/// autosync moved, so that nobody can tell what it was made over.
-fn lost_to_its_own_past<'a>(own: &'a [Entry], remote: &Version) -> Option<&'a Entry> {
-    let since = own.iter().filter(|one| one.version.hash() == remote.hash()).map(|one| one.seq).min()?;
-    let later = own.iter().filter(|one| one.seq > since && one.is_open && one.base.is_none());
-    let ours = later.reduce(|a, b| if b.version.leads(&a.version) { b } else { a })?;
-    Some(ours).filter(|ours| ours.version.hash() != remote.hash() && loses_to(&ours.version, remote))
 }
 
 fn keep_loser(

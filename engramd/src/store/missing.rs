@@ -81,7 +81,7 @@ fn offer(conn: &Connection, project: &ProjectName, entity: Entity, key: &str, at
         return Ok(false);
     }
     let was_told = journal::tells_of(conn, project, entity, key)?;
-    let has_moved = moved::settle(conn, project, entity, key, at)?;
+    let has_moved = moved::settle(conn, project, entity, key, at)?.is_some();
     if is_spoken_for(conn)? {
         return Ok(has_moved);
     }

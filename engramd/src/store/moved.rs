@@ -7,15 +7,15 @@
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
 use super::rows::{self, Found};
-use super::{desired, reread, versions};
+use super::{desired, foreign, reread, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{ObservationVersion, PromptVersion, Version};
 use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
 use rusqlite::Connection;
 
-/// Settles the move of an entity whose row stands in `project`, where other projects alone know of its sync id; tells
-/// whether there was one.
+/// Settles the move of an entity whose row stands in `project`, where other projects alone know of its sync id; returns what
+/// was known of it where it left, if it did.
 ///
 /// As long as what another program pulled was not read again, a row tells nothing: it may show another entity of the same
 /// sync id, for the peer has room for one.
@@ -28,18 +28,20 @@ pub fn settle(
     entity: Entity,
     key: &str,
     at: RowTime,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Version>, StoreError> {
     if !is_child(entity) || versions::known(conn, project, entity, key)?.is_some() {
-        return Ok(false);
+        return Ok(None);
     }
-    let mut moved = false;
+    let mut left = None;
     for before in told_of_in_others(conn, project, entity, key)? {
-        moved |= leave(conn, &before, entity, key, (project, at), false)?;
+        if let Some(version) = leave(conn, &before, entity, key, (project, at), false)? {
+            left = versions::join(left, version);
+        }
     }
-    if moved {
+    if left.is_some() {
         arrive(conn, project, entity, key, at)?;
     }
-    Ok(moved)
+    Ok(left)
 }
 
 /// Settles the move of an entity that has no row in the project which knows it, and one in another; tells whether it did.
@@ -52,7 +54,7 @@ pub(super) fn settle_gone(
 ) -> Result<bool, StoreError> {
     let mut moved = false;
     for name in rows_in_others(conn, project, entity, key)? {
-        moved |= settle(conn, &name, entity, key, at)?;
+        moved |= settle(conn, &name, entity, key, at)?.is_some();
     }
     Ok(moved)
 }
@@ -94,7 +96,7 @@ pub(super) fn settle_late(
 ) -> Result<bool, StoreError> {
     let mut moved = false;
     for name in nobodys_in_others(conn, project, entity, key)? {
-        if leave(conn, project, entity, key, (&name, at), true)? {
+        if leave(conn, project, entity, key, (&name, at), true)?.is_some() {
             arrive(conn, &name, entity, key, at)?;
             moved = true;
         }
@@ -157,7 +159,7 @@ fn told_of_in_others(
 }
 
 /// Deletes an entity in the project that it left; what never went out is taken back instead. Where there is a row of it
-/// still it did not leave, unless that was only put back.
+/// still it did not leave, unless that was only put back. Returns what was known of it there, if it left.
 fn leave(
     conn: &Connection,
     before: &ProjectName,
@@ -165,7 +167,7 @@ fn leave(
     key: &str,
     (project, at): (&ProjectName, RowTime),
     was_put_back: bool,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Version>, StoreError> {
     let is_here = match rows::find(conn, before, entity, key)? {
         Some(Found::Observation(_)) => true,
         Some(Found::Prompt(found)) => !found.ids.is_empty(),
@@ -175,19 +177,19 @@ fn leave(
     let may_be_unread =
         reread::is_due(conn, project)? || (desired::is_enrolled(conn, before)? && reread::is_due(conn, before)?);
     if (is_here && !was_put_back) || may_be_unread || !versions::held(conn, before, entity, key)?.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let Some(version) = versions::local(conn, before, entity, key)?.filter(|version| !version.is_delete()) else {
-        return Ok(false);
+        return Ok(None);
     };
     if journal::void_if_never_carried(conn, before, entity, key)? {
-        return Ok(true);
+        return Ok(Some(version));
     }
     // Who moved it saw what the row shows where it is now, and no edit that came in since.
     let shown = versions::row_version(conn, project, entity, key)?;
     let base = shown.as_ref().map_or_else(|| version.hash(), Version::hash);
     let time = Some(version.time().map_or(at, |time| time.max(at)));
-    let delete = match version {
+    let delete = match version.clone() {
         Version::Observation(known) => Version::Observation(ObservationVersion {
             duplicate_count: known.duplicate_count,
             last_seen_at: known.last_seen_at,
@@ -195,23 +197,29 @@ fn leave(
             ..ObservationVersion::delete(known.session_id, false, time)
         }),
         Version::Prompt(known) => Version::Prompt(PromptVersion::delete(known.session_id, time)),
-        Version::Session(_) | Version::Relation(_) => return Ok(false),
+        Version::Session(_) | Version::Relation(_) => return Ok(None),
     };
     append(conn, before, key, &delete, Some(base), at)?;
-    Ok(true)
+    Ok(Some(version))
 }
 
-/// Queues an entity, and its session before it, in the project that it came to, unless a journal row tells of them.
+/// Queues an entity, and its session before it, in the project that it came to. Where a journal row tells of one already it
+/// came back, perhaps with an edit that was made elsewhere.
 fn arrive(conn: &Connection, project: &ProjectName, entity: Entity, key: &str, at: RowTime) -> Result<(), StoreError> {
     let Some(version) = versions::row_version(conn, project, entity, key)? else { return Ok(()) };
     let session = version.session_id().unwrap_or_default().to_owned();
     for (entity, key) in [(Entity::Session, session.as_str()), (entity, key)] {
-        let known = versions::known(conn, project, entity, key)?.is_some();
-        if !known
-            && !journal::tells_of(conn, project, entity, key)?
-            && let Some(version) = versions::row_version(conn, project, entity, key)?
+        let Some(version) = versions::row_version(conn, project, entity, key)? else { continue };
+        if !journal::tells_of(conn, project, entity, key)? {
+            if versions::known(conn, project, entity, key)?.is_none() {
+                append(conn, project, key, &version, None, at)?;
+            }
+        } else if is_child(entity)
+            && let Some(told) = versions::local(conn, project, entity, key)?
+            && told.hash() != version.hash()
+            && !told.is_delete()
         {
-            append(conn, project, key, &version, None, at)?;
+            append(conn, project, key, &foreign::lifted(&version, &told), Some(told.hash()), at)?;
         }
     }
     Ok(())

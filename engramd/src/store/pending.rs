@@ -79,7 +79,7 @@ impl Store {
                 after = raw.seq;
                 let entity = Entity::parse(&raw.entity);
                 if let Some(entity) = entity.filter(|&entity| raw.is_ahead(entity, clocks.cloud)) {
-                    applying.stamp_again(project, entity, &raw.key)?;
+                    applying.stamp_again(project, entity, &raw.key, None)?;
                     raw = next(tx, project, raw.seq - 1)?.unwrap_or(raw);
                 }
                 match prepare(tx, &device_id, project, &raw)? {

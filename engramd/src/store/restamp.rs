@@ -38,12 +38,22 @@ fn limit(cloud_now: RowTime) -> RowTime {
 
 impl Applying<'_> {
     /// Stamps the pending rows of an entity that are ahead, in their order, each above what it was written over (CONV-3).
-    pub(super) fn stamp_again(&self, project: &ProjectName, entity: Entity, key: &str) -> Result<(), StoreError> {
+    /// One that autosync pushed as well comes back as `remote`, stamped by the server: it is that one.
+    pub(super) fn stamp_again(
+        &self,
+        project: &ProjectName,
+        entity: Entity,
+        key: &str,
+        remote: Option<&Version>,
+    ) -> Result<(), StoreError> {
         let Some(cloud_now) = self.cloud_now() else { return Ok(()) };
         let mut before = versions::known(self.conn(), project, entity, key)?;
-        for row in open(self.conn(), project, entity, key)? {
+        let open = open(self.conn(), project, entity, key)?;
+        let came_back = remote.filter(|remote| open.iter().any(|row| row.version.hash() == remote.hash()));
+        let from = came_back.and_then(Version::time).map_or(cloud_now, |at| at.min(cloud_now));
+        for row in open {
             let version = if is_ahead(&row.version, Some(cloud_now)) {
-                let (payload, version) = above(before.as_ref(), (entity, key), &row, cloud_now)?;
+                let (payload, version) = above(before.as_ref(), (entity, key), &row, (from, limit(cloud_now)))?;
                 let text = serde_json::Value::Object(payload).to_string();
                 journal::rewrite(self.conn(), row.seq, &text)?;
                 chunks::due::note(self.conn(), project, entity, key)?;
@@ -75,15 +85,14 @@ fn open(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
     Ok(found)
 }
 
-/// Finds the least time from the cloud's now on with which the version still beats what was before it.
+/// Finds the least time within two with which the version still beats what was before it.
 fn above(
     before: Option<&Version>,
     (entity, key): (Entity, &str),
     row: &Open,
-    cloud_now: RowTime,
+    (from, limit): (RowTime, RowTime),
 ) -> Result<(Object, Version), StoreError> {
-    let limit = limit(cloud_now);
-    let mut at = before.and_then(Version::time).map_or(cloud_now, |before| before.max(cloud_now));
+    let mut at = before.and_then(Version::time).map_or(from, |before| before.max(from));
     loop {
         let mut payload = row.payload.clone();
         for field in TIMES {
@@ -95,7 +104,7 @@ fn above(
             .map_err(|error| StoreError::Invalid(format!("the pending {entity} {key}: {error}")))?;
         let beats = before.is_none_or(|before| version.leads(before));
         // A fold of what is known has its key and beats nothing; it needs no second more.
-        if beats || version.time() <= Some(cloud_now) || at > limit {
+        if beats || version.time() <= Some(from) || at > limit {
             return Ok((payload, version));
         }
         at = at.plus_s(1);

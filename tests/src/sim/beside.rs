@@ -282,7 +282,11 @@ fn shows(device: &Device, go: &GoClient, disk: &Disk) -> Result<(), Law> {
         "SELECT project || ' ' || sync_id || ' ' || title FROM observations WHERE deleted_at IS NULL
          UNION ALL SELECT project || ' ' || sync_id || ' ' || content FROM user_prompts",
     );
-    let shown: BTreeSet<String> = shown.into_iter().collect();
+    let mut shown: BTreeSet<String> = shown.into_iter().collect();
+    // local-store.md: of the copies of one sync id in a project one speaks.
+    let of = |line: &str| line.splitn(3, ' ').take(2).map(str::to_owned).collect::<Vec<_>>();
+    let speaks: BTreeSet<_> = shown.intersection(&held).map(|line| of(line)).collect();
+    shown.retain(|line| held.contains(line) || !speaks.contains(&of(line)));
     if shown == held {
         return Ok(());
     }

@@ -110,8 +110,13 @@ impl Ledger {
     fn note(&mut self, by: &str, before: &Shown, after: &Shown) {
         self.writes += 1;
         let (was, is) = (all_words(before), all_words(after));
-        for words in was.keys().filter(|words| !is.contains_key(*words)) {
-            self.seen.insert(words.clone(), self.writes);
+        for (key, text) in before.iter().filter(|(key, text)| after.get(*key) != Some(*text)) {
+            // A memory that was moved may be in both projects, until its deletion in one is there.
+            let is_new =
+                |(other, there): (&Key, &String)| other.1 == key.1 && there == text && before.get(other) != Some(there);
+            if !after.iter().any(is_new) {
+                self.seen.insert((key.1.clone(), text.clone()), self.writes);
+            }
         }
         for (words, &project) in is.iter().filter(|(words, _)| !was.contains_key(*words)) {
             let text =

@@ -71,9 +71,12 @@ impl World {
             self.devices.iter().try_for_each(loud::calm_is_said)?;
             // A Go program's server keeps the last writer's version, and nothing of what loses; what a process that writes
             // beside autosync had seen nobody can always tell.
-            if self.go.is_none() && self.devices.iter().all(|device| device.beside.is_none()) {
+            if self.go.is_none() {
                 let others = self.other.as_ref().map(|other| other.journal.disk());
-                let lost = (&self.lost, !self.peers.is_empty());
+                // The Go autosync beside a daemon is a Go client too.
+                let has_go_clients =
+                    !self.peers.is_empty() || self.devices.iter().any(|device| device.beside.is_some());
+                let lost = (&self.lost, has_go_clients);
                 self.ledger.nothing_is_lost(&self.devices, (&disk, others.as_deref()), lost)?;
             }
             laws::nothing_is_from_the_future(&disk, now)?;

@@ -21,8 +21,15 @@ fn a_broken_manifest_is_made_again_from_the_chunks() {
     let id = entries["chunks"][1]["id"].as_str().expect("an id");
     let doubled = good.replacen("\"chunks\": [", &format!("\"chunks\": [{},", entries["chunks"][1]), 1);
     let marked = good.replacen("    {\n", "<<<<<<< HEAD\n    {\n=======\n    {\n>>>>>>> theirs\n", 1);
+    // Of two entries at one place git marks the lines that differ, and merges the others as it likes.
+    let last = entries["chunks"][2]["id"].as_str().expect("an id");
+    let line = |id: &str| format!("      \"id\": \"{id}\",\n");
+    let (head, tail) = good.split_once(&line(last)).expect("the last one");
+    let mixed = tail.replace("\"memories\": 1", "\"memories\": 7");
+    let mixed = format!("{head}<<<<<<< HEAD\n{}=======\n{}>>>>>>> theirs\n{mixed}", line(last), line("ffffffff"));
     for (what, broken) in [
         ("conflict markers", marked),
+        ("conflict markers within an entry", mixed),
         ("duplicates", doubled),
         ("nothing", String::new()),
         ("garbage", "\u{0}{{{[".to_owned()),
@@ -38,7 +45,7 @@ fn a_broken_manifest_is_made_again_from_the_chunks() {
         assert_eq!(state["observations"].as_object().expect("rows").len(), 3, "{what}");
         assert_eq!(ana.json(&["verify"])["chunks"], 3, "{what}");
         assert_eq!(ana.json(&["export", "--project", "app"])["manifest_written"], false, "{what}");
-        if what == "conflict markers" {
+        if what.starts_with("conflict markers") {
             assert_eq!(std::fs::read_to_string(&path).expect("a manifest"), good, "who wrote what is kept");
         }
     }

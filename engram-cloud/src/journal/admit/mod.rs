@@ -99,8 +99,10 @@ impl Admission {
 
     fn known(&mut self, name: Name, known: &KnownContent, base: Option<&str>, pushed_by: &str) -> Fate {
         let current = self.facts.head(&name).map(|head| &head.version);
-        let is_conflict = current.is_some_and(|current| is_conflict(base, current, &known.version));
-        let rivals = Rivals { arriving: is_conflict, current: is_conflict };
+        let rivals = current.map_or_else(Rivals::default, |current| {
+            let is_conflict = is_conflict(base, current, &known.version);
+            Rivals { arriving: is_conflict || loses_to_its_base(base, current, &known.version), current: is_conflict }
+        });
         self.merged(name, known, base, rivals, pushed_by)
     }
 
@@ -271,6 +273,14 @@ fn rewritten(name: &Name, version: Version) -> KnownContent {
 fn is_conflict(base: Option<&str>, current: &Version, arriving: &Version) -> bool {
     let current = current.hash();
     base.is_some_and(|base| Hash::from_hex(base) != Some(current)) && arriving.hash() != current
+}
+
+/// Tells whether an edit of the current version loses to that: a Go client offered it once more with a later time than the
+/// edit's author had seen, after this server was restored.
+fn loses_to_its_base(base: Option<&str>, current: &Version, arriving: &Version) -> bool {
+    let hash = current.hash();
+    let is_edit = base.and_then(Hash::from_hex) == Some(hash) && arriving.hash() != hash;
+    is_edit && arriving.standing(current) == Standing::Loses
 }
 
 fn loser(name: &Name, op: Op, payload: &str, base: Option<&str>, to: Told, now_us: i64, pushed_by: &str) -> Loser {

@@ -114,6 +114,17 @@ async fn an_edit_of_what_is_current_is_no_conflict() {
     assert!(texts(&beside, "SELECT digest FROM cloud_conflicts").is_empty());
 }
 
+/// CONV-6: an edit that loses to what it was made over, for that came again with a later time, is kept.
+#[tokio::test]
+async fn conv_6_an_edit_that_loses_to_its_own_base_is_kept() {
+    let (_temp, journal, beside) = opened();
+    push(&journal, memory("first", 5, None)).await;
+    push(&journal, memory("edit", 2, Some(hash_of("first")))).await;
+    assert_eq!(texts(&beside, "SELECT payload ->> 'title' FROM cloud_conflicts"), ["edit"]);
+    push(&journal, memory("first", 1, Some(hash_of("first")))).await;
+    assert_eq!(texts(&beside, "SELECT payload ->> 'title' FROM cloud_conflicts"), ["edit"], "that is no edit");
+}
+
 /// What happens, the requests, and the titles that are kept as conflicts.
 type Case = (&'static str, Vec<Vec<PushEntry>>, &'static [&'static str]);
 

@@ -316,24 +316,29 @@ impl Export {
         let Contents { listing, files } = contents;
         let mut changed = !listing.refused.is_empty() || listed != entries.len() || listing.broken.is_some();
         let mut new = BTreeMap::new();
-        for id in files.iter().filter(|id| !entries.has(id.as_str())) {
+        for id in files.iter().filter(|id| !entries.has(id.as_str()) || listing.unsure.contains(*id)) {
             let found = match self.seen.get(id) {
                 Some(checked) => Ok(checked.clone()),
                 None => checked(&self.place, id).map(|found| found.checked),
             };
-            match found {
-                Ok(found) => {
+            match (found, entries.get(id.as_str())) {
+                (Ok(found), Some(listed)) => {
+                    let [sessions, memories, prompts, _] = found.rows;
+                    new.insert(id.clone(), ManifestEntry { sessions, memories, prompts, ..listed });
+                }
+                (Ok(found), None) => {
                     new.insert(id.clone(), adopted(id, &found));
                     self.report.adopted.push(id.to_string());
                     changed = true;
                 }
                 // It was named when it was read; one that cannot be read is not listed.
-                Err(reason) if !self.report.skipped.iter().any(|skipped| skipped.chunk == id.as_str()) => {
+                (Err(reason), _) if !self.report.skipped.iter().any(|skipped| skipped.chunk == id.as_str()) => {
                     self.report.skipped.push(Skipped::new(id, reason));
                 }
-                Err(_) => {}
+                (Err(_), _) => {}
             }
         }
+        entries.retain(|id| !ChunkId::parse(id).is_ok_and(|id| new.contains_key(&id)));
         entries.extend(&new);
         listing.entries = entries;
         changed

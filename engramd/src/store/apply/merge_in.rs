@@ -33,9 +33,7 @@ fn lifted(open: &[Open], remote: &Version) -> Option<Version> {
     let mut over = remote.clone();
     for own in open.iter().filter(|own| own.version != *remote && own.quarantine.is_none()) {
         if own.base.as_deref() == Some(over.hash().to_string().as_str()) && !own.version.leads(&over) {
-            let at = own.version.time().max(over.time());
-            let grows = foreign::with_time(&own.version, at).leads(&over);
-            over = foreign::with_time(&own.version, if grows { at } else { at.map(|at| at.plus_s(1)) });
+            over = foreign::lifted(&own.version, &over);
         }
     }
     (over != *remote).then_some(over)
@@ -55,7 +53,7 @@ impl Applying<'_> {
         let found = self.find((project, entity, key), known.as_ref())?;
         let mut open = if self.has_open(project)? { self.open_rows(project, entity, key)? } else { Vec::new() };
         if open.iter().any(|own| restamp::is_ahead(&own.version, self.cloud_now)) {
-            self.stamp_again(project, entity, key)?;
+            self.stamp_again(project, entity, key, Some(&remote))?;
             open = self.open_rows(project, entity, key)?;
         }
         for own in open.iter_mut().filter(|own| own.takes_time) {
@@ -65,8 +63,9 @@ impl Applying<'_> {
         for own in &open {
             local = versions::join(local, own.version.clone());
         }
-        if let Some(lifted) = lifted(&open, &remote) {
-            local = versions::join(local, lifted);
+        let lifted = lifted(&open, &remote);
+        if let Some(lifted) = &lifted {
+            local = versions::join(local, lifted.clone());
         }
         if self.any_held {
             for held in versions::held(self.conn, project, entity, key)? {
@@ -95,6 +94,9 @@ impl Applying<'_> {
         if let (Some(row), true) = (row, self.is_first_time || after != known) {
             conflict::note(self.conn, (project, key), row, &remote, self.now)?;
         }
+        if row.is_some() && !open.is_empty() {
+            conflict::note_edits_of(self.conn, (project, key), (&remote, &merged), self.now)?;
+        }
         if let (Some(row), Some(cloud_id)) = (row, self.judged_of.as_deref())
             && served::is_unjudged(self.conn, cloud_id, project, row, &remote)?
             && let Some(known) = known.clone()
@@ -103,7 +105,9 @@ impl Applying<'_> {
         }
         let (superseded, left_open) = self.settle_open(project, &open, &remote, row)?;
         let news_of_a_row = unknown && local.is_some();
-        if merged != remote && !left_open && (superseded || news_of_a_row) {
+        // What was lifted may be beside a rival that stays open.
+        let waits = left_open && lifted.as_ref() != Some(&merged);
+        if merged != remote && !waits && (superseded || news_of_a_row) {
             let seq = self.queue(project, key, &merged, Some(remote.hash()))?;
             if let Some(seq) = seq.filter(|_| news_of_a_row) {
                 journal::takes_time(self.conn, seq)?;

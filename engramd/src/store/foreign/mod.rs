@@ -28,7 +28,7 @@ use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use stamp::Written;
-pub(super) use stamp::{time_field, with_time};
+pub(super) use stamp::{lifted, time_field, with_time};
 
 /// Up to which seq the journal was taken up.
 const TAKEN_UP: &str = "taken_up_seq";
@@ -226,11 +226,12 @@ fn take_up_row(conn: &Connection, row: &Row) -> Result<(), StoreError> {
     }
     let Ok(version) = Version::read(entity, key, op, &payload) else { return Ok(()) };
     let occurred_at = RowTime::parse(&row.occurred_at);
-    if let Some(at) = occurred_at.or_else(|| version.time()) {
-        moved::settle(conn, &project, entity, key, at)?;
-    }
+    let left = match occurred_at.or_else(|| version.time()) {
+        Some(at) => moved::settle(conn, &project, entity, key, at)?,
+        None => None,
+    };
     if row.is_pending {
-        stamp_row(conn, Said { seq: *seq, project: &project, entity, key, op, payload, version, occurred_at })?;
+        stamp_row(conn, left, Said { seq: *seq, project: &project, entity, key, op, payload, version, occurred_at })?;
     }
     Ok(())
 }
@@ -255,9 +256,10 @@ fn hold(conn: &Connection, row: &Row) -> Result<(), StoreError> {
     set_aside(conn, &aside).map(drop)
 }
 
-fn stamp_row(conn: &Connection, row: Said<'_>) -> Result<(), StoreError> {
+/// Stamps a row; `left` is what was known of its entity in another project, which it left.
+fn stamp_row(conn: &Connection, left: Option<Version>, row: Said<'_>) -> Result<(), StoreError> {
     let known = versions::known(conn, row.project, row.entity, row.key)?;
-    let mut before = known.clone();
+    let mut before = known.clone().or(left);
     for earlier in versions::pending_until(conn, row.project, row.entity, row.key, row.seq)? {
         before = versions::join(before, earlier);
     }

@@ -43,9 +43,14 @@ pub(super) fn stamp(row: &Written<'_>, before: Option<&Version>, known: bool) ->
     if revision_is_not_greater(row.version, before) || is_old(row, row.version.time()) {
         return keep(true);
     }
-    let at = row.version.time().max(before.time());
-    let grows = at.is_some_and(|at| with_time(row.version, Some(at)).leads(before));
-    stamped(row, if grows { at } else { at.map(|at| at.plus_s(1)) }, !known && upsert)
+    stamped(row, lifted(row.version, before).time(), !known && upsert)
+}
+
+/// Lifts a version above what it was made over, where its own time does not do that.
+pub(in super::super) fn lifted(version: &Version, over: &Version) -> Version {
+    let at = version.time().max(over.time());
+    let lifted = with_time(version, at);
+    if lifted.leads(over) { lifted } else { with_time(version, at.map(|at| at.plus_s(1))) }
 }
 
 /// Gives a version another time, where it has one for its key.
