@@ -391,3 +391,36 @@ fn conv_6_of_two_edits_over_one_version_the_one_by_a_clock_that_is_behind_is_lis
         two.lab.check_books();
     }
 }
+
+#[test]
+fn conv_6_two_edits_over_one_row_of_the_journal_are_rivals_before_anything_was_pulled() {
+    let mut two = two();
+    two.go.save("alpha", "s1", "o6", "first", &second(100));
+    let pushed = up(40, "observation", two.go.payload("observation", "o6"));
+    two.go.push(&second(100));
+    two.go.edit("alpha", "o6", "ours", &second(200));
+    two.go.pull(&[pushed]);
+    two.go.edit("alpha", "o6", "theirs", &second(200));
+    two.take_up();
+    two.read_to_head();
+    let bases: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| (row.payload["title"].clone(), row.base)).collect();
+    let [(_, ours), (_, theirs)] = &bases[..] else { panic!("two rows: {bases:?}") };
+    assert!(theirs.is_some() && (ours.is_none() || ours == theirs), "{bases:?}");
+    two.lab.check_books();
+}
+
+#[test]
+fn conv_6_an_edit_that_autosync_wrote_over_is_listed_though_somebody_deletes_what_it_put_there() {
+    let mut two = two();
+    let pulled = up(40, "observation", revised("o6", "first", 100, 1));
+    two.lab.apply(vec![pulled]);
+    two.go.edit("alpha", "o6", "ours", &second(200));
+    let theirs = up(48, "observation", revised("o6", "of somebody else", 300, 2));
+    two.go.pull(std::slice::from_ref(&theirs));
+    memory::delete(&mut two.lab.store, "o6", false, &memory::Now { at: at(400), random: [1; 8] }).unwrap();
+    two.lab.apply(vec![theirs]);
+    two.read_to_head();
+    let listed = "SELECT group_concat(payload ->> '$.title') FROM engramd_conflict WHERE entity_key = 'o6'";
+    assert_eq!(two.lab.one::<String>(listed), "ours");
+    two.lab.check_books();
+}

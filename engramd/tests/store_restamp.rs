@@ -121,3 +121,19 @@ fn conv_3_what_autosync_pushed_of_it_comes_back_as_itself() {
         "what was written over it has nothing to say"
     );
 }
+
+#[test]
+fn conv_3_what_is_stamped_again_beats_a_deletion_in_the_same_second() {
+    let mut device = Ahead::new();
+    let ahead = Now { at: at(CLOUD_NOW + WEEK), random: [1; 8] };
+    memory::delete(&mut device.store, &device.id, false, &ahead).unwrap();
+    let edit = "INSERT INTO sync_mutations (target_key, entity, entity_key, op, payload, source, project, occurred_at)
+        SELECT target_key, entity, entity_key, op, json_set(payload, '$.revision_count', 3, '$.title', 'again'), source,
+            project, occurred_at FROM sync_mutations WHERE entity = 'observation' AND op = 'upsert' ORDER BY seq DESC LIMIT 1";
+    device.store.write(|tx| Ok(tx.execute(edit, [])?)).unwrap();
+    let sent = device.batch();
+    let version = |row: &PendingRow| Version::read(Entity::Observation, &row.entity_key, row.op, &row.payload).unwrap();
+    let sent: Vec<_> = sent.iter().filter(|row| row.entity.as_str() == "observation").map(version).collect();
+    assert_eq!(sent.len(), 4);
+    assert!(sent.windows(2).all(|pair| pair[1].leads(&pair[0])), "{sent:?}");
+}

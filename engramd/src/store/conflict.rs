@@ -37,9 +37,9 @@ pub(super) fn note(
     Ok(())
 }
 
-/// Records pending edits that came after a remote version here, whether that is news or not, and yet lose: to itself, for
-/// they were made by a clock that is behind while autosync moved, or to what another edit makes of it. `merged` is what comes
-/// of all.
+/// Records pending edits that lose to a remote version, whether that is news or not, although a row here had seen it: they
+/// were made by a clock that is behind while autosync moved, or autosync put it in their place, or another edit of it beats
+/// them. `merged` is what comes of all.
 pub(super) fn note_edits_of(
     conn: &Connection,
     (project, key): (&ProjectName, &str),
@@ -47,9 +47,11 @@ pub(super) fn note_edits_of(
     now: RowTime,
 ) -> Result<(), StoreError> {
     let own = entries(conn, project, remote, key)?;
-    let Some(since) = own.iter().filter(|one| one.had_seen(remote)).map(|one| one.seq).min() else { return Ok(()) };
-    let later = own.iter().filter(|one| one.seq >= since && one.is_open && !one.only_repeats());
-    let beaten = later.filter(|one| ![remote.hash(), merged.hash()].contains(&one.version.hash()));
+    if !seen(&own, remote) {
+        return Ok(());
+    }
+    let edits = own.iter().filter(|one| one.is_open && !one.only_repeats());
+    let beaten = edits.filter(|one| ![remote.hash(), merged.hash()].contains(&one.version.hash()));
     for one in beaten.filter(|one| loses_to(&one.version, remote) && !own.iter().any(|later| later.is_over(one))) {
         keep(conn, (project, key), &one.version, (&one.op, &one.payload), now)?;
     }

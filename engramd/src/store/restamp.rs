@@ -103,8 +103,12 @@ fn above(
         let version = Version::read(entity, key, row.op, &payload)
             .map_err(|error| StoreError::Invalid(format!("the pending {entity} {key}: {error}")))?;
         let beats = before.is_none_or(|before| version.leads(before));
-        // A fold of what is known has its key and beats nothing; it needs no second more.
-        if beats || version.time() <= Some(from) || at > limit {
+        // A fold of what was before has its key and beats nothing; it needs no second more.
+        let is_fold = before.is_some_and(|before| match (&version, before) {
+            (Version::Session(_), _) => version.time() <= Some(from),
+            _ => version.hash() == before.hash() && version.is_delete() == before.is_delete(),
+        });
+        if beats || is_fold || at > limit {
             return Ok((payload, version));
         }
         at = at.plus_s(1);

@@ -26,7 +26,7 @@ use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::{Entity, Op, payload_text};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use stamp::Written;
 pub(super) use stamp::{lifted, time_field, with_time};
 
@@ -284,19 +284,9 @@ fn stamp_row(conn: &Connection, left: Option<Version>, row: Said<'_>) -> Result<
 
 /// Finds the version that a row was written over: the journal row before it or else the known one, if that has one
 /// revision less and no autosync may have put another one in its place. Where one did, a journal row that it was not written
-/// over is a rival all the same, which only a base tells.
+/// over is a rival all the same, which only a base tells: an earlier row or the known one.
 fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
-             LEFT JOIN engramd_journal AS j ON j.seq = m.seq
-         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.seq < ?4 AND j.void IS NULL
-         ORDER BY m.seq DESC LIMIT 1",
-    )?;
-    let names = params![row.project.as_str(), row.entity.as_str(), row.key, row.seq];
-    let before: Option<(String, String)> =
-        statement.query_row(names, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let before = before.and_then(|(op, payload)| versions::read(row.entity, row.key, &op, &payload));
-    let one_less = |version: &&Version| match (*version, &row.version) {
+    let one_less = |version: &Version| match (version, &row.version) {
         (Version::Observation(before), Version::Observation(own)) => {
             own.key.kind == Kind::Upsert
                 && before.key.kind == Kind::Upsert
@@ -304,8 +294,30 @@ fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Op
         }
         _ => false,
     };
-    if reread::is_due(conn, row.project)? && before.as_ref().is_none_or(|before| one_less(&before)) {
+    let mut statement = conn.prepare_cached(
+        "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
+             LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.seq < ?4 AND j.void IS NULL
+         ORDER BY m.seq DESC",
+    )?;
+    let mut rows = statement.query(params![row.project.as_str(), row.entity.as_str(), row.key, row.seq])?;
+    let mut next = || -> Result<Option<Version>, StoreError> {
+        let Some(found) = rows.next()? else { return Ok(None) };
+        let (op, payload): (String, String) = (found.get(0)?, found.get(1)?);
+        Ok(versions::read(row.entity, row.key, &op, &payload))
+    };
+    let before = next()?;
+    let may_be_pulled = reread::is_due(conn, row.project)?;
+    if may_be_pulled && before.as_ref().is_none_or(one_less) {
         return Ok(None);
     }
-    Ok(before.iter().chain(known).find(one_less).map(Version::hash))
+    if let Some(over) = before.iter().chain(known).find(|version| one_less(version)) {
+        return Ok(Some(over.hash()));
+    }
+    while may_be_pulled && let Some(earlier) = next()? {
+        if one_less(&earlier) {
+            return Ok(Some(earlier.hash()));
+        }
+    }
+    Ok(None)
 }
