@@ -184,10 +184,13 @@ impl Entry {
         self.is_open && !self.only_repeats() && self.version.hash() != newest.version.hash() && !newest.is_over(self)
     }
 
-    /// Tells whether it came later than another row here and, as far as anybody can tell, was made over that.
+    /// Tells whether it came later than another row here and, as far as anybody can tell, was made over that: an edit has a
+    /// greater revision.
     fn is_over(&self, earlier: &Self) -> bool {
         let base = self.base.as_deref().filter(|&base| base != journal::NO_EDIT);
-        self.seq > earlier.seq && base.is_none_or(|base| base == earlier.version.hash().to_string())
+        let revisions = versions::revision(&self.version).zip(versions::revision(&earlier.version));
+        let may_be = revisions.is_none_or(|(own, before)| own > before);
+        self.seq > earlier.seq && base.map_or(may_be, |base| base == earlier.version.hash().to_string())
     }
 
     /// Tells whether it is this version, or an edit of it.

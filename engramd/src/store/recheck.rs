@@ -6,6 +6,7 @@
 //! the rows that have no known version are due (`missing.rs`).
 
 use super::error::StoreError;
+use super::rows::{self, Found};
 use super::{Store, cursor, desired, lease, meta, missing, moved, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
@@ -153,12 +154,14 @@ fn look(conn: &Connection, project: &ProjectName, entity: Entity, key: &str) -> 
         return Ok(Look::Good);
     }
     let Some(known) = versions::known(conn, project, entity, key)? else { return Ok(Look::Good) };
-    let row = versions::row_version(conn, project, entity, key)?;
+    let found = rows::find(conn, project, entity, key)?;
+    if let (Version::Observation(known), Some(Found::Observation(found))) = (&known, &found)
+        && known.key.kind != Kind::Upsert
+    {
+        return Ok(if found.is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good });
+    }
+    let row = found.map(|found| found.version(conn, project, key)).transpose()?.flatten();
     Ok(match (&known, &row) {
-        (Version::Observation(known), Some(Version::Observation(row))) if known.key.kind != Kind::Upsert => {
-            let is_live = row.key.kind == Kind::Upsert;
-            if is_live || known.key.kind == Kind::Hard { Look::Undead } else { Look::Good }
-        }
         // What is left of a deleted prompt is its tombstone.
         (known, Some(row)) if known.is_delete() && row.is_delete() => Look::Good,
         (known, Some(_)) if known.is_delete() => Look::Undead,

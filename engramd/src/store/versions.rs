@@ -26,6 +26,15 @@ pub fn row_version(
     }
 }
 
+/// Returns the revision of a memory that is not deleted; every edit has one more, a fold of a duplicate has not.
+#[must_use]
+pub(super) fn revision(version: &Version) -> Option<i64> {
+    match version {
+        Version::Observation(version) if version.key.kind == Kind::Upsert => Some(version.key.revision),
+        _ => None,
+    }
+}
+
 /// Reads the join of all that was pulled or acknowledged; it has no text.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ pub(super) struct Ledger {
     texts: Vec<Text>,
     /// The last write of somebody who saw a text, and put something else in its place.
     seen: BTreeMap<Words, u64>,
-    /// Sync ids of what users of Go programs deleted.
+    /// Sync ids of what users of Go programs deleted, or their autosync may have deleted at the server.
     gone: BTreeSet<String>,
 }
 
@@ -130,6 +130,11 @@ impl Ledger {
         let is_there = |id: &String| after.keys().any(|(_, there)| there == id);
         self.gone.extend(before.keys().map(|(_, id)| id).filter(|id| !is_there(id)).cloned());
         self.note(by, before, after);
+    }
+
+    /// Notes that a deletion may go to the server as a Go program's.
+    pub(super) fn deleted_by_go(&mut self, id: &str) {
+        self.gone.insert(id.to_owned());
     }
 
     /// DUR-1: a process that died left a store in which everything is that it had answered as saved.

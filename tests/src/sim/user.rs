@@ -58,7 +58,15 @@ impl World {
             Some(title) => save(&mut device.store, title, "shared", project, &now),
             None => write(&mut device.store, &mut self.rng, project, &now),
         };
-        self.ledger.command(&device.name, &device.store, before, done.as_deref().map_err(drop))?;
+        // A command that fails may have taken up before what Go processes wrote.
+        if done.is_ok() || !device.has_news() {
+            self.ledger.command(&device.name, &device.store, before, done.as_deref().map_err(drop))?;
+        }
+        // What autosync pushes is a Go delete at the server's door, whoever deleted.
+        let deleted = done.as_deref().ok().and_then(|done| done.strip_prefix("deletes "));
+        if let (Some(id), true) = (deleted, device.beside.is_some()) {
+            self.ledger.deleted_by_go(id.split(' ').next().unwrap_or(id));
+        }
         if device.fuse.is_blown() {
             assert!(done.is_err(), "DUR-1: answered as saved, and the commit was refused");
             return self.crash(at);

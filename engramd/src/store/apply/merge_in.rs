@@ -108,7 +108,11 @@ impl Applying<'_> {
         // What was lifted may be beside a rival that stays open.
         let waits = left_open && lifted.as_ref() != Some(&merged);
         if merged != remote && !waits && (superseded || news_of_a_row) {
-            let seq = self.queue(project, key, &merged, Some(remote.hash()))?;
+            // A row that has no revision more was not made over what came: it only says what it is.
+            let revisions = versions::revision(&merged).zip(versions::revision(&remote));
+            let is_rival = news_of_a_row && revisions.is_some_and(|(own, came)| own <= came);
+            let base = if is_rival { merged.hash() } else { remote.hash() };
+            let seq = self.queue(project, key, &merged, Some(base))?;
             if let Some(seq) = seq.filter(|_| news_of_a_row) {
                 journal::takes_time(self.conn, seq)?;
             }

@@ -22,7 +22,7 @@ use autosync::Standing;
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
-use engram_proto::merge::{Kind, Version};
+use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op, payload_text};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
@@ -283,41 +283,31 @@ fn stamp_row(conn: &Connection, left: Option<Version>, row: Said<'_>) -> Result<
 }
 
 /// Finds the version that a row was written over: the journal row before it or else the known one, if that has one
-/// revision less and no autosync may have put another one in its place. Where one did, a journal row that it was not written
-/// over is a rival all the same, which only a base tells: an earlier row or the known one.
+/// revision less and no autosync may have put another one in its place. Where one may have, nobody can tell; but a journal
+/// row that has no revision less is a rival, which only a base tells.
 fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
-    let one_less = |version: &Version| match (version, &row.version) {
-        (Version::Observation(before), Version::Observation(own)) => {
-            own.key.kind == Kind::Upsert
-                && before.key.kind == Kind::Upsert
-                && before.key.revision + 1 == own.key.revision
-        }
-        _ => false,
-    };
+    let Some(own) = versions::revision(&row.version) else { return Ok(None) };
+    let one_less = |version: &&Version| versions::revision(version).is_some_and(|revision| revision + 1 == own);
     let mut statement = conn.prepare_cached(
         "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
              LEFT JOIN engramd_journal AS j ON j.seq = m.seq
          WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.seq < ?4 AND j.void IS NULL
-         ORDER BY m.seq DESC",
+         ORDER BY m.seq DESC LIMIT ?5",
     )?;
-    let mut rows = statement.query(params![row.project.as_str(), row.entity.as_str(), row.key, row.seq])?;
-    let mut next = || -> Result<Option<Version>, StoreError> {
-        let Some(found) = rows.next()? else { return Ok(None) };
-        let (op, payload): (String, String) = (found.get(0)?, found.get(1)?);
-        Ok(versions::read(row.entity, row.key, &op, &payload))
-    };
-    let before = next()?;
     let may_be_pulled = reread::is_due(conn, row.project)?;
-    if may_be_pulled && before.as_ref().is_none_or(one_less) {
+    let rows_max = if may_be_pulled { i64::MAX } else { 1 };
+    let names = params![row.project.as_str(), row.entity.as_str(), row.key, row.seq, rows_max];
+    let mut rows = statement.query(names)?;
+    let mut earlier = Vec::new();
+    while let Some(found) = rows.next()? {
+        let (op, payload): (String, String) = (found.get(0)?, found.get(1)?);
+        earlier.extend(versions::read(row.entity, row.key, &op, &payload));
+    }
+    let is_rival = |version: &Version| {
+        versions::revision(version).is_some_and(|revision| revision >= own) && version.hash() != row.version.hash()
+    };
+    if may_be_pulled && !earlier.iter().any(is_rival) {
         return Ok(None);
     }
-    if let Some(over) = before.iter().chain(known).find(|version| one_less(version)) {
-        return Ok(Some(over.hash()));
-    }
-    while may_be_pulled && let Some(earlier) = next()? {
-        if one_less(&earlier) {
-            return Ok(Some(earlier.hash()));
-        }
-    }
-    Ok(None)
+    Ok(earlier.iter().chain(known).find(one_less).map(Version::hash))
 }

@@ -18,6 +18,8 @@ pub(in super::super) struct Found {
     pub(in super::super) version: ObservationVersion,
     /// Numbers of the other copies.
     pub(in super::super) copies: Vec<i64>,
+    /// Whether any copy is not deleted: one that came from another project stands beside what was deleted here.
+    pub(in super::super) is_live: bool,
 }
 
 /// Hashes content the way duplicates are found: lower case, white space collapsed.
@@ -55,13 +57,17 @@ pub(in super::super) fn find(conn: &Connection, project: &ProjectName, key: &str
     let mut found: Option<Found> = None;
     while let Some(row) = rows.next()? {
         let (id, version) = (row.get(0)?, version_of(row)?);
+        let is_live = version.key.kind == Kind::Upsert;
         match &mut found {
-            None => found = Some(Found { id, version, copies: Vec::new() }),
-            Some(first) if version.key > first.version.key => {
-                first.copies.push(std::mem::replace(&mut first.id, id));
-                first.version = version;
+            None => found = Some(Found { id, version, copies: Vec::new(), is_live }),
+            Some(first) => {
+                first.is_live |= is_live;
+                let greater = version.key > first.version.key;
+                first.copies.push(if greater { std::mem::replace(&mut first.id, id) } else { id });
+                if greater {
+                    first.version = version;
+                }
             }
-            Some(first) => first.copies.push(id),
         }
     }
     Ok(found)
@@ -114,7 +120,8 @@ pub(in super::super) fn write(
     found: Option<&Found>,
     version: &ObservationVersion,
 ) -> Result<bool, StoreError> {
-    if found.is_some_and(|found| shows(&found.version, version)) {
+    let is_undead = |found: &Found| found.is_live && version.key.kind != Kind::Upsert;
+    if found.is_some_and(|found| shows(&found.version, version) && !is_undead(found)) {
         return Ok(false);
     }
     match (version.key.kind, found) {
