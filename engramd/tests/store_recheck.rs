@@ -45,7 +45,8 @@ fn a_copy_that_came_from_another_project_is_deleted_where_its_memory_is() {
         row(24, "alpha", "observation", "delete", gone("o1", "s1", 200, false)),
     ]);
     assert_eq!(lab.pass(0), 0, "the first is due after a day");
-    let moved = "INSERT INTO observations (sync_id, session_id, type, title, content, project, scope, created_at, updated_at)
+    let moved =
+        "INSERT INTO observations (sync_id, session_id, type, title, content, project, scope, created_at, updated_at)
          SELECT sync_id, session_id, type, title, content, project, scope, created_at, updated_at FROM observations";
     lab.store.read(|conn| Ok(conn.execute(moved, [])?)).unwrap();
     let live = "SELECT count(*) FROM observations WHERE deleted_at IS NULL";

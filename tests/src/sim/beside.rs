@@ -185,13 +185,17 @@ impl World {
                 return Ok("gives the lease back".to_owned());
             }
             _ if !is_well => Ok(()),
-            1 | 2 => push(go, books, &way, &runtime),
+            1 | 2 => {
+                self.server.needs_new_backup();
+                push(go, books, &way, &runtime)
+            }
             3 | 4 => {
                 go.replay();
                 runtime.block_on(go.pull(&way))
             }
             5 => runtime.block_on(go.pull_some(&way, rows)),
             _ => {
+                self.server.needs_new_backup();
                 let done = push(go, books, &way, &runtime).and_then(|()| {
                     go.replay();
                     runtime.block_on(go.pull(&way))

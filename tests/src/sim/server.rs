@@ -193,6 +193,12 @@ impl Server {
         }
     }
 
+    /// Makes it copy anew what it holds: after a restore nobody offers what only Go clients held of the lost rows (peers.md,
+    /// "Known and left"), and what an autosync pushed is acknowledged by that alone.
+    pub(super) fn needs_new_backup(&mut self) {
+        self.backup = None;
+    }
+
     /// Lists the projects that are paused for everybody.
     #[must_use]
     pub(super) fn paused(&self) -> BTreeSet<String> {

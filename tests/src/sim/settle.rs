@@ -73,10 +73,7 @@ impl World {
             // beside autosync had seen nobody can always tell.
             if self.go.is_none() {
                 let others = self.other.as_ref().map(|other| other.journal.disk());
-                // The Go autosync beside a daemon is a Go client too.
-                let has_go_clients =
-                    !self.peers.is_empty() || self.devices.iter().any(|device| device.beside.is_some());
-                let lost = (&self.lost, has_go_clients);
+                let lost = (&self.lost, !self.peers.is_empty());
                 self.ledger.nothing_is_lost(&self.devices, (&disk, others.as_deref()), lost)?;
             }
             laws::nothing_is_from_the_future(&disk, now)?;

@@ -29,6 +29,7 @@ use engram_proto::time::RowTime;
 use rusqlite::{Connection, params};
 use stamp::Written;
 pub(super) use stamp::{lifted, time_field, with_time};
+use std::collections::BTreeSet;
 
 /// Up to which seq the journal was taken up.
 const TAKEN_UP: &str = "taken_up_seq";
@@ -284,7 +285,7 @@ fn stamp_row(conn: &Connection, left: Option<Version>, row: Said<'_>) -> Result<
 
 /// Finds the version that a row was written over: the journal row before it or else the known one, if that has one
 /// revision less and no autosync may have put another one in its place. Where one may have, nobody can tell; but a journal
-/// row that has no revision less is a rival, which only a base tells.
+/// row that has no revision less is a rival, and so is one of two that both have one less, which only a base tells.
 fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
     let Some(own) = versions::revision(&row.version) else { return Ok(None) };
     let one_less = |version: &&Version| versions::revision(version).is_some_and(|revision| revision + 1 == own);
@@ -306,7 +307,8 @@ fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Op
     let is_rival = |version: &Version| {
         versions::revision(version).is_some_and(|revision| revision >= own) && version.hash() != row.version.hash()
     };
-    if may_be_pulled && !earlier.iter().any(is_rival) {
+    let of_two = earlier.iter().filter(one_less).map(Version::hash).collect::<BTreeSet<_>>().len() > 1;
+    if may_be_pulled && !of_two && !earlier.iter().any(is_rival) {
         return Ok(None);
     }
     Ok(earlier.iter().chain(known).find(one_less).map(Version::hash))
