@@ -11,4 +11,5 @@ pub(crate) mod listing;
 pub(crate) mod loads;
 pub(crate) mod place;
 pub(crate) mod read;
+pub(crate) mod reading;
 pub(crate) mod unusable;

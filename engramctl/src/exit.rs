@@ -83,6 +83,16 @@ impl CtlError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
+    /// Says that nothing here is of a project that was named.
+    pub(crate) fn no_project(name: &str) -> Self {
+        Self::Told(Failure {
+            exit: Exit::Failed,
+            reason_code: "not_found".to_owned(),
+            message: format!("there is no project {name} here"),
+            hint: Some("engramctl projects".to_owned()),
+        })
+    }
+
     /// Says of a lost connection that the command, which is known to do each thing once, is to be run again.
     pub(crate) fn run_again(self) -> Self {
         match self {

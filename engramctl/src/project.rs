@@ -1,10 +1,8 @@
 //! Which project the working directory belongs to, where none is given.
 
+use crate::chunks::place::config;
 use crate::exit::CtlError;
 use std::path::{Path, PathBuf};
-
-/// The peer's file that names a project.
-const NAMED_IN: &str = ".engram/config.json";
 
 /// Returns the working directory.
 pub(crate) fn working_directory() -> Result<PathBuf, CtlError> {
@@ -13,7 +11,8 @@ pub(crate) fn working_directory() -> Result<PathBuf, CtlError> {
 
 /// Returns the project that was given, or else the directory's.
 pub(crate) fn given_or_detected(given: Option<String>, directory: &Path) -> Result<String, CtlError> {
-    given.or_else(|| detect(directory)).ok_or_else(|| {
+    let found = if given.is_some() { given } else { detect(directory)? };
+    found.ok_or_else(|| {
         let message = format!("{} is in no project: give one with --project", directory.display());
         CtlError::usage(message, "engramctl projects")
     })
@@ -21,27 +20,28 @@ pub(crate) fn given_or_detected(given: Option<String>, directory: &Path) -> Resu
 
 /// Asks the nearest `.engram/config.json` inside the git root, then the remote `origin`, the git root's name and the
 /// directory's own, as the peer does.
-fn detect(directory: &Path) -> Option<String> {
+fn detect(directory: &Path) -> Result<Option<String>, CtlError> {
     let Some(root) = directory.ancestors().find(|ancestor| ancestor.join(".git").exists()) else {
-        return base_name(directory);
+        return Ok(base_name(directory));
     };
-    let mut inside = directory.ancestors().take_while(|ancestor| ancestor.starts_with(root));
-    inside
-        .find_map(named_project)
-        .or_else(|| origin_url(root).as_deref().and_then(repository_name))
-        .or_else(|| base_name(root))
-        .or_else(|| base_name(directory))
+    for inside in directory.ancestors().take_while(|ancestor| ancestor.starts_with(root)) {
+        if let Some(name) = named_project(inside)? {
+            return Ok(Some(name));
+        }
+    }
+    let repository = origin_url(root).as_deref().and_then(repository_name);
+    Ok(repository.or_else(|| base_name(root)).or_else(|| base_name(directory)))
 }
 
 fn base_name(path: &Path) -> Option<String> {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).filter(|name| !name.trim().is_empty())
 }
 
-fn named_project(directory: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(directory.join(NAMED_IN)).ok()?;
-    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
-    let name = config.get("project_name")?.as_str()?.trim();
-    (!name.is_empty()).then(|| name.to_owned())
+fn named_project(directory: &Path) -> Result<Option<String>, CtlError> {
+    let Some(text) = config(directory)? else { return Ok(None) };
+    let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let name = config.get("project_name").and_then(serde_json::Value::as_str).unwrap_or_default().trim();
+    Ok(Some(name.to_owned()).filter(|name| !name.is_empty()))
 }
 
 /// Finds the git configuration that a work tree shares with its repository.
@@ -92,6 +92,8 @@ mod tests {
     use super::*;
     use std::fs;
 
+    const NAMED_IN: &str = ".engram/config.json";
+
     fn write(path: &Path, text: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -119,20 +121,25 @@ mod tests {
         let root = temp.path().join("checkout");
         let deep = root.join("a/b");
         fs::create_dir_all(&deep).unwrap();
-        assert_eq!(detect(&deep).as_deref(), Some("b"), "no git: the directory's own name");
+        assert_eq!(detect(&deep).unwrap().as_deref(), Some("b"), "no git: the directory's own name");
 
         write(&root.join(".git/config"), "[core]\n\tbare = false\n");
-        assert_eq!(detect(&deep).as_deref(), Some("checkout"));
+        assert_eq!(detect(&deep).unwrap().as_deref(), Some("checkout"));
 
         let remotes = "[remote \"other\"]\n url = git@h:x/other.git\n[remote \"origin\"]\n\turl = git@h:x/app.git\n";
         write(&root.join(".git/config"), remotes);
-        assert_eq!(detect(&deep).as_deref(), Some("app"));
+        assert_eq!(detect(&deep).unwrap().as_deref(), Some("app"));
 
         write(&temp.path().join(NAMED_IN), r#"{"project_name":"outside"}"#);
         write(&root.join(NAMED_IN), r#"{"project_name":" Named "}"#);
-        assert_eq!(detect(&deep).as_deref(), Some("Named"));
+        assert_eq!(detect(&deep).unwrap().as_deref(), Some("Named"));
         write(&root.join("a").join(NAMED_IN), r#"{"project_name":""}"#);
-        assert_eq!(detect(&deep).as_deref(), Some("Named"), "a blank name is none");
+        assert_eq!(detect(&deep).unwrap().as_deref(), Some("Named"), "a blank name is none");
+
+        // A file that leads elsewhere, or never ends, is named and not read.
+        fs::remove_file(root.join(NAMED_IN)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", root.join(NAMED_IN)).unwrap();
+        assert!(detect(&deep).unwrap_err().to_string().contains("symbolic link"));
     }
 
     #[test]
@@ -143,7 +150,7 @@ mod tests {
         write(&main.join(".git/worktrees/w/commondir"), "../..\n");
         let tree = temp.path().join("w");
         write(&tree.join(".git"), &format!("gitdir: {}\n", main.join(".git/worktrees/w").display()));
-        assert_eq!(detect(&tree).as_deref(), Some("app"));
+        assert_eq!(detect(&tree).unwrap().as_deref(), Some("app"));
     }
 
     #[test]

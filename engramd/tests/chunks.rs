@@ -169,8 +169,8 @@ fn relations_travel_with_both_ends_and_pending_ones_without_a_judge() {
     );
     let rows = shelf.export(&mut desk.lab.store, "alpha");
     let mutations = keys(&rows, ChunkPart::Mutation);
-    assert!(mutations.contains(&judged) && mutations.contains(&"rel-go".to_owned()), "{mutations:?}");
-    assert!(!mutations.contains(&apart) && !mutations.contains(&lost), "{mutations:?}");
+    assert!([&judged, &apart, &"rel-go".to_owned()].iter().all(|id| mutations.contains(id)), "{mutations:?}");
+    assert!(!mutations.contains(&lost), "{mutations:?}");
     let pending = rows.iter().map(json_of).find(|row| row["entity_key"] == "rel-go").unwrap();
     let payload: Value = serde_json::from_str(pending["payload"].as_str().unwrap()).unwrap();
     assert!(payload["judgment_status"] == "pending" && payload.get("marked_by_actor").is_none(), "{payload}");
@@ -183,9 +183,71 @@ fn relations_travel_with_both_ends_and_pending_ones_without_a_judge() {
         ),
     );
     assert_eq!(keys(&shelf.export(&mut desk.lab.store, "alpha"), ChunkPart::Mutation), ["rel-go"]);
-    // With both projects in one export, the relation between them travels.
-    let both = shelf.export_all(&mut desk.lab.store, &[project("alpha"), project("beta")]);
-    assert_eq!(keys(&both, ChunkPart::Mutation), [apart]);
+    // Once, whoever is exported.
+    assert_eq!(shelf.export_all(&mut desk.lab.store, &[project("alpha"), project("beta")]), []);
+}
+
+/// A memory of alpha that refines one of beta, both of long ago; returns their ids and the relation's.
+fn across(desk: &mut Desk) -> [String; 3] {
+    // Of what was written within the last day, relations are looked at in any case.
+    desk.clock = -200_000;
+    let source = desk.save(&a_save("source", "content")).sync_id;
+    let mut elsewhere = a_save("elsewhere", "content");
+    elsewhere.project = "beta".to_owned();
+    let target = desk.save(&elsewhere).sync_id;
+    let relation = desk.relate(&source, "refines", &target).unwrap().sync_id;
+    [source, target, relation]
+}
+
+#[test]
+fn a_relation_between_two_projects_travels_with_the_one_that_is_exported_last() {
+    for order in [["alpha", "beta"], ["beta", "alpha"]] {
+        let (mut desk, mut other, mut shelf) = (Desk::new(), Desk::new(), Shelf::at(PLACE));
+        let [_, _, relation] = across(&mut desk);
+        let first = shelf.export(&mut desk.lab.store, order[0]);
+        assert_eq!(keys(&first, ChunkPart::Mutation), [""; 0], "{order:?}: never with an end that does not travel");
+        let last = shelf.export(&mut desk.lab.store, order[1]);
+        assert_eq!(keys(&last, ChunkPart::Mutation), [relation.clone()], "{order:?}");
+        let said = last.iter().map(json_of).find(|row| row["entity_key"] == relation.as_str()).unwrap();
+        assert_eq!(said["project"], "alpha", "whose its source is");
+        for again in [&order[..1], &order[1..], &["alpha", "beta"]] {
+            let projects: Vec<_> = again.iter().map(|name| project(name)).collect();
+            assert_eq!(shelf.export_all(&mut desk.lab.store, &projects), [], "{order:?} and {again:?}");
+        }
+        shelf.import(&mut other.lab.store);
+        assert_eq!(other.lab.dump(), desk.lab.dump());
+        assert!(desk.lab.dump().contains(&relation));
+        // Both at once: once.
+        let both = Shelf::at("/other/.engram").export_all(&mut desk.lab.store, &[project("beta"), project("alpha")]);
+        assert_eq!(keys(&both, ChunkPart::Mutation), [relation]);
+    }
+}
+
+#[test]
+fn a_relation_travels_when_a_colleague_brings_its_end_to_the_place() {
+    let (mut ana, mut bob) = (Desk::new(), Desk::new());
+    bob.drawn_from(1 << 32);
+    let [_, target, relation] = across(&mut ana);
+    let mut here = Shelf::at(PLACE);
+    let mut there = Shelf::at("/other/.engram");
+    for shelf in [&mut here, &mut there] {
+        assert_eq!(keys(&shelf.export(&mut ana.lab.store, "alpha"), ChunkPart::Mutation), [""; 0]);
+    }
+    // Bob has the memory of beta, and no relation; his chunk comes to one place, and later to another one.
+    bob.lab.store.enroll(&project("beta"), at(0)).unwrap();
+    let mut payload = observation(&target, "s-bob", "elsewhere", 1);
+    payload["project"] = "beta".into();
+    let mut parent = session("s-bob", "/b", 0);
+    parent["project"] = "beta".into();
+    bob.lab.apply(vec![row(1, "beta", "session", "upsert", parent), row(2, "beta", "observation", "upsert", payload)]);
+    let mut of_bob = Shelf::at(PLACE);
+    assert_eq!(of_bob.export(&mut bob.lab.store, "beta").len(), 2);
+    for shelf in [&mut here, &mut there] {
+        assert_eq!(shelf.export(&mut ana.lab.store, "alpha"), []);
+        shelf.chunks.extend(of_bob.chunks.clone());
+        assert_eq!(keys(&shelf.export(&mut ana.lab.store, "alpha"), ChunkPart::Mutation), [relation.clone()]);
+        assert_eq!(shelf.export(&mut ana.lab.store, "alpha"), []);
+    }
 }
 
 #[test]

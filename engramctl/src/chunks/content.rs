@@ -5,7 +5,7 @@ use crate::connect::Client;
 use crate::exit::CtlError;
 use engram_proto::chunk::ChunkId;
 use engram_proto::ipc::chunks::{
-    ChunkName, ChunkPart, ChunkRow, ChunkRows, ChunkTaken, ChunksMet, ChunksReply, ChunksRequest,
+    ChunkName, ChunkPart, ChunkRow, ChunkRows, ChunkTaken, ChunksMet, ChunksReply, ChunksRequest, RefusedFile,
 };
 use engram_proto::ipc::reply::Reply;
 use engram_proto::ipc::request::RequestBody;
@@ -98,6 +98,13 @@ impl Talk<'_> {
             ChunksReply::Met(met) => Ok(met),
             _ => Err(CtlError::Unexpected("not what is news")),
         }
+    }
+
+    /// Says which files there were read and refused, where that is something else than the daemon knows.
+    pub(crate) async fn refuse(&mut self, news: Option<Vec<RefusedFile>>) -> Result<(), CtlError> {
+        let Some(files) = news else { return Ok(()) };
+        let request = ChunksRequest::Refuse { place: self.place.clone(), files };
+        self.client.ask_one(RequestBody::Chunks(request)).await.map(drop)
     }
 
     /// Asks whether the place is as it was when all of it was in and listed.

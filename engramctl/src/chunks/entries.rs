@@ -3,6 +3,7 @@
 
 use engram_proto::chunk::{ChunkId, ManifestEntry};
 use engram_proto::time::RowTime;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -15,6 +16,9 @@ const EMPTY: &str = "{\n  \"version\": 1,\n  \"chunks\": []\n}";
 
 /// Before each line of an entry.
 const INDENT: &str = "    ";
+
+/// A list has no more entries.
+pub(super) const ENTRIES_MAX: usize = 100_000;
 
 /// An entry has about so many bytes.
 const ENTRY_BYTES: usize = 160;
@@ -50,24 +54,60 @@ impl Entries {
         let mut found = Self { text, all, by_id: Vec::new() };
         found.sort();
         let is_twice = |pair: &[usize]| found.id(pair[0]) == found.id(pair[1]);
-        if found.by_id.windows(2).any(is_twice) { Err(found.text) } else { Ok(found) }
+        let is_one = found.all.len() <= ENTRIES_MAX && !found.by_id.windows(2).any(is_twice);
+        if is_one { Ok(found) } else { Err(found.text) }
     }
 
     /// Adds entries of chunks that have none.
     pub(crate) fn extend<'e>(&mut self, entries: impl IntoIterator<Item = (&'e ChunkId, &'e ManifestEntry)>) {
         for (id, entry) in entries {
-            // Texts and numbers alone always have a JSON form.
-            let lines = serde_json::to_string_pretty(entry).unwrap_or_default();
-            let from = self.text.len();
-            for (at, line) in lines.lines().enumerate() {
-                self.text.extend([if at == 0 { "" } else { "\n" }, INDENT, line]);
-            }
-            let lines = from..self.text.len();
-            // What is looked up stands by itself, for in the lines it may be written with escapes.
-            let (id, created_at) = (self.keep(id.as_str()), self.keep(&entry.created_at));
-            self.all.push(Entry { head: head(&self.text[id.clone()]), id, created_at, lines });
+            self.push(id.as_str(), entry);
         }
         self.sort();
+    }
+
+    /// Adds an entry that is found, and may be one of several of its id, until [`choose`](Self::choose) looks at them.
+    pub(super) fn push(&mut self, id: &str, entry: &ManifestEntry) {
+        // Texts and numbers alone always have a JSON form.
+        let lines = serde_json::to_string_pretty(entry).unwrap_or_default();
+        let from = self.text.len();
+        for (at, line) in lines.lines().enumerate() {
+            self.text.extend([if at == 0 { "" } else { "\n" }, INDENT, line]);
+        }
+        let lines = from..self.text.len();
+        // What is looked up stands by itself, for in the lines it may be written with escapes.
+        let (id, created_at) = (self.keep(id), self.keep(&entry.created_at));
+        self.all.push(Entry { head: head(&self.text[id.clone()]), id, created_at, lines });
+    }
+
+    /// Takes those back that were pushed behind so many.
+    pub(super) fn truncate(&mut self, len: usize) {
+        if let Some(first) = self.all.get(len) {
+            self.text.truncate(first.lines.start);
+            self.all.truncate(len);
+        }
+    }
+
+    /// Leaves of those with one id the one that a closure says is not worse than another; returns an id that had several.
+    pub(super) fn choose(&mut self, is_better: impl Fn(&ManifestEntry, &ManifestEntry) -> bool) -> Option<String> {
+        self.sort();
+        let (mut worse, mut twice) = (BTreeSet::new(), None);
+        let mut best = None;
+        for &at in &self.by_id {
+            match best {
+                Some(before) if self.id(before) == self.id(at) => {
+                    twice.get_or_insert_with(|| self.id(at).to_owned());
+                    let is_better = self.read(at).zip(self.read(before)).is_some_and(|(new, old)| is_better(&new, &old));
+                    worse.insert(if is_better { before } else { at });
+                    best = Some(if is_better { at } else { before });
+                }
+                _ => best = Some(at),
+            }
+        }
+        let mut at = 0..;
+        self.all.retain(|_| at.next().is_some_and(|at| !worse.contains(&at)));
+        self.sort();
+        twice
     }
 
     fn keep(&mut self, text: &str) -> Range<usize> {
@@ -114,7 +154,11 @@ impl Entries {
 
     /// Reads the entry of a chunk.
     pub(crate) fn get(&self, id: &str) -> Option<ManifestEntry> {
-        self.at(id).and_then(|at| serde_json::from_str(self.lines(at)).ok())
+        self.at(id).and_then(|at| self.read(at))
+    }
+
+    pub(super) fn read(&self, at: usize) -> Option<ManifestEntry> {
+        serde_json::from_str(self.lines(at)).ok()
     }
 
     /// Tells whether two lists have the same to say of a chunk.
@@ -172,13 +216,13 @@ impl Entries {
         order
     }
 
-    fn at(&self, id: &str) -> Option<usize> {
+    pub(super) fn at(&self, id: &str) -> Option<usize> {
         let head = head(id);
         let compare = |&at: &usize| self.all[at].head.cmp(&head).then_with(|| self.id(at).cmp(id));
         self.by_id.binary_search_by(compare).ok().map(|place| self.by_id[place])
     }
 
-    fn id(&self, at: usize) -> &str {
+    pub(super) fn id(&self, at: usize) -> &str {
         &self.text[self.all[at].id.clone()]
     }
 

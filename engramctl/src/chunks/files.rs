@@ -68,6 +68,11 @@ pub(super) fn open_dir(path: &Path) -> Result<OwnedFd, Fault> {
     fs::open(path, flags, Mode::empty()).map_err(|error| not_a_directory(error, || fs::lstat(path)))
 }
 
+/// Opens a directory by its path, wherever that leads.
+pub(super) fn follow_dir(path: &Path) -> Result<OwnedFd, Fault> {
+    Ok(fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Opens a directory inside of another.
 pub(super) fn open_dir_at(dir: impl AsFd, name: &str) -> Result<OwnedFd, Fault> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -130,6 +135,9 @@ pub(super) fn read(dir: impl AsFd, name: &str, bytes_max: usize) -> Result<Vec<u
         FileType::RegularFile if stat.st_nlink > 1 => return Err(Fault::HardLink),
         FileType::RegularFile => {}
         _ => return Err(Fault::NotPlain),
+    }
+    if u64::try_from(stat.st_size).is_ok_and(|size| size > bytes_max as u64) {
+        return Err(Fault::TooLarge(bytes_max));
     }
     // With room to spare one read finds all of it and one its end, and what is added does not move all of it.
     let room = usize::try_from(stat.st_size).map_or(bytes_max, |size| size.min(bytes_max)) + ROOM_BYTES;

@@ -1,13 +1,23 @@
 //! What a manifest says, whatever happened to it: one with conflict markers, duplicates or garbage gives what can still
 //! be read of it, and the files are the truth (chunks.md 4).
 
-use super::entries::Entries;
+mod json;
+
+use super::entries::{ENTRIES_MAX, Entries};
+use super::read::cut;
 use engram_proto::chunk::{ChunkId, Manifest, ManifestEntry};
 use engram_proto::time::RowTime;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufReader, Read};
 
 /// How the lines of an entry begin, in their order.
 const FIELDS: [&str; 6] = ["\"id\"", "\"created_by\"", "\"created_at\"", "\"sessions\"", "\"memories\"", "\"prompts\""];
+
+/// A line of an entry is no longer, in bytes.
+const LINE_BYTES_MAX: usize = 4_096;
+
+/// So much is kept of what stands where an id should.
+const NAMED_CHARS: usize = 80;
 
 /// What a manifest says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,65 +76,116 @@ impl Listing {
     }
 }
 
-/// What is read of a manifest entry by entry.
+/// What is read of a manifest entry by entry: what it says besides them is not kept, and of no more than may be listed.
 #[derive(Default)]
 struct Gathered {
-    entries: BTreeMap<ChunkId, ManifestEntry>,
+    entries: Entries,
     refused: Vec<String>,
     broken: Option<String>,
     unsure: BTreeSet<ChunkId>,
+    is_full: bool,
 }
 
 impl Gathered {
     fn read(text: &str) -> Self {
         let mut gathered = Self::default();
-        match serde_json::from_str::<Manifest>(text) {
-            Ok(manifest) => {
-                if manifest.version != Manifest::VERSION {
-                    gathered.broken = Some(format!("it has version {}, which is not known", manifest.version));
+        match json::read(text.as_bytes(), &mut |entry| gathered.add(entry)) {
+            Ok(version) => {
+                if version != Manifest::VERSION {
+                    gathered.broken = Some(format!("it has version {version}, which is not known"));
                 }
-                manifest.chunks.into_iter().for_each(|entry| gathered.add(entry));
+                if let Some(id) = gathered.entries.choose(is_better) {
+                    gathered.broken.get_or_insert(format!("it lists chunk {id} twice"));
+                }
             }
+            Err(_) if gathered.is_full => {}
             Err(error) => {
                 let marked = text.lines().any(|line| line.starts_with("<<<<<<<"));
-                let why = if marked { "a merge left conflict markers in it".to_owned() } else { error.to_string() };
-                gathered.broken = Some(why);
-                let sides = sides(text).map(|side| serde_json::from_str::<Manifest>(&side).ok());
-                let sides = sides.map(|side| side.map(|side| side.chunks).unwrap_or_default());
-                let on_both = |entry: &ManifestEntry| sides.iter().all(|side| side.contains(entry));
-                let sure = sides[0].iter().filter(|entry| on_both(entry)).map(|entry| entry.id.clone());
-                let sure: BTreeSet<String> = sure.collect();
-                sides.iter().flatten().cloned().for_each(|entry| gathered.add(entry));
-                let whole = gathered.entries.clone();
-                salvage(text).into_iter().for_each(|entry| gathered.add(entry));
-                gathered.entries.extend(whole);
-                gathered.unsure = gathered.entries.keys().filter(|id| !sure.contains(id.as_str())).cloned().collect();
+                let why = if marked { "a merge left conflict markers in it".to_owned() } else { cut(&error.to_string()) };
+                gathered = Self { broken: Some(why), ..Self::default() };
+                if marked {
+                    gathered.add_sides(text);
+                }
+                gathered.salvage(text);
                 gathered.refused.clear();
             }
         }
         gathered
     }
 
-    fn add(&mut self, entry: ManifestEntry) {
-        let Ok(id) = ChunkId::parse(&entry.id) else { return self.refused.push(entry.id) };
-        match self.entries.get(&id) {
-            Some(before) => {
-                self.broken.get_or_insert_with(|| format!("it lists chunk {id} twice"));
-                if rank(&entry) < rank(before) {
-                    self.entries.insert(id, entry);
+    /// Adds an entry, unless there are too many.
+    fn add(&mut self, entry: ManifestEntry) -> bool {
+        self.is_full |= self.entries.len() + self.refused.len() >= ENTRIES_MAX;
+        if self.is_full {
+            return false;
+        }
+        match ChunkId::parse(&entry.id) {
+            Ok(id) => self.entries.push(id.as_str(), &entry),
+            Err(_) => self.refused.push(entry.id.chars().take(NAMED_CHARS).collect()),
+        }
+        true
+    }
+
+    /// Adds what the sides of a conflict had, of each if all of it can be read. Only what both say alike is sure.
+    fn add_sides(&mut self, text: &str) {
+        if json::read(Side::OURS.of(text), &mut |entry| self.add(entry)).is_err() {
+            self.entries.truncate(0);
+        }
+        self.entries.choose(is_better);
+        let ours = self.entries.len();
+        let mut is_sure = vec![false; ours];
+        let theirs = json::read(Side::THEIRS.of(text), &mut |entry| {
+            let known = self.entries.at(&entry.id).and_then(|at| Some((at, self.entries.read(at)?)));
+            let Some((at, known)) = known else { return self.add(entry) };
+            is_sure[at] |= known == entry;
+            !is_better(&entry, &known) || self.add(entry)
+        });
+        if theirs.is_err() {
+            self.entries.truncate(ours);
+            is_sure.fill(false);
+        }
+        let unsure = (0..self.entries.len()).filter(|&at| is_sure.get(at) != Some(&true));
+        self.unsure = unsure.filter_map(|at| ChunkId::parse(self.entries.id(at)).ok()).collect();
+        self.entries.choose(is_better);
+    }
+
+    /// Adds what can be read line by line, as both programs write entries, whatever stands between; what was read whole is
+    /// better. Only those that stand in one piece count: of two that git mixed up nothing is known, and each is listed again
+    /// from its file.
+    fn salvage(&mut self, text: &str) {
+        let (mut lines, mut found) = ([""; FIELDS.len()], 0);
+        for line in text.lines().map(|line| line.trim().trim_end_matches(',')) {
+            found = if line.starts_with(FIELDS[found]) { found } else { 0 };
+            if line.len() > LINE_BYTES_MAX || !line.starts_with(FIELDS[found]) {
+                found = 0;
+                continue;
+            }
+            lines[found] = line;
+            found += 1;
+            if found == FIELDS.len() {
+                found = 0;
+                let entry = serde_json::from_str::<ManifestEntry>(&format!("{{{}}}", lines.join(",")));
+                let entry = entry.ok().filter(|entry| !entry.created_at.is_empty() && !self.entries.has(&entry.id));
+                let Some(entry) = entry else { continue };
+                self.unsure.extend(ChunkId::parse(&entry.id));
+                if !self.add(entry) {
+                    return;
                 }
             }
-            None => {
-                self.entries.insert(id, entry);
-            }
         }
+        self.entries.choose(is_better);
     }
 
     fn listing(self) -> Listing {
-        let mut entries = Entries::default();
-        entries.extend(&self.entries);
-        Listing { entries, refused: self.refused, broken: self.broken, unsure: self.unsure }
+        if self.is_full {
+            return Listing::unreadable(format!("it lists more than {ENTRIES_MAX} chunks"));
+        }
+        Listing { entries: self.entries, refused: self.refused, broken: self.broken, unsure: self.unsure }
     }
+}
+
+fn is_better(new: &ManifestEntry, old: &ManifestEntry) -> bool {
+    rank(new) < rank(old)
 }
 
 /// Two entries of one chunk: the one that everybody prefers is the smaller here.
@@ -133,37 +194,45 @@ fn rank(entry: &ManifestEntry) -> (bool, &str, &str, u64, u64, u64) {
     (created_at.is_empty(), created_at, created_by, *sessions, *memories, *prompts)
 }
 
-/// Splits a text with conflict markers into what each side had.
-fn sides(text: &str) -> [String; 2] {
-    let mut sides = [String::new(), String::new()];
-    let mut of = [true, true];
-    for line in text.lines() {
-        match line.get(..7) {
-            Some("<<<<<<<") => of = [true, false],
-            // What both had before, where git is told to show it.
-            Some("|||||||") => of = [false, false],
-            Some("=======") => of = [false, true],
-            Some(">>>>>>>") => of = [true, true],
-            _ => {
-                for (side, _) in sides.iter_mut().zip(of).filter(|(_, has)| *has) {
-                    side.extend([line, "\n"]);
-                }
-            }
-        }
+/// What one side had of a text with conflict markers.
+#[derive(Clone, Copy)]
+struct Side(usize);
+
+impl Side {
+    const OURS: Self = Self(0);
+    const THEIRS: Self = Self(1);
+
+    fn of(self, text: &str) -> BufReader<Lines<'_, impl Iterator<Item = &[u8]>>> {
+        let mut of = [true, true];
+        let lines = text.split_inclusive('\n').filter(move |line| {
+            let marks = match line.get(..7) {
+                Some("<<<<<<<") => [true, false],
+                // What both had before, where git is told to show it.
+                Some("|||||||") => [false, false],
+                Some("=======") => [false, true],
+                Some(">>>>>>>") => [true, true],
+                _ => return of[self.0],
+            };
+            of = marks;
+            false
+        });
+        BufReader::new(Lines { lines: lines.map(str::as_bytes), rest: &[] })
     }
-    sides
 }
 
-/// Reads entries line by line, as both programs write them, whatever stands between. Only those that stand in one piece
-/// count: of two that git mixed up nothing is known, and each is listed again from its file.
-fn salvage(text: &str) -> Vec<ManifestEntry> {
-    let lines: Vec<&str> = text.lines().map(|line| line.trim().trim_end_matches(',')).collect();
-    let is_one = |lines: &&[&str]| lines.iter().zip(FIELDS).all(|(line, name)| line.starts_with(name));
-    let entries = lines.windows(FIELDS.len()).filter(is_one).map(|lines| {
-        let entry = serde_json::from_str::<ManifestEntry>(&format!("{{{}}}", lines.join(",")));
-        entry.ok().filter(|entry| !entry.created_at.is_empty())
-    });
-    entries.flatten().collect()
+/// Lines as one stream.
+struct Lines<'t, I> {
+    lines: I,
+    rest: &'t [u8],
+}
+
+impl<'t, I: Iterator<Item = &'t [u8]>> Read for Lines<'t, I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            self.rest = self.lines.next().unwrap_or_default();
+        }
+        self.rest.read(buffer)
+    }
 }
 
 #[cfg(test)]
@@ -177,9 +246,8 @@ mod tests {
     }
 
     fn listing(entries: &[ManifestEntry]) -> Listing {
-        let mut gathered = Gathered::default();
-        entries.iter().cloned().for_each(|entry| gathered.add(entry));
-        gathered.listing()
+        let manifest = Manifest { version: Manifest::VERSION, chunks: entries.to_vec() };
+        Gathered::read(&serde_json::to_string(&manifest).unwrap()).listing()
     }
 
     fn ids(listing: &Listing) -> Vec<&str> {
@@ -267,5 +335,23 @@ mod tests {
         assert!(twice.broken.is_some() && twice.entries.len() == 1);
         let refused = listing(&[entry("../../etc/passwd", 1)]);
         assert_eq!((refused.entries.len(), refused.refused.len()), (0, 1));
+    }
+
+    #[test]
+    fn so_many_entries_are_read_and_no_more() {
+        let many = |count: usize| {
+            let entries: Vec<String> = (0..count).map(|n| format!(r#"{{"id":"{n:08x}"}}"#)).collect();
+            format!(r#"{{"version":1,"chunks":[{}]}}"#, entries.join(","))
+        };
+        let read = Listing::read(many(ENTRIES_MAX));
+        assert_eq!((read.entries.len(), read.broken), (ENTRIES_MAX, None));
+        let read = Listing::read(many(ENTRIES_MAX + 1));
+        assert_eq!(read.entries.len(), 0);
+        assert!(read.broken.as_deref().is_some_and(|why| why.contains("more than 100000")), "{:?}", read.broken);
+        // In the form that both programs write too.
+        let entries: Vec<_> = (0..=ENTRIES_MAX).map(|n| entry(&format!("{n:08x}"), 1)).collect();
+        let written = serde_json::to_string_pretty(&Manifest { version: 1, chunks: entries }).unwrap();
+        let read = Listing::read(written);
+        assert!(read.broken.is_some_and(|why| why.contains("more than 100000")) && read.entries.len() == 0);
     }
 }

@@ -1,19 +1,11 @@
 //! Reading chunks' files: checked one by one, gathered into loads, and the next load while the last one is on its way.
 
-use super::content::{Found, Load};
-use super::place::Place;
-use super::read;
+use super::content::Load;
+use super::reading::Reading;
 use crate::exit::CtlError;
 use engram_proto::chunk::ChunkId;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
-
-/// Reads a chunk into memory and checks it.
-pub(crate) fn checked(place: &Place, id: &ChunkId) -> Result<Found, String> {
-    let packed = place.read(id).map_err(|fault| fault.to_string())?;
-    let checked = read::check(id, &packed).map_err(|damage| damage.to_string())?;
-    Ok(Found { id: id.clone(), packed, checked })
-}
 
 /// What one look at the files gave.
 #[derive(Debug, Default)]
@@ -28,16 +20,16 @@ pub(crate) struct Taken {
 
 /// Chunks that are read load by load. Of two loads at most the bytes are in memory.
 pub(crate) struct Loads {
-    place: Arc<Place>,
+    reading: Arc<Reading>,
     ids: Arc<[ChunkId]>,
     done: usize,
     ahead: Option<JoinHandle<Taken>>,
 }
 
 impl Loads {
-    /// Prepares to read chunks at a place, in this order.
-    pub(crate) fn new(place: &Place, ids: Vec<ChunkId>) -> Result<Self, CtlError> {
-        Ok(Self { place: Arc::new(place.again()?), ids: ids.into(), done: 0, ahead: None })
+    /// Prepares to read chunks in this order.
+    pub(crate) fn new(reading: &Arc<Reading>, ids: Vec<ChunkId>) -> Self {
+        Self { reading: Arc::clone(reading), ids: ids.into(), done: 0, ahead: None }
     }
 
     /// Counts the chunks.
@@ -49,22 +41,22 @@ impl Loads {
     pub(crate) async fn next(&mut self) -> Result<Option<Taken>, CtlError> {
         let taken = match self.ahead.take() {
             Some(ahead) => ahead.await.map_err(|error| CtlError::Input(error.to_string()))?,
-            None if self.done < self.ids.len() => take(&self.place, &self.ids, self.done),
+            None if self.done < self.ids.len() => take(&self.reading, &self.ids, self.done),
             None => return Ok(None),
         };
         self.done = taken.done;
         if self.done < self.ids.len() {
-            let (place, ids, done) = (Arc::clone(&self.place), Arc::clone(&self.ids), self.done);
-            self.ahead = Some(tokio::task::spawn_blocking(move || take(&place, &ids, done)));
+            let (reading, ids, done) = (Arc::clone(&self.reading), Arc::clone(&self.ids), self.done);
+            self.ahead = Some(tokio::task::spawn_blocking(move || take(&reading, &ids, done)));
         }
         Ok(Some(taken))
     }
 }
 
-fn take(place: &Place, ids: &[ChunkId], done: usize) -> Taken {
+fn take(reading: &Reading, ids: &[ChunkId], done: usize) -> Taken {
     let mut taken = Taken { done, ..Taken::default() };
     for id in ids.iter().skip(done) {
-        match checked(place, id) {
+        match reading.checked(id) {
             Ok(found) => taken.load.add(found),
             Err(reason) => taken.damaged.push((id.clone(), reason)),
         }

@@ -22,10 +22,14 @@ pub(crate) const CHUNKS: &str = "chunks";
 /// What follows an id in the name of a file.
 pub(crate) const SUFFIX: &str = ".jsonl.gz";
 
-/// A manifest is no larger, in bytes: about 100,000 chunks.
-const MANIFEST_BYTES_MAX: usize = 16 << 20;
+/// The Go program's file that names a project, and how large it may be, in bytes.
+const CONFIG: &str = "config.json";
+const CONFIG_BYTES_MAX: usize = 64 << 10;
+
+/// A manifest is no larger, in bytes: what as many entries need as it may have.
+pub(crate) const MANIFEST_BYTES_MAX: usize = 16 << 20;
 /// A chunk's file is no larger, in bytes; hosts of repositories refuse files not much beyond.
-const CHUNK_BYTES_MAX: usize = 64 << 20;
+pub(crate) const CHUNK_BYTES_MAX: usize = 64 << 20;
 
 /// Two changes so far apart, in nanoseconds, have two times on every file system; the coarsest counts in 2 s.
 const TOLD_APART_NS: i128 = 2_500_000_000;
@@ -39,6 +43,15 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Place {
     path: PathBuf,
     dir: Option<OwnedFd>,
+}
+
+/// What a chunk's file is known by as long as nobody touches it.
+#[derive(Debug)]
+pub(crate) struct FileState {
+    /// Another one after every change, and for every version of this program, which may know more than the last one.
+    pub(crate) stamp: String,
+    /// Whether the next change will have another time than the last one had.
+    pub(crate) has_rested: bool,
 }
 
 /// A directory that is flushed meanwhile.
@@ -169,6 +182,14 @@ impl Place {
         told_apart.then(|| format!("{manifest} {chunks}"))
     }
 
+    /// Returns what tells this state of a chunk's file from any other, without reading it; nothing where it cannot be told.
+    pub(crate) fn state(&self, id: &ChunkId, now_unix_ns: i128) -> Option<FileState> {
+        let chunks = files::open_dir_at(self.dir.as_ref()?, CHUNKS).ok()?;
+        let (trace, changed_ns) = files::trace(chunks, &file_name(id)).ok()??;
+        let stamp = format!("{} {trace}", engram_proto::VERSION);
+        Some(FileState { stamp, has_rested: changed_ns < now_unix_ns - TOLD_APART_NS })
+    }
+
     /// Looks at what lies there.
     pub(crate) fn contents(&self) -> Result<Contents, CtlError> {
         let Some(dir) = &self.dir else {
@@ -265,6 +286,16 @@ impl Place {
 
     fn dir(&self) -> Result<&OwnedFd, CtlError> {
         self.dir.as_ref().ok_or_else(|| unusable(&self.path, &Fault::Missing))
+    }
+}
+
+/// Reads the Go program's file that names a project, in a directory where there may be none.
+pub(crate) fn config(directory: &Path) -> Result<Option<Vec<u8>>, CtlError> {
+    let path = directory.join(NAME);
+    match files::follow_dir(&path).and_then(|dir| files::read(dir, CONFIG, CONFIG_BYTES_MAX)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Fault::Missing | Fault::Io(_)) => Ok(None),
+        Err(fault) => Err(unusable(&path.join(CONFIG), &fault)),
     }
 }
 

@@ -4,7 +4,7 @@
 use engram_proto::canonical::Hash;
 use engram_proto::chunk::ChunkId;
 use engram_proto::ipc::chunks::ChunkPart;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -14,10 +14,12 @@ use std::io::{self, BufReader, Read};
 
 /// A chunk unpacks to no more bytes.
 const PLAIN_BYTES_MAX: u64 = 1 << 30;
-/// What a file unpacks to is no more than so many times its own size: text of many memories shrinks by 3 to 20.
+/// What was unpacked is at no byte more than so many times what was read for it: text of many memories shrinks by 3 to 20.
 const RATIO_MAX: u64 = 200;
-/// Until here no ratio is looked at.
-const RATIO_FREE_BYTES: u64 = 1 << 20;
+/// Besides so many bytes: a chunk that an export writes may have the same text in all of its rows.
+const RATIO_FREE_BYTES: u64 = 24 << 20;
+/// Words about what is inside of a file are no longer, in bytes: they may quote it.
+const WORDS_MAX: usize = 300;
 /// A row is no larger: it has to fit into a frame.
 const ROW_BYTES_MAX: u64 = 6 << 20;
 /// Between the budget of a row and what was read ahead of it.
@@ -104,30 +106,48 @@ impl Times {
 /// Unpacks a chunk, calls a closure with every row, and returns the hash of all of it.
 fn walk(packed: &[u8], put: &mut dyn FnMut(ChunkPart, &str)) -> Result<String, Damage> {
     let budget = Cell::new(ROW_BYTES_MAX);
-    let plain_max = PLAIN_BYTES_MAX.min((packed.len() as u64).saturating_mul(RATIO_MAX).max(RATIO_FREE_BYTES));
-    let bounded = Bounded { inner: MultiGzDecoder::new(packed), hash: Sha256::new(), left: plain_max, budget: &budget };
+    let bounded = Bounded { inner: MultiGzDecoder::new(packed), packed, hash: Sha256::new(), plain: 0, budget: &budget };
     let mut reader = BufReader::new(bounded);
     let mut json = serde_json::Deserializer::from_reader(&mut reader);
     let read = Chunk { put, budget: &budget }.deserialize(&mut json).and_then(|()| json.end());
-    read.map_err(|error| Damage::Content(error.to_string()))?;
+    read.map_err(|error| Damage::Content(cut(&error.to_string())))?;
     let digest = reader.into_inner().hash.finalize();
     Ok(digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
 }
 
-/// A stream with an end: by all of its bytes, and by those since the last row.
-struct Bounded<'a, R> {
-    inner: R,
+/// Shortens words that may quote what somebody else wrote.
+pub(super) fn cut(words: &str) -> String {
+    match words.char_indices().find(|(at, c)| at + c.len_utf8() > WORDS_MAX) {
+        Some((end, _)) => format!("{} ...", words.get(..end).unwrap_or_default()),
+        None => words.to_owned(),
+    }
+}
+
+/// A stream with an end: by all of its bytes, by what was read for them, and by those since the last row.
+struct Bounded<'a> {
+    inner: MultiGzDecoder<&'a [u8]>,
+    packed: &'a [u8],
     hash: Sha256,
-    left: u64,
+    plain: u64,
     budget: &'a Cell<u64>,
 }
 
-impl<R: Read> Read for Bounded<'_, R> {
+impl Bounded<'_> {
+    /// How much may be unpacked of what was read so far.
+    fn plain_max(&self) -> u64 {
+        let read = self.packed.len().saturating_sub(self.inner.get_ref().len()) as u64;
+        PLAIN_BYTES_MAX.min(RATIO_FREE_BYTES + read.saturating_mul(RATIO_MAX))
+    }
+}
+
+impl Read for Bounded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         let bytes = read as u64;
-        self.left =
-            self.left.checked_sub(bytes).ok_or_else(|| io::Error::other("it unpacks to far more than its size"))?;
+        self.plain += bytes;
+        if self.plain > self.plain_max() {
+            return Err(io::Error::other("it unpacks to far more than its size"));
+        }
         let budget = self.budget.get().checked_sub(bytes);
         self.budget.set(budget.ok_or_else(|| io::Error::other(format!("a row is larger than {ROW_BYTES_MAX} bytes")))?);
         self.hash.update(buffer.get(..read).unwrap_or_default());
@@ -207,5 +227,48 @@ impl<'de> Visitor<'de> for List<'_> {
             self.budget.set(ROW_BYTES_MAX + AHEAD_BYTES);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write as _;
+
+    fn packed(lists: &[u8], times: usize) -> Vec<u8> {
+        let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+        gz.write_all(br#"{"observations":["#).unwrap();
+        (0..times).for_each(|_| gz.write_all(lists).unwrap());
+        gz.write_all(b"{}]}").unwrap();
+        gz.finish().unwrap()
+    }
+
+    #[test]
+    fn a_bomb_ends_where_it_shows_and_not_at_the_end_of_its_file() {
+        let row = br#"{"title":"the same again"},"#.repeat(40_000);
+        let mut bomb = packed(&row, 64);
+        // Nothing of this can be unpacked, and the file is large enough for all that was to come before.
+        bomb.truncate(bomb.len() / 5 * 4);
+        bomb.resize(1 << 20, 0xff);
+        let damage = measure(&bomb).unwrap_err().to_string();
+        assert!(damage.contains("far more than its size"), "{damage}");
+    }
+
+    #[test]
+    fn as_much_as_an_export_puts_into_a_chunk_may_be_all_the_same() {
+        let row = br#"{"title":"the same again"},"#.repeat(40_000);
+        assert_eq!(measure(&packed(&row, 20)).unwrap().rows, [0, 800_001, 0, 0]);
+    }
+
+    #[test]
+    fn words_about_a_file_do_not_repeat_it() {
+        let text = format!("\"{}\"", "é".repeat(1 << 20));
+        let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+        gz.write_all(text.as_bytes()).unwrap();
+        let damage = measure(&gz.finish().unwrap()).unwrap_err().to_string();
+        assert!(damage.starts_with("it is damaged: invalid type") && damage.len() < 400, "{damage}");
     }
 }

@@ -8,7 +8,7 @@ use crate::render::status as render;
 use clap::Args;
 use engram_proto::health::{ProjectStatus, StatusReport, Totals};
 use engram_proto::id::ProjectName;
-use engram_proto::ipc::reply::{Failure, Reply};
+use engram_proto::ipc::reply::Reply;
 use engram_proto::ipc::request::RequestBody;
 use engram_proto::reason::Exit;
 use std::time::Duration;
@@ -69,12 +69,7 @@ async fn one_project(client: &mut Client, report: StatusReport, project: &str) -
         report.totals = totals(&report.projects);
     }
     if report.projects.is_empty() {
-        return Err(CtlError::Told(Failure {
-            exit: Exit::Failed,
-            reason_code: "not_found".to_owned(),
-            message: format!("there is no project {project} here"),
-            hint: Some("engramctl projects".to_owned()),
-        }));
+        return Err(CtlError::no_project(project));
     }
     Ok(report)
 }

@@ -109,7 +109,7 @@ pub(crate) fn state(state: &State, view: &View) -> String {
     for id in &state.unlisted {
         text += &format!("  unlisted {id}\n");
     }
-    text + &skipped("missing", &state.missing)
+    text + &skipped("missing", &state.missing) + &skipped("refused", &state.refused)
 }
 
 /// Renders a check.

@@ -15,8 +15,8 @@ use serde_json::Value;
 const JUDGE: [&str; 3] = ["marked_by_actor", "marked_by_kind", "marked_by_model"];
 
 /// Writes the rows of one entity.
-pub(super) fn rows(project: &ProjectName, key: &str, travelling: &Travelling) -> Vec<ChunkRow> {
-    let version = &travelling.version;
+pub(super) fn rows(key: &str, travelling: &Travelling) -> Vec<ChunkRow> {
+    let (project, version) = (&travelling.project, &travelling.version);
     let mut rows = Vec::new();
     if let Version::Session(session) = version {
         if !session.is_stand_in() {

@@ -65,6 +65,13 @@ pub enum ChunksRequest {
         /// The ids of all files there, with a space between them: there may be many thousands.
         ids: String,
     },
+    /// Keep which files of a place were read and refused, instead of what was kept of that before.
+    Refuse {
+        /// Where.
+        place: String,
+        /// Which.
+        files: Vec<RefusedFile>,
+    },
     /// Ask of which chunks the rows are wanted.
     Found {
         /// Where they were found.
@@ -177,6 +184,24 @@ pub struct ChunksMet {
     pub unread: Vec<String>,
     /// The last held row there is, for the end of an import.
     pub held_through: i64,
+    /// What was kept as refused.
+    pub refused: Vec<RefusedFile>,
+}
+
+/// A file that was read to where it cannot be used, so that nobody has to do that again before it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedFile {
+    /// The id that its name has.
+    pub id: String,
+    /// What the client tells one state of it from any other by.
+    pub stamp: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl RefusedFile {
+    /// So many of one place are kept, by their ids; whoever lays more of them has them read again.
+    pub const KEPT_MAX: usize = 1_000;
 }
 
 /// What became of some rows.
@@ -206,6 +231,8 @@ pub struct ChunksHeld {
 /// What an export's rows were.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportEnd {
+    /// Whether nothing here is of the project that was named; then there is nothing else either.
+    pub is_unknown: bool,
     /// To give back when the files are written.
     pub marks: Vec<ExportMark>,
     /// How many rows there were, in the order of [`ChunkPart::ALL`].

@@ -12,7 +12,7 @@ pub mod reply;
 pub mod request;
 
 /// The version of everything after Hello; any change to a request or reply raises it.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// No frame is larger, in bytes without its length.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -194,3 +194,31 @@ fn what_a_chunk_brings_is_queued_for_the_cloud() {
             == Some(36)
     });
 }
+
+#[test]
+fn a_project_that_is_not_there_is_named_and_nothing_is_written() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let _ = ana.device.save("app", "title", "text");
+    let is_refused = |args: &[&str]| {
+        let answer = ana.chunks(args);
+        assert_eq!((answer.code, answer.out.as_str()), (1, ""), "{args:?}");
+        assert!(answer.err.contains("there is no project nosuch here"), "{args:?}: {answer:?}");
+        assert!(answer.err.contains("engramctl projects"), "{args:?}: {answer:?}");
+        let args: Vec<&str> = args.iter().chain(&["--json"]).copied().collect();
+        assert_eq!(ana.chunks(&args).json()["error"]["reason_code"], "not_found", "{args:?}");
+    };
+    is_refused(&["export", "--project", "nosuch"]);
+    is_refused(&["status", "--project", "nosuch"]);
+    assert!(!ana.place().exists(), "nothing is written");
+    assert_eq!(ana.one::<i64>("SELECT count(*) FROM engramd_carried WHERE project = 'nosuch'"), 0);
+    // Where chunks lie it is the same, and a manifest that has to be made again stays as it is.
+    assert_eq!(ana.json(&["export", "--project", "app"])["outcome"], "exported");
+    std::fs::write(ana.place().join("manifest.json"), "{{{").expect("written");
+    let before = crate::harness::files(&ana.place());
+    is_refused(&["export", "--project", "nosuch"]);
+    assert_eq!(crate::harness::files(&ana.place()), before);
+    // Nobody named the working directory's: that nothing is of it yet is an answer.
+    let export = ana.chunks(&["export"]);
+    assert!(export.code == 0 && export.out.contains("nothing here is of project ana-work"), "{export:?}");
+}

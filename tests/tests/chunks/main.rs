@@ -1,6 +1,8 @@
 //! Chunk files between real programs: exchanged with the Go program's, merged by git, hostile, and cut short.
 
 #[cfg(target_os = "linux")]
+mod between;
+#[cfg(target_os = "linux")]
 mod cost;
 mod crash;
 mod data_dir;
@@ -10,6 +12,11 @@ mod histories;
 mod hostile;
 mod init;
 mod manifest;
+mod memory;
+#[cfg(target_os = "linux")]
+mod refused;
 mod statements;
+#[cfg(target_os = "linux")]
+mod swapped;
 mod transports;
 mod watch;

@@ -4,12 +4,12 @@ use super::import::not_there;
 use super::{PATIENCE, Skipped};
 use crate::chunks::build::{Builder, Built};
 use crate::chunks::content::{Aim, Found, Load, Talk};
-use crate::chunks::loads::{Loads, checked};
+use crate::chunks::loads::Loads;
 use crate::chunks::place::{Contents, Flushing, Place};
 use crate::chunks::read::{self, Checked};
+use crate::chunks::reading::Reading;
 use crate::cli::Globals;
 use crate::clock;
-use crate::cmd::projects;
 use crate::connect::Client;
 use crate::exit::CtlError;
 use crate::out::Out;
@@ -18,8 +18,7 @@ use crate::render::chunks as render;
 use clap::Args;
 use engram_proto::canonical::Hash;
 use engram_proto::chunk::{ChunkId, ManifestEntry};
-use engram_proto::id::ProjectName;
-use engram_proto::ipc::chunks::{ChunksReply, ChunksRequest, ExportMark};
+use engram_proto::ipc::chunks::{ChunksReply, ChunksRequest, ExportMark, RefusedFile};
 use engram_proto::ipc::reply::Reply;
 use engram_proto::ipc::request::RequestBody;
 use engram_proto::reason::Exit;
@@ -28,6 +27,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,8 @@ edits, sessions and their ends, relations, deletions. Where there is nothing
 new, nothing is written. A manifest that a merge left broken is made again from
 the chunks.
 
-Exits 0 when all is written, 5 when a chunk was passed over; each is named.";
+Exits 0 when all is written, 5 when a chunk was passed over; each is named. A
+project that is not there is exit 1, and nothing is written.";
 
 /// Digits of an id, and how many more where shorter ones are taken by other content.
 const DIGITS: [usize; 4] = [ChunkId::DIGITS, 16, 32, 64];
@@ -103,10 +104,11 @@ pub(crate) struct Written {
 /// Exports.
 pub(crate) async fn run(globals: &Globals, args: ExportArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
+    let is_named = args.project.is_some();
     let project = if args.all { None } else { Some(given_or_detected(args.project, &working)?) };
     let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working)?;
     let client = Client::connect_patient(globals, PATIENCE).await?;
-    let exported = Export::new(place, client).await?.run(project, out).await;
+    let exported = Export::new(place, client, is_named).await?.run(project, out).await;
     out.progress("");
     let exported = exported?;
     out.answer(&exported, |view| render::exported(&exported, view))?;
@@ -117,7 +119,13 @@ pub(crate) async fn run(globals: &Globals, args: ExportArgs, out: &mut Out) -> R
 struct Export {
     place: Place,
     client: Client,
+    /// Whether the project was named by who exports, and not found by where.
+    is_named: bool,
     lock: Option<OwnedFd>,
+    /// The files, as far as they have to be read.
+    reading: Arc<Reading>,
+    /// What the daemon keeps as refused.
+    refused: Vec<RefusedFile>,
     /// What lies there; not looked at until it matters.
     contents: Option<Contents>,
     /// What was read of chunks that nobody had read before.
@@ -128,10 +136,11 @@ struct Export {
 }
 
 impl Export {
-    async fn new(place: Place, client: Client) -> Result<Self, CtlError> {
-        let lock = place.lock().await?;
+    async fn new(place: Place, client: Client, is_named: bool) -> Result<Self, CtlError> {
+        let (lock, reading) = (place.lock().await?, Arc::new(Reading::at(&place)?));
         let report = Exported { dir: place.name(), ..Exported::default() };
-        Ok(Self { place, client, lock, contents: None, seen: BTreeMap::new(), last: None, report })
+        let (contents, seen, last, refused) = (None, BTreeMap::new(), None, Vec::new());
+        Ok(Self { place, client, is_named, lock, reading, refused, contents, seen, last, report })
     }
 
     async fn run(mut self, project: Option<String>, out: &Out) -> Result<Exported, CtlError> {
@@ -151,7 +160,7 @@ impl Export {
         // holds here as well: of a prompt that went with its session, only the chunk has a delete.
         let mut load = Load::default();
         for id in self.report.chunks.iter().filter_map(|chunk| ChunkId::parse(&chunk.id).ok()).collect::<Vec<_>>() {
-            load.add(checked(&self.place, &id).map_err(CtlError::Input)?);
+            load.add(self.written(&id)?);
             if load.is_full() {
                 self.talk().give(std::mem::take(&mut load), Aim::Apply).await?;
             }
@@ -167,9 +176,8 @@ impl Export {
         if !is_settled && all_in && !self.report.manifest_written && self.report.skipped.is_empty() {
             self.talk().settle(stamp).await?;
         }
-        // Where chunks lie the project is some project's at least, and nothing more is asked for (COST-1).
-        let is_first = self.contents.as_ref().is_some_and(|contents| contents.files.is_empty());
-        self.report.is_unknown = is_first && self.report.chunks.is_empty() && self.is_unknown().await?;
+        let news = self.reading.news(&self.refused);
+        self.talk().refuse(news).await?;
         self.report.outcome = match (self.report.skipped.is_empty(), self.report.chunks.is_empty()) {
             (false, _) => "partial",
             (true, true) => "nothing",
@@ -178,11 +186,13 @@ impl Export {
         Ok(self.report)
     }
 
-    /// Tells whether nothing here is of the project that was named.
-    async fn is_unknown(&mut self) -> Result<bool, CtlError> {
-        let Some(Ok(name)) = self.report.project.as_deref().map(ProjectName::parse) else { return Ok(false) };
-        let known = projects::ask(&mut self.client).await?;
-        Ok(!known.iter().any(|project| project.project == name.as_str()))
+    /// Reads a chunk that was just written.
+    fn written(&self, id: &ChunkId) -> Result<Found, CtlError> {
+        let read = Reading::at(&self.place)?.checked(id);
+        read.map_err(|reason| CtlError::Place {
+            message: format!("chunk {id} was written, and is not what was written any more: {reason}"),
+            hint: "see who else writes there, then run this again".to_owned(),
+        })
     }
 
     fn talk(&mut self) -> Talk<'_> {
@@ -203,8 +213,11 @@ impl Export {
     async fn learn_others(&mut self, out: &Out) -> Result<bool, CtlError> {
         let ids = self.contents()?.ids();
         let met = self.talk().meet(ids).await?;
+        let reading = Arc::new(Reading::at(&self.place)?);
+        reading.know(&met.refused, self.contents()?);
+        (self.reading, self.refused) = (Arc::clone(&reading), met.refused);
         let unknown: Vec<ChunkId> = met.unknown.iter().filter_map(|id| ChunkId::parse(id).ok()).collect();
-        let (mut loads, mut done) = (Loads::new(&self.place, unknown)?, 0);
+        let (mut loads, mut done) = (Loads::new(&reading, unknown), 0);
         while let Some(read) = loads.next().await? {
             out.progress(&render::progress(done, loads.len(), 0));
             done = read.done;
@@ -238,7 +251,11 @@ impl Export {
                         builder.add(&row);
                     }
                 }
+                Reply::Chunks(ChunksReply::End(end)) if end.is_unknown && self.is_named => {
+                    return Err(CtlError::no_project(self.report.project.as_deref().unwrap_or_default()));
+                }
                 Reply::Chunks(ChunksReply::End(end)) => {
+                    self.report.is_unknown = end.is_unknown;
                     if !builder.is_empty() {
                         self.make_chunk(builder).await?;
                     }
@@ -258,6 +275,7 @@ impl Export {
         self.place.make()?;
         if self.lock.is_none() {
             self.lock = self.place.lock().await?;
+            self.reading = Arc::new(Reading::at(&self.place)?);
         }
         let id = self.free_id(&built)?;
         if !self.contents()?.has(id.as_str()) {
@@ -280,7 +298,7 @@ impl Export {
         for digits in DIGITS {
             let id = ChunkId::of_hash(&built.hash, digits);
             let same = |found: Found| Hash::from_hex(&found.checked.hash) == Some(built.hash);
-            if !self.contents()?.has(id.as_str()) || checked(&self.place, &id).is_ok_and(same) {
+            if !self.contents()?.has(id.as_str()) || self.reading.checked(&id).is_ok_and(same) {
                 return Ok(id);
             }
         }
@@ -319,7 +337,7 @@ impl Export {
         for id in files.iter().filter(|id| !entries.has(id.as_str()) || listing.unsure.contains(*id)) {
             let found = match self.seen.get(id) {
                 Some(checked) => Ok(checked.clone()),
-                None => checked(&self.place, id).map(|found| found.checked),
+                None => self.reading.checked(id).map(|found| found.checked),
             };
             match (found, entries.get(id.as_str())) {
                 (Ok(found), Some(listed)) => {

@@ -4,6 +4,7 @@ use super::{PATIENCE, Skipped};
 use crate::chunks::content::{Aim, Talk};
 use crate::chunks::loads::Loads;
 use crate::chunks::place::{Contents, Place};
+use crate::chunks::reading::Reading;
 use crate::cli::Globals;
 use crate::clock;
 use crate::connect::Client;
@@ -18,6 +19,7 @@ use engram_proto::reason::Exit;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -95,7 +97,9 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     let mut imported = Imported { dir: place.name(), manifest: contents.listing.broken.clone(), ..Imported::default() };
     imported.skipped = not_there(&contents);
     let (mut projects, mut done) = (BTreeSet::new(), 0);
-    let mut loads = Loads::new(place, in_order(&contents, &news))?;
+    let reading = Arc::new(Reading::at(place)?);
+    reading.know(&met.refused, &contents);
+    let mut loads = Loads::new(&reading, in_order(&contents, &news));
     while let Some(read) = loads.next().await? {
         out.progress(&render::progress(done, loads.len(), imported.rows));
         done = read.done;
@@ -108,6 +112,7 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
         imported.skipped.extend(taken.skipped.iter().map(|(id, reason)| Skipped::new(id, reason)));
         projects.extend(taken.projects);
     }
+    talk.refuse(reading.news(&met.refused)).await?;
     let complete = imported.skipped.is_empty();
     let mut settled = stamp.filter(|_| complete && contents.is_listed());
     let projects: Vec<String> = projects.into_iter().collect();

@@ -1,7 +1,7 @@
 //! `engramctl chunks merge-driver`: what git runs to merge two manifests, or two files of one chunk. It asks nobody.
 
 use crate::chunks::listing::Listing;
-use crate::chunks::place::SUFFIX;
+use crate::chunks::place::{CHUNK_BYTES_MAX, MANIFEST_BYTES_MAX, SUFFIX};
 use crate::chunks::read;
 use crate::exit::CtlError;
 use crate::out::Out;
@@ -9,6 +9,8 @@ use clap::Args;
 use engram_proto::chunk::ChunkId;
 use engram_proto::reason::Exit;
 use engram_proto::words::quoted;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -56,10 +58,10 @@ fn chunk_of(path: &str) -> Option<ChunkId> {
 
 /// Two files of one chunk differ in how they were packed, or one is damaged.
 fn chunk(id: &ChunkId, path: &str, args: &MergeDriverArgs) -> Result<Exit, CtlError> {
-    if read::check(id, &bytes(&args.ours)?).is_ok() {
+    if read::check(id, &bytes(&args.ours, CHUNK_BYTES_MAX)?).is_ok() {
         return Ok(Exit::Done);
     }
-    let theirs = bytes(&args.theirs)?;
+    let theirs = bytes(&args.theirs, CHUNK_BYTES_MAX)?;
     if let Err(damage) = read::check(id, &theirs) {
         let message = format!("chunk {id}: on both sides {damage}");
         let hint = format!("take a good copy from an older commit: git log --all -- {path}");
@@ -70,7 +72,8 @@ fn chunk(id: &ChunkId, path: &str, args: &MergeDriverArgs) -> Result<Exit, CtlEr
 }
 
 fn manifest(args: &MergeDriverArgs) -> Result<Exit, CtlError> {
-    let (base, ours, theirs) = (bytes(&args.base)?, bytes(&args.ours)?, bytes(&args.theirs)?);
+    let [base, ours, theirs] = [&args.base, &args.ours, &args.theirs].map(|path| bytes(path, MANIFEST_BYTES_MAX));
+    let (base, ours, theirs) = (base?, ours?, theirs?);
     // Where both sides made the file, git gives an empty ancestor.
     let base = if base.is_empty() { Listing::default() } else { Listing::read(base) };
     let united = Listing::unite(&base, &Listing::read(ours), &Listing::read(theirs));
@@ -78,8 +81,14 @@ fn manifest(args: &MergeDriverArgs) -> Result<Exit, CtlError> {
     Ok(Exit::Done)
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, CtlError> {
-    std::fs::read(path).map_err(|error| not_given(path, &error))
+fn bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, CtlError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() <= bytes_max => Ok(bytes),
+        Ok(_) => Err(not_given(path, &std::io::Error::other(format!("it is larger than {bytes_max} bytes")))),
+        Err(error) => Err(not_given(path, &error)),
+    }
 }
 
 /// Says which file cannot be used. Git gives them, where it is registered as it should be.

@@ -3,8 +3,8 @@
 
 use super::Skipped;
 use super::import::not_there;
-use crate::chunks::loads::checked;
 use crate::chunks::place::Place;
+use crate::chunks::reading::Reading;
 use crate::cli::Globals;
 use crate::exit::CtlError;
 use crate::out::Out;
@@ -57,9 +57,10 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
         let reason = format!("{why}; the next export makes it again");
         verified.problems.push(Skipped::new("manifest.json", reason));
     }
+    let reading = Reading::at(&place)?;
     for (done, id) in contents.files.iter().enumerate() {
         out.progress(&render::progress(done, contents.files.len(), verified.rows));
-        match checked(&place, id) {
+        match reading.checked(id) {
             Ok(found) => {
                 verified.chunks += 1;
                 verified.rows += found.checked.rows.iter().sum::<u64>();

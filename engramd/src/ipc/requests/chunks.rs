@@ -29,6 +29,10 @@ pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder)
             let kept = on_store(cx, move |store| store.place_settle(&place, &stamp, clock::row_time())).await;
             return to.result(kept.map(|()| Reply::Done("The place is settled.".to_owned()))).await;
         }
+        ChunksRequest::Refuse { place, files } => {
+            let kept = on_store(cx, move |store| store.refuse_at(&place, &files, clock::row_time())).await;
+            return to.result(kept.map(|()| Reply::Done("The refused files are kept.".to_owned()))).await;
+        }
         ChunksRequest::Found { place, chunks, apply } => found(cx, place, chunks, apply).await,
         ChunksRequest::Rows { place, mut parts, apply, unasked } => {
             counted(cx, move |store| {
@@ -62,7 +66,8 @@ async fn meet(cx: &Context, place: String, ids: String) -> Result<ChunksReply, F
         let held_through = store.held_through()?;
         let ids: Vec<&str> = ids.split(' ').filter(|id| !id.is_empty()).collect();
         let met = store.chunks_meet(&place, &ids)?;
-        Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, held_through }))
+        let refused = store.refused_at(&place)?;
+        Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, held_through, refused }))
     })
     .await
 }
@@ -128,6 +133,8 @@ enum Begun {
     NotYet,
     /// The place is in another state than was said.
     NotSettled,
+    /// Nothing here is of the project that was named.
+    Unknown,
     /// These projects may be in a file from now on.
     Of(Vec<ProjectName>),
 }
@@ -143,6 +150,7 @@ fn begin(store: &mut Store, wanted: Wanted) -> Result<Begun, StoreError> {
         return Ok(Begun::NotYet);
     }
     let projects = match wanted.project {
+        Some(project) if !store.read(|conn| chunks::is_known(conn, &project))? => return Ok(Begun::Unknown),
         Some(project) => vec![project],
         None => store.read(chunks::projects_of)?,
     };
@@ -159,6 +167,10 @@ async fn export(cx: &Context, wanted: Wanted, to: &Responder) -> Result<(), Clie
         match on_store(cx, move |store| begin(store, job)).await {
             Ok(Begun::NotYet) => {}
             Ok(Begun::NotSettled) => return to.result(Ok(Reply::Chunks(ChunksReply::Settled(false)))).await,
+            Ok(Begun::Unknown) => {
+                let end = ExportEnd { is_unknown: true, ..ExportEnd::default() };
+                return to.result(Ok(Reply::Chunks(ChunksReply::End(end)))).await;
+            }
             Ok(Begun::Of(projects)) => break projects,
             Err(failure) => return to.result(Err(failure)).await,
         }

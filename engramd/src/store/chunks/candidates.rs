@@ -5,9 +5,8 @@
 //! at all of them, and at all that is known.
 
 use super::super::error::StoreError;
-use super::{learn, place};
+use super::{Travelling, learn, place};
 use engram_proto::id::ProjectName;
-use engram_proto::merge::Version;
 use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
 use rusqlite::types::Value as SqlValue;
@@ -108,9 +107,9 @@ const OF_ENDS: &str = "INSERT OR IGNORE INTO temp.engramd_candidates
 
 /// What an export of one project to one place looks at, on a connection that sees one state of the store.
 pub struct Candidates<'c> {
-    conn: &'c Connection,
-    place: Option<i64>,
-    project: &'c ProjectName,
+    pub(super) conn: &'c Connection,
+    pub(super) place: Option<i64>,
+    pub(super) project: &'c ProjectName,
 }
 
 impl<'c> Candidates<'c> {
@@ -160,7 +159,8 @@ impl<'c> Candidates<'c> {
         if is_old || !marks.is_empty() {
             marks.push(mark(JUDGED, now.unix_s()));
         }
-        // One that was left out for an end that did not travel may travel when that end comes, or comes back.
+        // One that was left out for an end that did not travel may travel when that end comes, or comes back; its source may
+        // be in another project.
         conn.prepare_cached(OF_ENDS)?.execute([])?;
         Ok((Self { conn, place, project }, marks))
     }
@@ -186,8 +186,8 @@ impl<'c> Candidates<'c> {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn is_there(&self, key: &str, version: &Version) -> Result<bool, StoreError> {
-        learn::is_at(self.conn, self.place, (self.project, key), version)
+    pub fn is_there(&self, key: &str, travelling: &Travelling) -> Result<bool, StoreError> {
+        learn::is_at(self.conn, self.place, (&travelling.project, key), &travelling.version)
     }
 }
 

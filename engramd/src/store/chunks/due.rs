@@ -1,6 +1,8 @@
 //! What every place is to look at again, because it changed without a new row in any list that an export reads.
 
 use super::super::error::StoreError;
+use super::super::rows::relation;
+use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Entity;
 use rusqlite::{Connection, params};
@@ -20,6 +22,22 @@ pub(in super::super) fn note(
     Ok(())
 }
 
+/// Lists the relations that lead from another project to a memory, each with that project.
+pub(super) fn from_elsewhere(
+    conn: &Connection,
+    project: &ProjectName,
+    key: &str,
+) -> Result<Vec<(ProjectName, String)>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT sync_id FROM memory_relations WHERE target_id = ?1")?;
+    let mut rows = statement.query([key])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let relation_key: String = row.get(0)?;
+        found.extend(relation::elsewhere(conn, project, &relation_key)?.map(|other| (other, relation_key)));
+    }
+    Ok(found)
+}
+
 /// Project, entity and key of what a chunk holds.
 pub(super) type Named = (String, String, String);
 
@@ -36,6 +54,24 @@ pub(super) fn held_by(conn: &Connection, chunk: i64, (project, entity, key): &Na
     let names = params![chunk, project, entity, key, ROWS];
     let rows = statement.query_map(names, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Lists the relations that lead from another project to a memory that a chunk holds.
+pub(super) fn from_elsewhere_to(conn: &Connection, hash: &Hash) -> Result<Vec<Named>, StoreError> {
+    let mut held = conn.prepare_cached(
+        "SELECT e.project, e.entity_key FROM engramd_chunk AS c
+             CROSS JOIN engramd_exported AS e INDEXED BY engramd_exported_chunk
+         WHERE c.hash = ?1 AND e.chunk = c.chunk AND e.entity = 'observation'
+             AND EXISTS (SELECT 1 FROM memory_relations AS r WHERE r.target_id = e.entity_key)",
+    )?;
+    let mut rows = held.query([hash.to_string()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Ok(project) = ProjectName::parse(&row.get::<_, String>(0)?) else { continue };
+        let relations = from_elsewhere(conn, &project, &row.get::<_, String>(1)?)?;
+        found.extend(relations.into_iter().map(|(other, key)| (other.to_string(), Entity::Relation.to_string(), key)));
+    }
+    Ok(found)
 }
 
 /// Notes an entity for one place.

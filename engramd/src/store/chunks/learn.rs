@@ -3,7 +3,7 @@
 use super::super::Store;
 use super::super::apply::Applying;
 use super::super::error::StoreError;
-use super::{Part, READ, number, read_through};
+use super::{Part, READ, due, number, read_through};
 use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
@@ -12,18 +12,23 @@ use engram_proto::mutation::{Entity, Op, payload_object};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// Writes down that a chunk holds a version.
+/// Writes down that a chunk holds a version. A relation that waits for this memory, in another project, may travel now.
 pub(in super::super) fn learn(
     conn: &Connection,
     chunk: i64,
     (project, key): (&ProjectName, &str),
     version: &Version,
 ) -> Result<(), StoreError> {
-    conn.prepare_cached(
+    let mut insert = conn.prepare_cached(
         "INSERT OR IGNORE INTO engramd_exported (project, entity, entity_key, version, chunk)
          VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![project.as_str(), version.entity().as_str(), key, number(version)?, chunk])?;
+    )?;
+    let values = params![project.as_str(), version.entity().as_str(), key, number(version)?, chunk];
+    if insert.execute(values)? > 0 && version.entity() == Entity::Observation {
+        for (other, relation) in due::from_elsewhere(conn, project, key)? {
+            due::note(conn, &other, Entity::Relation, &relation)?;
+        }
+    }
     Ok(())
 }
 
@@ -69,6 +74,22 @@ pub(super) fn is_at(
     )?;
     let names = params![project.as_str(), version.entity().as_str(), key, number(version)?, place];
     Ok(statement.query_row(names, |row| row.get(0))?)
+}
+
+/// Tells whether a chunk that lies at a place holds some version of a memory.
+pub(super) fn is_any_at(
+    conn: &Connection,
+    place: Option<i64>,
+    project: &ProjectName,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM engramd_exported AS e
+             CROSS JOIN engramd_place_chunk AS p INDEXED BY engramd_place_chunk_chunk
+         WHERE e.project = ?1 AND e.entity = 'observation' AND e.entity_key = ?2
+             AND p.chunk = e.chunk AND p.place = ?3)",
+    )?;
+    Ok(statement.query_row(params![project.as_str(), key, place], |row| row.get(0))?)
 }
 
 /// Returns the number of a chunk, giving it one.

@@ -7,13 +7,14 @@ mod candidates;
 pub(super) mod due;
 mod learn;
 mod place;
+mod refused;
 mod travel;
 
 pub use candidates::{Candidates, Mark};
 pub(super) use learn::{is_in_a_chunk, is_in_any, learn, number_of};
 pub use place::Met;
 pub(super) use place::read_through;
-pub use travel::{Travelling, travelling};
+pub use travel::Travelling;
 
 use super::error::StoreError;
 use engram_proto::canonical::Hash;

@@ -30,7 +30,8 @@ pub(super) fn find(conn: &Connection, path: &str) -> Result<Option<i64>, StoreEr
     Ok(statement.query_row([path], |row| row.get(0)).optional()?)
 }
 
-fn ensure(conn: &Connection, path: &str) -> Result<i64, StoreError> {
+/// Returns the number of a place, giving it one.
+pub(super) fn ensure(conn: &Connection, path: &str) -> Result<i64, StoreError> {
     if let Some(place) = find(conn, path)? {
         return Ok(place);
     }
@@ -150,16 +151,23 @@ impl Store {
         to_apply: bool,
         now: RowTime,
     ) -> Result<Vec<bool>, StoreError> {
+        // What leads to their memories may travel now, where it did not before. It is looked for before the lock is taken.
+        let leads = |(_, hash): &(String, Hash)| self.read(|conn| due::from_elsewhere_to(conn, hash));
+        let leading = chunks.iter().map(leads).collect::<Result<Vec<_>, _>>()?;
         let mut wanted = Vec::with_capacity(chunks.len());
         while let Some(rest) = chunks.get(wanted.len()..).filter(|rest| !rest.is_empty()) {
             let (part, _) = self.applying(false, now, |applying| {
                 let conn = applying.conn();
-                let part = rest.iter().take_while(|_| applying.takes()).map(|(id, hash)| {
+                let rest = rest.iter().zip(leading.iter().skip(wanted.len()));
+                let part = rest.take_while(|_| applying.takes()).map(|((id, hash), leading)| {
                     let (chunk, state) = learn::chunk(conn, *hash)?;
                     if state < if to_apply { APPLIED } else { READ } {
                         return Ok(true);
                     }
                     lies_at(conn, (path, id), chunk, state == APPLIED, now)?;
+                    if let Some(place) = find(conn, path)? {
+                        leading.iter().try_for_each(|relation| due::note_at(conn, place, relation))?;
+                    }
                     Ok(false)
                 });
                 part.collect::<Result<Vec<_>, StoreError>>()

@@ -2,50 +2,93 @@
 
 use super::super::apply::sessions;
 use super::super::error::StoreError;
+use super::super::rows::{observation, relation};
 use super::super::versions;
+use super::{Candidates, learn};
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{Kind, PromptVersion, RelationVersion, Version};
+use engram_proto::merge::{Kind, PromptVersion, Version};
 use engram_proto::mutation::Entity;
 use rusqlite::Connection;
 
 /// What goes into a chunk of one entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Travelling {
+    /// Whose it is: a relation belongs to the project of its source.
+    pub project: ProjectName,
     /// The version.
     pub version: Version,
     /// Whether it is a session that is deleted as things stand.
     pub session_is_deleted: bool,
 }
 
-/// Reads the version of an entity that goes into a chunk together with those of these projects; `None` where none does:
-/// a stand-in, what has no text at hand, a relation with an end that is gone or does not travel.
-///
-/// # Errors
-/// What SQLite says.
-pub fn travelling(
-    conn: &Connection,
-    projects: &[ProjectName],
-    project: &ProjectName,
-    (entity, key): (Entity, &str),
-) -> Result<Option<Travelling>, StoreError> {
-    let Some(version) = versions::local(conn, project, entity, key)? else { return Ok(None) };
-    if !versions::has_text(&version) {
-        // A prompt that went with its session has no row any more.
-        return Ok(gone_with_session(conn, project, &version)?.map(alone));
-    }
-    Ok(match version {
-        Version::Session(session) if session.is_stand_in() && session.deleted_at.is_none() => None,
-        Version::Session(session) => {
-            let session_is_deleted = sessions::is_deleted(conn, project, key, &session)?;
-            Some(Travelling { version: Version::Session(session), session_is_deleted })
+impl Candidates<'_> {
+    /// Reads the version of an entity that goes into a chunk together with those of these projects; `None` where none does:
+    /// a stand-in, what has no text at hand, a relation with an end that is gone or does not travel.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn travelling(
+        &self,
+        projects: &[ProjectName],
+        (entity, key): (Entity, &str),
+    ) -> Result<Option<Travelling>, StoreError> {
+        let (conn, project) = (self.conn, self.project);
+        if entity == Entity::Relation {
+            return self.relation(projects, key);
         }
-        Version::Relation(relation) if !ends_travel(conn, projects, project, &relation)? => None,
-        version => Some(alone(gone_with_session(conn, project, &version)?.unwrap_or(version))),
-    })
-}
+        let Some(version) = versions::local(conn, project, entity, key)? else { return Ok(None) };
+        let alone = |version| Travelling { project: project.clone(), version, session_is_deleted: false };
+        if !versions::has_text(&version) {
+            // A prompt that went with its session has no row any more.
+            return Ok(gone_with_session(conn, project, &version)?.map(alone));
+        }
+        Ok(match version {
+            Version::Session(session) if session.is_stand_in() && session.deleted_at.is_none() => None,
+            Version::Session(session) => {
+                let session_is_deleted = sessions::is_deleted(conn, project, key, &session)?;
+                Some(Travelling { session_is_deleted, ..alone(Version::Session(session)) })
+            }
+            version => Some(alone(gone_with_session(conn, project, &version)?.unwrap_or(version))),
+        })
+    }
 
-fn alone(version: Version) -> Travelling {
-    Travelling { version, session_is_deleted: false }
+    /// Reads a relation of a memory that is looked at. Where only its target is in the project, it goes out for whoever has
+    /// its source: the project that was exported last takes it along.
+    fn relation(&self, projects: &[ProjectName], key: &str) -> Result<Option<Travelling>, StoreError> {
+        let mut project = self.project.clone();
+        let mut version = versions::local(self.conn, &project, Entity::Relation, key)?;
+        if version.is_none()
+            && let Some(other) = relation::elsewhere(self.conn, &project, key)?
+        {
+            version = versions::local(self.conn, &other, Entity::Relation, key)?;
+            project = other;
+        }
+        let version = version.filter(versions::has_text);
+        let Some(Version::Relation(relation)) = version else { return Ok(None) };
+        for end in [&relation.source_id, &relation.target_id] {
+            if !self.end_travels(projects, &project, end)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Travelling { project, version: Version::Relation(relation), session_is_deleted: false }))
+    }
+
+    /// Tells whether a memory goes out with these projects, or lies at the place already.
+    fn end_travels(&self, projects: &[ProjectName], own: &ProjectName, end: &str) -> Result<bool, StoreError> {
+        let own = projects.iter().filter(|&project| project == own);
+        for project in own.chain(projects) {
+            if is_kept(self.conn, project, end)? {
+                return Ok(true);
+            }
+        }
+        for project in observation::projects_of(self.conn, end)? {
+            let lies_there = learn::is_any_at(self.conn, self.place, &project, end)?;
+            if lies_there && is_kept(self.conn, &project, end)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// Makes the delete of a prompt that was created until its session was deleted.
@@ -61,24 +104,6 @@ fn gone_with_session(
     let deleted_at = sessions::deleted_at(conn, project, &prompt.session_id)?;
     let went = deleted_at.is_some() && prompt.key.time <= deleted_at;
     Ok(went.then(|| Version::Prompt(PromptVersion::delete(prompt.session_id.clone(), deleted_at))))
-}
-
-fn ends_travel(
-    conn: &Connection,
-    projects: &[ProjectName],
-    own: &ProjectName,
-    relation: &RelationVersion,
-) -> Result<bool, StoreError> {
-    for end in [&relation.source_id, &relation.target_id] {
-        let mut travels = is_kept(conn, own, end)?;
-        for project in projects.iter().filter(|&project| project != own) {
-            travels = travels || is_kept(conn, project, end)?;
-        }
-        if !travels {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Tells whether a memory is known in a project and not deleted for good.

@@ -73,6 +73,13 @@ pub(in super::super) fn find(conn: &Connection, project: &ProjectName, key: &str
     Ok(found)
 }
 
+/// Names the projects that have a row of an observation.
+pub(in super::super) fn projects_of(conn: &Connection, key: &str) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT DISTINCT project FROM observations WHERE sync_id = ?1")?;
+    let names = statement.query_map([key], |row| row.get::<_, Option<String>>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(names.iter().flatten().filter_map(|name| ProjectName::parse(name).ok()).collect())
+}
+
 /// Reads the fields that an upsert must not leave blank, of a row that is deleted too.
 pub(super) fn texts(conn: &Connection, id: i64) -> Result<Object, StoreError> {
     const FIELDS: [&str; 6] = ["sync_id", "session_id", "type", "title", "content", "scope"];

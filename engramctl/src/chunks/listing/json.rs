@@ -1,0 +1,80 @@
+//! A manifest as JSON, of which only one entry at a time is in memory.
+
+use engram_proto::chunk::ManifestEntry;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+use std::io::Read;
+
+/// Takes an entry; tells whether another one is wanted.
+type Put<'p> = &'p mut dyn FnMut(ManifestEntry) -> bool;
+
+/// Calls a closure with every entry until it wants no more, which is an error, and returns the manifest's version.
+pub(super) fn read(text: impl Read, put: Put<'_>) -> serde_json::Result<u32> {
+    let mut json = serde_json::Deserializer::from_reader(text);
+    let version = Manifest(put).deserialize(&mut json)?;
+    json.end()?;
+    Ok(version)
+}
+
+/// The one object of a manifest.
+struct Manifest<'p>(Put<'p>);
+
+impl<'de> DeserializeSeed<'de> for Manifest<'_> {
+    type Value = u32;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Manifest<'_> {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one object with the list of the chunks")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u32, A::Error> {
+        let mut version = None;
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "version" => version = Some(map.next_value()?),
+                "chunks" => map.next_value_seed(List(&mut *self.0))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        version.ok_or_else(|| A::Error::missing_field("version"))
+    }
+}
+
+/// The list; a program of Go's writes null for an empty one.
+struct List<'p>(Put<'p>);
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of chunks")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(entry) = entries.next_element()? {
+            if !(self.0)(entry) {
+                return Err(A::Error::custom("it lists more chunks than are read"));
+            }
+        }
+        Ok(())
+    }
+}
