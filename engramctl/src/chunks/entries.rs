@@ -20,8 +20,10 @@ const INDENT: &str = "    ";
 /// A list has no more entries.
 pub(super) const ENTRIES_MAX: usize = 100_000;
 
-/// An entry has about so many bytes.
+/// An entry has about so many bytes, in no form fewer than the second, and what is kept of it seldom more than the third.
 const ENTRY_BYTES: usize = 160;
+const SHORTEST_BYTES: usize = 16;
+const KEPT_BYTES: usize = 200;
 
 /// Times of this length that end in `Z` follow each other as their texts do: `YYYY-MM-DDTHH:MM:SSZ`.
 const PLAIN_TIME_BYTES: usize = 20;
@@ -66,6 +68,13 @@ impl Entries {
         self.sort();
     }
 
+    /// Makes room for as many as may stand in so many bytes; what grows step by step is in memory twice while it does.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        let count = ENTRIES_MAX.min(bytes / SHORTEST_BYTES);
+        self.text.reserve(count * KEPT_BYTES);
+        self.all.reserve(count);
+    }
+
     /// Adds an entry that is found, and may be one of several of its id, until [`choose`](Self::choose) looks at them.
     pub(super) fn push(&mut self, id: &str, entry: &ManifestEntry) {
         // Texts and numbers alone always have a JSON form.
@@ -91,17 +100,13 @@ impl Entries {
     /// Leaves of those with one id the one that a closure says is not worse than another; returns an id that had several.
     pub(super) fn choose(&mut self, is_better: impl Fn(&ManifestEntry, &ManifestEntry) -> bool) -> Option<String> {
         self.sort();
-        let (mut worse, mut twice) = (BTreeSet::new(), None);
-        let mut best = None;
+        let (mut worse, mut twice, mut best) = (BTreeSet::new(), None, None);
         for &at in &self.by_id {
-            match best {
-                Some(before) if self.id(before) == self.id(at) => {
-                    twice.get_or_insert_with(|| self.id(at).to_owned());
-                    let is_better = self.read(at).zip(self.read(before)).is_some_and(|(new, old)| is_better(&new, &old));
-                    worse.insert(if is_better { before } else { at });
-                    best = Some(if is_better { at } else { before });
-                }
-                _ => best = Some(at),
+            if let Some(before) = best.replace(at).filter(|&before| self.id(before) == self.id(at)) {
+                twice.get_or_insert_with(|| self.id(at).to_owned());
+                let is_better = self.read(at).zip(self.read(before)).is_some_and(|(new, old)| is_better(&new, &old));
+                worse.insert(if is_better { before } else { at });
+                best = Some(if is_better { at } else { before });
             }
         }
         let mut at = 0..;

@@ -89,6 +89,7 @@ struct Gathered {
 impl Gathered {
     fn read(text: &str) -> Self {
         let mut gathered = Self::default();
+        gathered.entries.reserve(text.len());
         match json::read(text.as_bytes(), &mut |entry| gathered.add(entry)) {
             Ok(version) => {
                 if version != Manifest::VERSION {
@@ -101,8 +102,10 @@ impl Gathered {
             Err(_) if gathered.is_full => {}
             Err(error) => {
                 let marked = text.lines().any(|line| line.starts_with("<<<<<<<"));
-                let why = if marked { "a merge left conflict markers in it".to_owned() } else { cut(&error.to_string()) };
-                gathered = Self { broken: Some(why), ..Self::default() };
+                let why =
+                    if marked { "a merge left conflict markers in it".to_owned() } else { cut(&error.to_string()) };
+                gathered.entries.truncate(0);
+                gathered.broken = Some(why);
                 if marked {
                     gathered.add_sides(text);
                 }

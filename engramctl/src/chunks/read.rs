@@ -106,7 +106,8 @@ impl Times {
 /// Unpacks a chunk, calls a closure with every row, and returns the hash of all of it.
 fn walk(packed: &[u8], put: &mut dyn FnMut(ChunkPart, &str)) -> Result<String, Damage> {
     let budget = Cell::new(ROW_BYTES_MAX);
-    let bounded = Bounded { inner: MultiGzDecoder::new(packed), packed, hash: Sha256::new(), plain: 0, budget: &budget };
+    let bounded =
+        Bounded { inner: MultiGzDecoder::new(packed), packed, hash: Sha256::new(), plain: 0, budget: &budget };
     let mut reader = BufReader::new(bounded);
     let mut json = serde_json::Deserializer::from_reader(&mut reader);
     let read = Chunk { put, budget: &budget }.deserialize(&mut json).and_then(|()| json.end());

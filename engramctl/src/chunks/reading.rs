@@ -51,7 +51,8 @@ impl Reading {
                 let same = before.filter(|state| {
                     state.has_rested && self.place.state(id, 0).is_some_and(|after| after.stamp == state.stamp)
                 });
-                let file = same.map(|state| RefusedFile { id: id.to_string(), stamp: state.stamp, reason: reason.clone() });
+                let file =
+                    same.map(|state| RefusedFile { id: id.to_string(), stamp: state.stamp, reason: reason.clone() });
                 match file {
                     Some(file) => self.refused().insert(file.id.clone(), file),
                     None => self.refused().remove(id.as_str()),

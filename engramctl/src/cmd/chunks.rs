@@ -14,6 +14,7 @@ use crate::out::Out;
 use clap::{Args, Subcommand};
 use engram_proto::reason::Exit;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,12 +73,12 @@ pub(crate) async fn run(globals: &Globals, command: ChunksCommand, out: &mut Out
 pub(crate) struct Skipped {
     /// The chunk's id, or what the manifest has instead.
     pub(crate) chunk: String,
-    /// In words.
-    pub(crate) reason: String,
+    /// In words; where there are many, they have the same.
+    pub(crate) reason: Cow<'static, str>,
 }
 
 impl Skipped {
-    fn new(chunk: impl ToString, reason: impl ToString) -> Self {
-        Self { chunk: chunk.to_string(), reason: reason.to_string() }
+    fn new(chunk: impl ToString, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { chunk: chunk.to_string(), reason: reason.into() }
     }
 }

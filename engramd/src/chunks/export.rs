@@ -46,12 +46,12 @@ pub fn export(
     Ok(all)
 }
 
-/// Tells whether a project is enrolled, or something is known of it.
+/// Tells whether a project is enrolled, or something is known of it, if only by a chunk that was read.
 ///
 /// # Errors
 /// What SQLite says.
 pub fn is_known(conn: &Connection, project: &ProjectName) -> Result<bool, StoreError> {
-    for table in TABLES.iter().chain(&["sync_enrolled_projects"]) {
+    for table in TABLES.iter().chain(&["sync_enrolled_projects", "engramd_exported"]) {
         let mut known = conn.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE project = ?1)"))?;
         if known.query_row([project.as_str()], |row| row.get(0))? {
             return Ok(true);

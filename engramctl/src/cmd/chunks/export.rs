@@ -1,6 +1,6 @@
 //! `engramctl chunks export`: writes what is in no chunk yet.
 
-use super::import::not_there;
+use super::import::{TAKEN_OFF, not_listed};
 use super::{PATIENCE, Skipped};
 use crate::chunks::build::{Builder, Built};
 use crate::chunks::content::{Aim, Found, Load, Talk};
@@ -222,7 +222,7 @@ impl Export {
             out.progress(&render::progress(done, loads.len(), 0));
             done = read.done;
             self.seen.extend(read.load.chunks().iter().map(|found| (found.id.clone(), found.checked.clone())));
-            self.report.skipped.extend(read.damaged.iter().map(|(id, reason)| Skipped::new(id, reason)));
+            self.report.skipped.extend(read.damaged.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
             self.talk().give(read.load, Aim::Learn).await?;
         }
         Ok(met.unknown.is_empty() && met.unread.is_empty())
@@ -324,10 +324,7 @@ impl Export {
 
     /// Makes the list what lies there; tells whether it was something else.
     fn mend(&mut self, contents: &mut Contents) -> bool {
-        for skipped in not_there(contents) {
-            let reason = format!("{}; it was taken off the list", skipped.reason);
-            self.report.skipped.push(Skipped { reason, ..skipped });
-        }
+        self.report.skipped.extend(not_listed(contents, TAKEN_OFF));
         let mut entries = std::mem::take(&mut contents.listing.entries);
         let listed = entries.len();
         entries.retain(|id| contents.has(id));

@@ -103,13 +103,13 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     while let Some(read) = loads.next().await? {
         out.progress(&render::progress(done, loads.len(), imported.rows));
         done = read.done;
-        imported.skipped.extend(read.damaged.iter().map(|(id, reason)| Skipped::new(id, reason)));
+        imported.skipped.extend(read.damaged.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
         imported.chunks += read.load.chunks().len() as u64;
         let taken = talk.give(read.load, Aim::Apply).await?;
         imported.rows += taken.rows;
         imported.changed += taken.changed;
         imported.queued += taken.queued;
-        imported.skipped.extend(taken.skipped.iter().map(|(id, reason)| Skipped::new(id, reason)));
+        imported.skipped.extend(taken.skipped.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
         projects.extend(taken.projects);
     }
     talk.refuse(reading.news(&met.refused)).await?;
@@ -133,17 +133,27 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     Ok(imported)
 }
 
+/// Why something that the manifest names is not there: the file, or the id; and the same where it was taken off the list.
+const NOT_THERE: [&str; 2] =
+    ["the manifest lists it, but its file is missing", "the manifest lists it, but it is no id of a chunk"];
+pub(super) const TAKEN_OFF: [&str; 2] = [
+    "the manifest lists it, but its file is missing; it was taken off the list",
+    "the manifest lists it, but it is no id of a chunk; it was taken off the list",
+];
+
 /// Lists what the manifest names and is not there.
 pub(super) fn not_there(contents: &Contents) -> Vec<Skipped> {
+    not_listed(contents, NOT_THERE)
+}
+
+/// Does the same in these words.
+pub(super) fn not_listed(contents: &Contents, [missing, refused]: [&'static str; 2]) -> Vec<Skipped> {
     let listing = &contents.listing;
     if contents.is_listed() {
         return Vec::new();
     }
-    let missing = listing.entries.ids().filter(|id| !contents.has(id));
-    let missing = missing.map(|id| Skipped::new(id, "the manifest lists it, but its file is missing"));
-    let refused =
-        listing.refused.iter().map(|id| Skipped::new(id, "the manifest lists it, but it is no id of a chunk"));
-    missing.chain(refused).collect()
+    let gone = listing.entries.ids().filter(|id| !contents.has(id)).map(|id| Skipped::new(id, missing));
+    gone.chain(listing.refused.iter().map(|id| Skipped::new(id, refused))).collect()
 }
 
 /// Lists the news among the files in the order in which the manifest says that they were made, then those not listed.

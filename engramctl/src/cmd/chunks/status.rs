@@ -85,11 +85,13 @@ pub(crate) async fn run(globals: &Globals, args: StatusArgs, out: &mut Out) -> R
             None => to_import += 1,
         }
     }
-    let request = ChunksRequest::Export { place: place.name(), project: project.clone(), stamp: None, count_only: true };
+    let request =
+        ChunksRequest::Export { place: place.name(), project: project.clone(), stamp: None, count_only: true };
     let ChunksReply::End(end) = talk.ask(request).await? else {
         return Err(CtlError::Unexpected("not what is to be exported"));
     };
-    if let Some(project) = project.filter(|_| is_named && end.is_unknown) {
+    // What was not read may be of any project.
+    if let Some(project) = project.filter(|_| is_named && end.is_unknown && to_import == 0) {
         return Err(CtlError::no_project(&project));
     }
     let unlisted = contents.files.iter().filter(|id| !contents.listing.entries.has(id.as_str()));
