@@ -105,6 +105,7 @@ impl Gathered {
                 let why =
                     if marked { "a merge left conflict markers in it".to_owned() } else { cut(&error.to_string()) };
                 gathered.entries.truncate(0);
+                gathered.refused.clear();
                 gathered.broken = Some(why);
                 if marked {
                     gathered.add_sides(text);
