@@ -39,7 +39,8 @@ fn cost_1_what_was_refused_is_named_again_and_read_again_once_it_changes() {
         let opened = opens.take();
         assert!(!opened.keys().any(|name| name.starts_with(&id)), "{args:?}: {opened:?}");
     }
-    assert_eq!(ana.json(&["status", "--all"])["to_import"], 0, "nothing that an import could take");
+    let state = ana.chunks(&["status", "--all", "--json"]).json();
+    assert_eq!(state["to_import"], 0, "nothing that an import could take: {state}");
     // Who asks for a check gets one.
     names(&["verify"], "invalid type");
     assert!(opens.take().keys().any(|name| name.starts_with(&id)));
