@@ -92,7 +92,8 @@ fn no_manifest_takes_more_memory_than_there_is_for_it() {
             assert!([0, 5].contains(&code) && is_said, "{what}, {args:?}: {code} {said}");
             assert!(args.contains(&"--json") || said.len() < 10_000, "{what}, {args:?}: {said}");
         }
-        let made: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).expect("a manifest")).expect("whole");
+        let made: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("a manifest")).expect("whole");
         assert_eq!(made["chunks"].as_array().map(Vec::len), Some(3), "{what}: it was made again");
     }
     let peak_kib = daemon_kib(&ana);
