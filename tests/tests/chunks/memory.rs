@@ -73,7 +73,7 @@ fn no_manifest_takes_more_memory_than_there_is_for_it() {
         ("a million entries", short(1_000_000), "larger than"),
         ("as many as there may be", short(100_000), "its file is missing"),
         ("as long as it may be", long(), "its file is missing"),
-        ("as long, with marks of a conflict", marked(&long()), "conflict markers"),
+        ("as long, with marks of a conflict", marked(&long()), "its file is missing"),
         ("as many that are none", short(100_000).replace("\"id\":\"", "\"id\":\"../"), "no id of a chunk"),
         ("empty lines", "\n".repeat(BYTES_MAX), "EOF"),
         (
