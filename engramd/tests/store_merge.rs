@@ -272,6 +272,37 @@ fn conv_6_a_rival_that_comes_after_our_winner_was_accepted_is_kept() {
     assert_eq!(lab.one::<i64>(losers), 0);
 }
 
+/// All deletes of a memory have one hash: that a device deleted it once does not mean that it saw who deletes it later.
+#[test]
+fn conv_6_an_edit_that_lost_to_a_delete_is_kept_where_an_older_delete_was_our_own() {
+    for was_accepted in [false, true] {
+        let mut lab = Lab::new();
+        lab.apply(vec![
+            up(1, "session", session("s1", "/a", 0)),
+            up(2, "observation", observation("o1", "s1", "common", 1)),
+        ]);
+        let shown = |lab: &Lab| lab.version(Entity::Observation, "o1").unwrap().hash();
+        let deleted = |seq: u64, at_s: i64| row(seq, "alpha", "observation", "delete", gone("o1", "s1", at_s, false));
+        let base = shown(&lab);
+        let seq = lab.write_on(Entity::Observation, Op::Delete, gone("o1", "s1", 10, false), Some(base));
+        lab.ack(seq, 3);
+        lab.apply(vec![deleted(3, 10), up(4, "observation", observation("o1", "s1", "it lives", 20))]);
+        let base = shown(&lab);
+        let seq = lab.write_on(Entity::Observation, Op::Upsert, observation("o1", "s1", "mine", 30), Some(base));
+        if was_accepted {
+            lab.ack(seq, 5);
+        }
+        lab.apply(vec![deleted(5, 40)]);
+        let losers = "SELECT group_concat(payload) FROM engramd_conflict";
+        let lost = lab.one::<Option<String>>(losers).unwrap_or_default();
+        assert!(lost.contains("mine") && !lost.contains("it lives"), "accepted: {was_accepted}: {lost}");
+        // Of two deletes none is lost.
+        lab.apply(vec![deleted(6, 50)]);
+        assert_eq!(lab.one::<Option<String>>(losers).unwrap_or_default(), lost);
+        lab.check_books();
+    }
+}
+
 #[test]
 fn conv_6_a_summary_that_lost_on_arrival_is_kept_and_a_directory_is_not_lost_to_a_summary() {
     let ended = |summary: &str, at_s: i64| {

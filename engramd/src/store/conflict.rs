@@ -94,6 +94,10 @@ fn keep_loser(
     (theirs, row): (&Version, &PulledMutation),
     now: RowTime,
 ) -> Result<(), StoreError> {
+    // Two that say the same lose nothing, such as two deletes.
+    if ours.hash() == theirs.hash() {
+        return Ok(());
+    }
     if loses_to(ours, theirs) {
         keep(conn, name, ours, (op, payload), now)?;
     }
@@ -193,10 +197,12 @@ impl Entry {
         self.seq > earlier.seq && base.map_or(may_be, |base| base == earlier.version.hash().to_string())
     }
 
-    /// Tells whether it is this version, or an edit of it.
+    /// Tells whether it is this version, or an edit of it. All deletes of a memory have one hash, so that of another one
+    /// tells nothing: what is older than a delete had not seen it.
     fn had_seen(&self, version: &Version) -> bool {
         let hash = version.hash();
-        self.version.hash() == hash || self.base.as_deref() == Some(&hash.to_string())
+        let has_its_hash = self.version.hash() == hash || self.base.as_deref() == Some(&hash.to_string());
+        has_its_hash && !(version.is_delete() && version.leads(&self.version))
     }
 }
 

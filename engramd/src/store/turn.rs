@@ -6,18 +6,21 @@
 //!
 //! # Why a Go process gets its turn
 //!
-//! It reads first and then writes. Where it meets a lock, or something was committed since it read, SQLite refuses it at
-//! once, and it tries again 10, 25 and 50 ms after each refusal; then its user sees an error (D66).
+//! It reads first and then writes. Where its first write meets a lock, or something was committed since it read, SQLite
+//! refuses it at once, for its busy timeout holds for the first lock of a transaction only. It tries again 10, 25 and 50 ms
+//! after each refusal; then its user sees an error (D66). Others of its kind refuse some of these attempts, so ours may be
+//! one of them at most:
 //!
+//! - Attempts lie at 0, 10, 35 and 85 ms. While others write a burst is meant to be shorter than what lies between any two
+//!   of them, and 95 ms lie behind it ([`REST_MS`]), longer than what lies between the first and the last.
 //! - No transaction of ours begins while another process is in the middle of one ([`has_guest`], for up to
-//!   [`PATIENCE_MS`]): what it read stays true until it wrote. So an attempt fails only where it begins inside of a burst.
-//! - While others write a burst is meant to take 25 ms, and 70 ms lie behind it ([`REST_MS`]). Attempts lie at 0, 10, 35
-//!   and 85 ms: a burst that is shorter than 85 ms does not refuse all four, and the first attempt behind it comes within
-//!   50 ms of the last one inside, when no other burst has begun. On a machine that is so busy that bursts take longer, or
-//!   sleepers wake late, the rest is longer too.
+//!   [`PATIENCE_MS`]): what it read stays true until it wrote.
 //! - Who was not seen yet is seen at his first attempt: while he reads he is in a transaction, and we look before every
 //!   row. Who waits for the lock as SQLite does it, up to 100 ms between his looks, finds it free for so long once we had
 //!   it for [`HELD_MS_MAX`].
+//! - On a machine that is so busy that sleepers wake late, whoever runs for long has to stand still sooner or later, and is
+//!   not to have the lock then: a burst is one transaction, behind a sleep, with fewer rows where they take longer. And
+//!   the rest is longer, for the attempts of others come late, too.
 //!
 //! SQLite moves the log into the file after a commit, when the lock is given back already; the process whose commit finds
 //! the log long waits for it. While others write we do that in our rests, so that it falls to none of them.
@@ -41,8 +44,11 @@ const LATELY_MS: u64 = 10_000;
 const PATIENCE_MS: u64 = 250;
 
 /// While others write, a transaction joins a burst that is so young, and behind it the lock stays free for so long.
-const BURST_MS: u64 = 5;
-const REST_MS: u64 = 70;
+const BURST_MS: u64 = 2;
+const REST_MS: u64 = 95;
+
+/// Where sleeping takes so much longer than it should, the machine is busy.
+const LATE_MS: u64 = 3;
 
 /// While nobody else was seen, the lock stays free for so long once we had it for so much longer than it was free.
 const HELD_MS_MAX: u64 = 2_000;
@@ -62,8 +68,8 @@ const ALONE_MS: u64 = 20;
 const ALONE_ROWS_MIN: u64 = 100;
 
 /// While others write a transaction is to take so long, in microseconds, index and commit included; rows for most of it.
-const BESIDE_US: u64 = 25_000;
-const BESIDE_MS: u64 = 15;
+const BESIDE_US: u64 = 8_000;
+const BESIDE_MS: u64 = 5;
 
 /// What the parts of one transaction share with the turns.
 #[derive(Debug, Default)]
@@ -258,8 +264,8 @@ impl Turns {
         let free_ms = self.ended_ms.map_or(u64::MAX, |ended_ms| now_ms.saturating_sub(ended_ms));
         self.held_ms = self.held_ms.saturating_sub(free_ms);
         let beside = self.seen.are_others_beside(now_ms);
-        let rest_ms = REST_MS.max(self.burst_ms * 2) + self.late_ms * 2;
-        let is_young = free_ms < rest_ms && now_ms.saturating_sub(self.burst_began_ms) < BURST_MS;
+        let rest_ms = REST_MS.max(self.burst_ms * 2) + self.late_ms * 3;
+        let is_young = self.late_ms < LATE_MS && now_ms.saturating_sub(self.burst_began_ms) < BURST_MS;
         if self.at_once || (beside && is_young) {
             return;
         }

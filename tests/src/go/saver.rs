@@ -2,10 +2,16 @@
 //! SQLite refuses it, it tries three times more (D66).
 
 use rusqlite::{Connection, ErrorCode, params};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long the user of one thinks between two saves.
+pub const THINKS: Duration = Duration::from_millis(25);
 
 /// What it waits between its attempts.
 const DELAYS_MS: [u64; 3] = [10, 25, 50];
@@ -20,26 +26,36 @@ const SAME: &str = "SELECT id FROM observations WHERE normalized_hash = ?1 AND i
     AND scope = 'project' AND type = 'note' AND title = ?3 AND deleted_at IS NULL
     AND datetime(created_at) >= datetime('now', '-15 minutes') ORDER BY created_at DESC LIMIT 1";
 
-/// On a machine with so many processes per core that want to run, each stands still for longer than all attempts take, in
-/// the middle of a transaction too: nobody can tell whose fault it is that none succeeded.
-const BUSY: f64 = 1.5;
+/// Which byte of the file beside the log a writer of the store has locked.
+const WRITE_LOCK: u64 = 120;
 
-/// What became of a save.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Saved {
-    /// It is there.
-    Done,
-    /// Its user sees an error.
-    Failed,
-    /// So does he, on a machine that is too busy to tell.
-    Late,
+/// A save whose user saw an error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// Who had the lock after each attempt that was refused, and SQLite's extended code; 0 is nobody any more.
+    pub refusals: Vec<(u32, i32)>,
+    /// How long it took until the user had asked again with success.
+    pub took_ms: u64,
+    /// How long this process and those stood in line for a processor meanwhile.
+    pub stood_ms: u64,
+}
+
+impl Failure {
+    /// Tells whether the machine was too busy to tell whose fault it is: for a quarter of the time somebody who had the lock,
+    /// or wanted it, could not run. Alone, that takes 20 ms, in which two attempts of four come.
+    #[must_use]
+    pub fn is_the_machines(&self) -> bool {
+        self.stood_ms * 4 >= self.took_ms
+    }
 }
 
 /// One such process.
 pub struct Saver {
     conn: Connection,
-    /// How many attempts were refused.
-    pub refused: u64,
+    /// The file beside the log. It is closed behind the connection, for who closes it gives back what SQLite locked.
+    shm: File,
+    /// How many attempts each process refused.
+    pub refused: BTreeMap<u32, u64>,
 }
 
 impl Saver {
@@ -52,32 +68,47 @@ impl Saver {
         let conn = Connection::open(path).expect("a store");
         let settings = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON";
         conn.execute_batch(settings).expect("settings");
-        Self { conn, refused: 0 }
+        let mut shm = path.as_os_str().to_owned();
+        shm.push("-shm");
+        let shm = File::open(shm).expect("the file beside the log");
+        Self { conn, shm, refused: BTreeMap::new() }
     }
 
-    /// Saves a memory in a session that is there. Whoever has the lock of the file `turn` is alone among those who share it.
+    /// Saves a memory in a session that is there. Where its user sees an error, he asks again until it is saved.
     ///
     /// # Panics
-    /// Where SQLite refuses for another reason than a lock, and where the file cannot be locked.
-    pub fn save(&mut self, project: &str, session: &str, key: &str, turn: &File) -> Saved {
-        let mut delays = DELAYS_MS.iter();
-        loop {
-            turn.lock().expect("a turn");
-            let result = self.attempt(project, session, key);
-            if result.is_err() && !self.conn.is_autocommit() {
-                self.conn.execute_batch("ROLLBACK").expect("rolled back");
-            }
-            turn.unlock().expect("the end of a turn");
-            let Err(error) = result else { return Saved::Done };
+    /// Where SQLite refuses for another reason than a lock.
+    #[expect(clippy::disallowed_methods, reason = "how long it took is told")]
+    pub fn save(&mut self, project: &str, session: &str, key: &str) -> Option<Failure> {
+        let mut stood = BTreeMap::from([(std::process::id(), stood_ns(std::process::id()))]);
+        let (mut refusals, began) = (Vec::new(), Instant::now());
+        while let Err(error) = self.attempt(project, session, key) {
             let is_lock =
                 matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
             assert!(is_lock, "{error}");
-            self.refused += 1;
-            let Some(&delay_ms) = delays.next() else {
-                return if is_machine_busy() { Saved::Late } else { Saved::Failed };
-            };
-            std::thread::sleep(Duration::from_millis(delay_ms));
+            let (holder, code) = (self.holder(), error.sqlite_error().map_or(0, |error| error.extended_code));
+            if !self.conn.is_autocommit() {
+                self.conn.execute_batch("ROLLBACK").expect("rolled back");
+            }
+            *self.refused.entry(holder).or_default() += 1;
+            stood.entry(holder).or_insert_with(|| stood_ns(holder));
+            refusals.push((holder, code));
+            let delay_ms = DELAYS_MS.get((refusals.len() - 1) % (DELAYS_MS.len() + 1));
+            std::thread::sleep(delay_ms.map_or(THINKS, |&ms| Duration::from_millis(ms)));
         }
+        if refusals.len() <= DELAYS_MS.len() {
+            return None;
+        }
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let stood_ns = stood.into_iter().map(|(pid, before)| stood_ns(pid).saturating_sub(before)).sum::<u64>();
+        Some(Failure { refusals, took_ms, stood_ms: stood_ns / 1_000_000 })
+    }
+
+    /// Returns the process that has the lock of the store, 0 where none has.
+    fn holder(&self) -> u32 {
+        let asked = Flock { start: WRITE_LOCK, length: 1, ..Flock::from(FlockType::WriteLock) };
+        let lock = fcntl_getlk(&self.shm, &asked).expect("an answer");
+        lock.and_then(|lock| lock.pid).map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
     }
 
     fn attempt(&self, project: &str, session: &str, key: &str) -> rusqlite::Result<()> {
@@ -106,11 +137,9 @@ impl Saver {
     }
 }
 
-/// Tells whether more processes want to run than cores can serve, as far as the system says.
-#[expect(clippy::cast_precision_loss, reason = "a number of cores")]
-fn is_machine_busy() -> bool {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    load / cores as f64 > BUSY
+/// Returns how long that thread of a process stood in line for a processor that did so longest, as far as the system says.
+fn stood_ns(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let said = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+    said.filter_map(|said| said.split(' ').nth(1)?.parse().ok()).max().unwrap_or(0)
 }
