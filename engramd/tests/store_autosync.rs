@@ -2,93 +2,18 @@
 //! before (peers.md, "Autosync ran while we did not").
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod autosync_support;
 mod go_support;
 mod store_support;
 
-use engram_proto::http::pull::PulledMutation;
-use engram_proto::ipc::request::UpdateRequest;
+use autosync_support::{Two, revised, second, served, two};
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::reason::ReasonCode;
-use engramd::memory;
 use engramd::store::Store;
 use engramd_core::rows::{LeaseOutcome, Settlement};
-use go_support::Go;
-use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use store_support::{CLOUD, Lab, OWNER, at, observation, page, project, row, session, up};
-
-struct Two {
-    lab: Lab,
-    go: Go,
-    path: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-fn second(seconds: i64) -> String {
-    at(seconds).to_string()
-}
-
-fn revised(key: &str, title: &str, updated: i64, revision: i64) -> Value {
-    let mut memory = observation(key, "s1", title, updated);
-    memory["revision_count"] = revision.into();
-    memory
-}
-
-/// What the cloud holds: a session, and a memory in three versions.
-fn served() -> Vec<PulledMutation> {
-    vec![
-        up(8, "session", session("s1", "/a", 0)),
-        up(16, "observation", revised("o1", "one", 100, 1)),
-        up(24, "observation", revised("o1", "two", 200, 2)),
-        up(32, "observation", revised("o1", "three", 300, 3)),
-    ]
-}
-
-/// A store that pulled all of it, beside an autosync that had pulled two rows of it.
-fn two() -> Two {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("engram.db");
-    let mut lab = Lab::on(Store::open(&path, at(0)).unwrap());
-    let go = Go::open(&path);
-    go.pull(&served()[..2]);
-    lab.apply(served());
-    let mut two = Two { lab, go, path, _dir: dir };
-    two.read_to_head();
-    two
-}
-
-impl Two {
-    fn cursor(&self) -> u64 {
-        self.lab.store.cursors(CLOUD, std::slice::from_ref(&self.lab.alpha)).unwrap()[&self.lab.alpha]
-    }
-
-    fn mark(&mut self) -> Option<i64> {
-        self.lab.store.counts().unwrap().get(&self.lab.alpha).and_then(|counts| counts.reread)
-    }
-
-    /// Pulls what the cloud holds behind the cursor, as the loop does.
-    fn read_to_head(&mut self) {
-        self.take_up();
-        let cursor = self.cursor();
-        self.lab.apply(served().into_iter().filter(|row| row.seq > cursor).collect());
-        if let Some(mark) = self.mark() {
-            self.lab.store.clear_reread(&self.lab.fence, &self.lab.alpha, mark).unwrap();
-        }
-    }
-
-    fn take_up(&mut self) {
-        while self.lab.store.take_up(100, at(1_000)).unwrap() {}
-    }
-
-    /// Starts the daemon's part again, as another process would.
-    fn reopened(self) -> Self {
-        let Self { lab, go, path, _dir } = self;
-        drop(lab);
-        Self { lab: Lab::on(Store::open(&path, at(0)).unwrap()), go, path, _dir }
-    }
-}
+use store_support::{CLOUD, OWNER, at, observation, page, project, row, session, up};
 
 #[test]
 fn cur_1_every_cursor_goes_back_to_where_autosync_was_at_our_last_look_and_no_further() {
@@ -310,118 +235,5 @@ fn conv_1_a_memory_that_only_autosync_pulled_takes_the_time_of_what_it_is() {
     assert_eq!(two.lab.batch(10).rows.len(), 0);
     let Some(Version::Observation(known)) = two.lab.version(Entity::Observation, "o6") else { panic!("a memory") };
     assert_eq!(known.key.time, Some(at(300)));
-    two.lab.check_books();
-}
-
-#[test]
-fn conv_3_an_edit_by_a_clock_that_is_behind_beats_what_it_was_made_over() {
-    let mut two = two();
-    let pulled = up(40, "observation", revised("o6", "first", 900, 1));
-    two.go.pull(std::slice::from_ref(&pulled));
-    // Its clock is behind: a fold takes its time, and so does our edit over that.
-    two.go.fold("alpha", "o6", &second(100));
-    let edit = UpdateRequest { id: "o6".to_owned(), title: Some("edited".to_owned()), ..UpdateRequest::default() };
-    memory::update(&mut two.lab.store, &edit, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
-    two.lab.apply(vec![pulled]);
-    assert_eq!(two.lab.title("o6").as_deref(), Some("edited"));
-    two.read_to_head();
-    let waits: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| row.payload["title"].clone()).collect();
-    assert_eq!(waits, ["edited"], "and the fold is what came");
-    two.lab.check_books();
-}
-
-#[test]
-fn conv_6_an_edit_that_loses_to_what_came_before_it_is_listed() {
-    let mut two = two();
-    let pulled = up(40, "observation", revised("o6", "first", 900, 1));
-    two.go.pull(std::slice::from_ref(&pulled));
-    two.go.fold("alpha", "o6", &second(900));
-    two.go.push(&second(900));
-    // By a clock that is behind, before anything was read again: nobody can tell what it was made over.
-    two.go.edit("alpha", "o6", "edited", &second(100));
-    two.take_up();
-    two.lab.apply(vec![pulled]);
-    assert_eq!(two.lab.title("o6").as_deref(), Some("first"));
-    let listed = two.lab.one::<String>("SELECT payload ->> '$.title' FROM engramd_conflict WHERE entity_key = 'o6'");
-    assert_eq!(listed, "edited");
-    two.lab.check_books();
-}
-
-#[test]
-fn conv_6_an_edit_over_what_autosync_put_in_the_place_of_ours_is_no_successor() {
-    let mut two = two();
-    let pulled = up(40, "observation", revised("o6", "first", 100, 1));
-    two.lab.apply(vec![pulled.clone()]);
-    let edit = UpdateRequest { id: "o6".to_owned(), title: Some("ours".to_owned()), ..UpdateRequest::default() };
-    memory::update(&mut two.lab.store, &edit, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
-    let first = two.lab.version(Entity::Observation, "o6").unwrap();
-    two.go.pull(std::slice::from_ref(&pulled));
-    two.go.edit("alpha", "o6", "theirs", &second(300));
-    two.take_up();
-    two.read_to_head();
-    let bases: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| row.base).collect();
-    assert_eq!(bases.len(), 2);
-    assert!(bases[1].is_some() && bases[0] == bases[1] && bases[1] != Some(first.hash().to_string()), "{bases:?}");
-    // Somebody else's edit beats both.
-    two.lab.apply(vec![up(48, "observation", revised("o6", "of somebody else", 900, 2))]);
-    let listed = "SELECT group_concat(payload ->> '$.title') FROM
-                      (SELECT payload FROM engramd_conflict WHERE entity_key = 'o6' ORDER BY payload ->> '$.title')";
-    assert_eq!(two.lab.one::<String>(listed), "ours,theirs");
-}
-
-#[test]
-fn conv_6_of_two_edits_over_one_version_the_one_by_a_clock_that_is_behind_is_listed_or_sent() {
-    for (title, listed, sent) in [("theirs", "theirs", vec!["ours"]), ("zzz", "", vec!["ours", "zzz"])] {
-        let mut two = two();
-        let pulled = up(40, "observation", revised("o6", "first", 500, 1));
-        two.lab.apply(vec![pulled.clone()]);
-        two.go.edit("alpha", "o6", "ours", &second(500));
-        two.take_up();
-        // Autosync puts what the cloud holds in its place, and the next edit has another clock.
-        two.go.pull(std::slice::from_ref(&pulled));
-        two.go.edit("alpha", "o6", title, &second(100));
-        two.take_up();
-        two.lab.apply(vec![pulled]);
-        two.read_to_head();
-        let waits: Vec<_> = two.lab.batch(10).rows.into_iter().map(|row| row.payload["title"].clone()).collect();
-        assert_eq!(waits, sent);
-        let sql = "SELECT coalesce(group_concat(payload ->> '$.title'), '') FROM engramd_conflict";
-        assert_eq!(two.lab.one::<String>(sql), listed);
-        assert_eq!(two.lab.title("o6").as_deref(), sent.last().copied());
-        two.lab.check_books();
-    }
-}
-
-#[test]
-fn conv_6_two_edits_over_one_row_of_the_journal_are_rivals_before_anything_was_pulled() {
-    let mut two = two();
-    two.go.save("alpha", "s1", "o6", "first", &second(100));
-    let pushed = up(40, "observation", two.go.payload("observation", "o6"));
-    two.go.push(&second(100));
-    two.go.edit("alpha", "o6", "ours", &second(200));
-    two.go.pull(&[pushed]);
-    two.go.edit("alpha", "o6", "theirs", &second(200));
-    two.take_up();
-    two.read_to_head();
-    let bases: Vec<_> =
-        two.lab.batch(10).rows.into_iter().map(|row| (row.payload["title"].clone(), row.base)).collect();
-    let [(_, ours), (_, theirs)] = &bases[..] else { panic!("two rows: {bases:?}") };
-    assert!(theirs.is_some() && (ours.is_none() || ours == theirs), "{bases:?}");
-    two.lab.check_books();
-}
-
-#[test]
-fn conv_6_an_edit_that_autosync_wrote_over_is_listed_though_somebody_deletes_what_it_put_there() {
-    let mut two = two();
-    let pulled = up(40, "observation", revised("o6", "first", 100, 1));
-    two.lab.apply(vec![pulled]);
-    two.go.edit("alpha", "o6", "ours", &second(200));
-    let theirs = up(48, "observation", revised("o6", "of somebody else", 300, 2));
-    two.go.pull(std::slice::from_ref(&theirs));
-    memory::delete(&mut two.lab.store, "o6", false, &memory::Now { at: at(400), random: [1; 8] }).unwrap();
-    two.lab.apply(vec![theirs]);
-    two.read_to_head();
-    let listed = "SELECT group_concat(payload ->> '$.title') FROM engramd_conflict WHERE entity_key = 'o6'";
-    assert_eq!(two.lab.one::<String>(listed), "ours");
     two.lab.check_books();
 }

@@ -265,9 +265,8 @@ impl Turns {
         self.held_ms = self.held_ms.saturating_sub(free_ms);
         let beside = self.seen.are_others_beside(now_ms);
         let rest_ms = REST_MS.max(self.burst_ms * 2) + self.late_ms * 3;
-        let is_young = free_ms < rest_ms
-            && self.late_ms < LATE_MS
-            && now_ms.saturating_sub(self.burst_began_ms) < BURST_MS;
+        let is_young =
+            free_ms < rest_ms && self.late_ms < LATE_MS && now_ms.saturating_sub(self.burst_began_ms) < BURST_MS;
         if self.at_once || (beside && is_young) {
             return;
         }
