@@ -4,12 +4,12 @@
 pub(crate) mod build;
 pub(crate) mod content;
 mod data_dir;
-mod entries;
+pub mod entries;
 mod files;
 pub(crate) mod git;
-pub(crate) mod listing;
+pub mod listing;
 pub(crate) mod loads;
 pub(crate) mod place;
-pub(crate) mod read;
+pub mod read;
 pub(crate) mod reading;
 pub(crate) mod unusable;

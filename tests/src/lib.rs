@@ -8,4 +8,5 @@ pub mod go;
 pub mod model;
 pub mod postgres;
 pub mod processes;
+pub mod routes;
 pub mod sim;

@@ -30,7 +30,7 @@ const PLAIN_TIME_BYTES: usize = 20;
 
 /// Entries of chunks, each id once.
 #[derive(Clone, Default)]
-pub(crate) struct Entries {
+pub struct Entries {
     /// Whatever they stood in, and what was added.
     text: String,
     /// In the order in which they stood there.
@@ -138,17 +138,19 @@ impl Entries {
     }
 
     /// Counts them.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.all.len()
     }
 
     /// Lists their ids in order.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.by_id.iter().map(|&at| self.id(at))
     }
 
     /// Tells whether a chunk has one.
-    pub(crate) fn has(&self, id: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
         self.at(id).is_some()
     }
 
@@ -158,7 +160,8 @@ impl Entries {
     }
 
     /// Reads the entry of a chunk.
-    pub(crate) fn get(&self, id: &str) -> Option<ManifestEntry> {
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<ManifestEntry> {
         self.at(id).and_then(|at| self.read(at))
     }
 
@@ -189,7 +192,8 @@ impl Entries {
     }
 
     /// Writes the manifest, oldest chunk first: the same entries give the same bytes, which are the Go program's form.
-    pub(crate) fn write(&self) -> String {
+    #[must_use]
+    pub fn write(&self) -> String {
         self.pieces().concat()
     }
 

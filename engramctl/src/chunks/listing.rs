@@ -21,20 +21,21 @@ const NAMED_CHARS: usize = 80;
 
 /// What a manifest says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Listing {
+pub struct Listing {
     /// Its entries.
-    pub(crate) entries: Entries,
+    pub entries: Entries,
     /// Entries whose id is none.
-    pub(crate) refused: Vec<String>,
+    pub refused: Vec<String>,
     /// Why it has to be written again, if it has.
-    pub(crate) broken: Option<String>,
+    pub broken: Option<String>,
     /// Chunks of whose entries a merge may have mixed up lines: what they count is to be seen in the file.
     pub(crate) unsure: BTreeSet<ChunkId>,
 }
 
 impl Listing {
     /// Reads a manifest.
-    pub(crate) fn read(bytes: impl Into<Vec<u8>>) -> Self {
+    #[must_use]
+    pub fn read(bytes: impl Into<Vec<u8>>) -> Self {
         let text = String::from_utf8(bytes.into());
         let text = text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         match Entries::find(text) {
@@ -56,7 +57,8 @@ impl Listing {
     }
 
     /// Unites two manifests that came from one: what one side took away stays away, everything else is kept.
-    pub(crate) fn unite(before: &Self, ours: &Self, theirs: &Self) -> Self {
+    #[must_use]
+    pub fn unite(before: &Self, ours: &Self, theirs: &Self) -> Self {
         // Of a manifest that could not be read, nothing is known to be missing on purpose.
         let sure = [before, ours, theirs].iter().all(|side| side.broken.is_none());
         let (before, ours, theirs) = (&before.entries, &ours.entries, &theirs.entries);

@@ -27,7 +27,7 @@ const AHEAD_BYTES: u64 = 64 << 10;
 
 /// Why a chunk cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Damage {
+pub enum Damage {
     /// It cannot be unpacked, or is none.
     #[error("it is damaged: {0}")]
     Content(String),
@@ -38,19 +38,22 @@ pub(crate) enum Damage {
 
 /// A chunk that was read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Checked {
+pub struct Checked {
     /// Of the unpacked bytes.
-    pub(crate) hash: String,
+    pub hash: String,
     /// Rows, in the order of [`ChunkPart::ALL`].
-    pub(crate) rows: [u64; 4],
+    pub rows: [u64; 4],
     /// The latest time in a row, as the row has it.
-    pub(crate) latest: String,
+    pub latest: String,
     /// Whether its sessions stand before everything else.
-    pub(crate) sessions_first: bool,
+    pub sessions_first: bool,
 }
 
 /// Reads a chunk to its end, and checks that it is one and has the content that its name says.
-pub(crate) fn check(id: &ChunkId, packed: &[u8]) -> Result<Checked, Damage> {
+///
+/// # Errors
+/// [`Damage`].
+pub fn check(id: &ChunkId, packed: &[u8]) -> Result<Checked, Damage> {
     let checked = measure(packed)?;
     let hash = Hash::from_hex(&checked.hash);
     if hash.is_some_and(|hash| id.names(&hash)) { Ok(checked) } else { Err(Damage::Hash(checked.hash)) }
@@ -72,7 +75,10 @@ fn measure(packed: &[u8]) -> Result<Checked, Damage> {
 }
 
 /// Calls a closure with every row that stands in some of the lists.
-pub(crate) fn rows(packed: &[u8], parts: &[ChunkPart], put: &mut dyn FnMut(ChunkPart, &str)) -> Result<(), Damage> {
+///
+/// # Errors
+/// [`Damage::Content`], behind the rows that stand before it.
+pub fn rows(packed: &[u8], parts: &[ChunkPart], put: &mut dyn FnMut(ChunkPart, &str)) -> Result<(), Damage> {
     walk(packed, &mut |part, json| {
         if parts.contains(&part) {
             put(part, json);

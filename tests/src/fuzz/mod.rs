@@ -3,7 +3,9 @@
 //!
 //! A function returns whatever the input is; it panics where an invariant of what was read does not hold.
 
+mod chunks;
 mod files;
+mod server;
 mod store;
 mod wire;
 
@@ -13,8 +15,9 @@ pub type Body = fn(&[u8]);
 /// All of them, by the name of their target and corpus.
 pub const TARGETS: &[(&str, Body)] = &[
     ("ipc_frames", wire::ipc_frames),
-    ("push_request", wire::push_request),
+    ("push_request", server::push_request),
     ("push_reply", wire::push_reply),
+    ("chunk_push", server::chunk_push),
     ("pull_page", store::pull_page),
     ("status", wire::status),
     ("merge", wire::merge),
@@ -22,6 +25,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("project_name", wire::project_name),
     ("settings", files::settings),
     ("cloud_json", files::cloud_json),
+    ("manifest", chunks::manifest),
+    ("chunk", chunks::chunk),
 ];
 
 /// Runs the target of this name.

@@ -12,9 +12,12 @@ use std::cell::RefCell;
 
 /// A store is made anew after so many inputs, so that none grows without end.
 const INPUTS_MAX: u32 = 500;
+/// A text of so many bytes is kept whole.
+const CONTENT_BYTES: usize = 10_000;
 
-struct Desk {
-    store: Store,
+/// A device's store with some memories in it.
+pub(super) struct Desk {
+    pub(super) store: Store,
     fence: Fence,
     inputs: u32,
 }
@@ -23,11 +26,11 @@ thread_local! {
     static DESK: RefCell<Option<Desk>> = const { RefCell::new(None) };
 }
 
-fn at() -> RowTime {
+pub(super) fn at() -> RowTime {
     RowTime::parse("2026-11-22 14:00:00").expect("a time")
 }
 
-fn project() -> ProjectName {
+pub(super) fn project() -> ProjectName {
     ProjectName::parse("alpha").expect("a name")
 }
 
@@ -50,7 +53,7 @@ fn desk() -> Desk {
     Desk { store, fence, inputs: 0 }
 }
 
-fn with_desk(run: impl FnOnce(&mut Desk)) {
+pub(super) fn with_desk(run: impl FnOnce(&mut Desk)) {
     DESK.with_borrow_mut(|kept| {
         let desk = kept.get_or_insert_with(desk);
         run(desk);
@@ -61,33 +64,66 @@ fn with_desk(run: impl FnOnce(&mut Desk)) {
     });
 }
 
-/// A page as a device pulls it: refused, or applied with its rows set aside or in place (ISO-3); twice is as once.
-pub(super) fn pull_page(input: &[u8]) {
-    let Ok(page) = serde_json::from_slice::<PullReply>(input) else { return };
-    let request = PullRequest { cursors: [(project(), 0)].into(), limit: 1_000, ..PullRequest::default() };
-    if check(&request, &page).is_err() {
-        return;
-    }
-    with_desk(|desk| {
+impl Desk {
+    /// Applies a page from the beginning, twice: the rows that cannot apply are set aside (ISO-3), twice is as once.
+    pub(super) fn apply(&mut self, request: &PullRequest, page: &PullReply) {
         let mut applied = || {
-            let seen = desk.store.apply_page(&desk.fence, "cloud-1", &request.cursors, &page, at()).map(drop);
+            let seen = self.store.apply_page(&self.fence, "cloud-1", &request.cursors, page, at()).map(drop);
             // What SQLite cannot keep as a number is refused as a whole; anything else is a row's own fault.
             assert!(seen.is_ok() || page.cursors.values().any(|&seq| i64::try_from(seq).is_err()), "{seen:?}");
-            desk.store.canonical_dump(&project()).expect("a dump")
+            self.store.canonical_dump(&project()).expect("a dump")
         };
         let once = applied();
         assert_eq!(applied(), once, "IDEM-1");
-        let books = desk.store.ack2(&project()).expect("books");
+        self.books();
+    }
+
+    /// Looks whether every row is in one set.
+    pub(super) fn books(&self) {
+        let books = self.store.ack2(&project()).expect("books");
         assert_eq!(books.written, books.pending + books.acked + books.held + books.void, "ACK-2: {books:?}");
-    });
+    }
 }
 
-/// A question in any words: it finds something or nothing, and is no error.
+/// Asks for everything of the one project.
+pub(super) fn from_the_beginning() -> PullRequest {
+    PullRequest { cursors: [(project(), 0)].into(), limit: 1_000, ..PullRequest::default() }
+}
+
+/// A page as a device pulls it: refused, or applied with its rows set aside or in place.
+pub(super) fn pull_page(input: &[u8]) {
+    let Ok(page) = serde_json::from_slice::<PullReply>(input) else { return };
+    let request = from_the_beginning();
+    if check(&request, &page).is_ok() {
+        with_desk(|desk| desk.apply(&request, &page));
+    }
+}
+
+/// A question in any words: it finds something or nothing, and is no error; whoever asks in a memory's own words finds it.
 pub(super) fn search(input: &[u8]) {
     let Ok(query) = std::str::from_utf8(input) else { return };
     with_desk(|desk| {
-        let request = SearchRequest { query: query.to_owned(), limit: 10, ..SearchRequest::default() };
-        let found = desk.store.read(|conn| Ok(memory::search(conn, &request))).expect("a read");
-        assert!(found.is_ok_and(|found| found.len() <= 10), "{query:?}");
+        ask(desk, query);
+        // What is private, or no text, or too long is not kept as it is.
+        let is_kept = !query.contains(['<', '\0']) && query.len() < CONTENT_BYTES;
+        if is_kept && query.chars().any(|c| c.is_ascii_alphanumeric()) {
+            let request = SaveRequest {
+                title: "asked for".to_owned(),
+                content: query.to_owned(),
+                project: "alpha".to_owned(),
+                directory: "/src".to_owned(),
+                ..SaveRequest::default()
+            };
+            memory::save(&mut desk.store, &request, &Now { at: at(), random: [7; 8] }).expect("saved");
+            assert!(ask(desk, query) > 0, "{query:?} is not found");
+        }
     });
+}
+
+fn ask(desk: &Desk, query: &str) -> usize {
+    let request = SearchRequest { query: query.to_owned(), limit: 10, ..SearchRequest::default() };
+    let found = desk.store.read(|conn| Ok(memory::search(conn, &request))).expect("a read");
+    let found = found.unwrap_or_else(|error| panic!("{query:?}: {error}"));
+    assert!(found.len() <= 10, "{query:?}");
+    found.len()
 }

@@ -9,24 +9,15 @@ use super::server::Server;
 use super::world::World;
 use crate::go::user::{Memories, PROJECTS, act, act_in, memories_of};
 use crate::go::{GoClient, Halt, Wire};
-use axum::Router;
-use axum::body::{Body, to_bytes};
+use crate::routes::Routes;
+use axum::body::Body;
 use axum::http::Request;
-use engram_cloud::app::{App, Parts, limits};
-use engram_cloud::auth::{Gate, Grant};
-use engram_cloud::config::Timeouts;
-use engram_cloud::router::router;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use rand::RngExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
-use tower::Service as _;
-
-/// Bytes of a push.
-const PUSH_BYTES: u64 = 8 << 20;
 
 /// Cycles of every client in the calm after which nothing may be left to send. What one appends the others read in the
 /// next, and no append begets another.
@@ -41,9 +32,8 @@ pub(super) struct Peer {
 
 /// The way between Go clients and the server.
 pub(super) struct Road {
-    router: Router,
+    routes: Routes,
     pub(super) runtime: Arc<Runtime>,
-    _draining: watch::Sender<bool>,
 }
 
 /// What becomes of the pushes of a cycle.
@@ -62,31 +52,19 @@ pub(super) struct Way<W> {
 }
 
 /// The way to a server of ours.
-pub(super) struct Routed(Router);
+pub(super) struct Routed(Routes);
 
 impl Road {
     /// Builds the routes over the server's journal.
     pub(super) fn to(server: &Server) -> Self {
-        let (draining, drained) = watch::channel(false);
-        let app = App::new(Parts {
-            journal: server.journal.clone(),
-            gate: Gate::open(Grant::Every),
-            clock: server.clock(),
-            limits: limits(PUSH_BYTES),
-            timeouts: Timeouts::default(),
-            draining: drained,
-        });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        Self { router: router(app), runtime: Arc::new(runtime), _draining: draining }
+        Self { routes: Routes::over(server.journal.clone(), server.clock()), runtime: Arc::new(runtime) }
     }
 }
 
 impl Routed {
     async fn ask(&self, request: Request<Body>) -> (u16, String) {
-        // A router is always ready, and fails never.
-        let answer = self.0.clone().call(request).await.unwrap_or_else(|never| match never {});
-        let status = answer.status().as_u16();
-        let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
+        let (status, body) = self.0.ask(request).await;
         (status, String::from_utf8_lossy(&body).into_owned())
     }
 }
@@ -131,7 +109,7 @@ impl Peer {
 impl World {
     /// One cycle's way to the server, which is one of ours.
     pub(super) fn way(&self, luck: Luck) -> Way<Routed> {
-        Way { to: Routed(self.road.router.clone()), luck }
+        Way { to: Routed(self.road.routes.clone()), luck }
     }
 
     /// Something that a Go client, or its user, does.

@@ -1,0 +1,65 @@
+//! `engramctl`: asks a running `engramd` over its socket, and never opens the database.
+//!
+//! What reads the files of a shared repository is public, so that hostile input reaches it without a process.
+
+pub mod chunks;
+mod cli;
+mod clock;
+mod cmd;
+mod connect;
+mod content;
+mod exit;
+mod out;
+mod project;
+mod render;
+mod target;
+mod token;
+
+use clap::Parser as _;
+use engram_proto::reason::Exit;
+use exit::CtlError;
+use std::process::ExitCode;
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
+    let mut out = out::Out::new(&cli.globals);
+    let exit = match run(cli, &mut out) {
+        Ok(exit) => exit,
+        Err(error) => {
+            out.failure(&error);
+            error.exit()
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn run(cli: cli::Cli, out: &mut out::Out) -> Result<Exit, CtlError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(CtlError::Runtime)?
+        .block_on(cmd::run(cli, out))
+}
+
+/// Prints help and version where they were asked for, and wrong usage as a failure, as JSON too if that was asked for.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe (`engramctl --help | head -1`) is no error worth words.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = lines.join(" ").trim_start_matches("error: ").to_owned();
+        let usage = CtlError::Usage { message, hint: "engramctl --help".to_owned() };
+        out::print_failure_json(&usage);
+    }
+    ExitCode::from(Exit::Usage.code())
+}
