@@ -13,7 +13,6 @@ use engram_proto::http::path;
 use engram_proto::http::pull::PullReply;
 use engram_proto::http::push::{PushEntry, PushReply, ReceiptStatus};
 use engram_proto::id::ProjectName;
-use engram_proto::mutation::Entity;
 use engramd_core::pull_page::check;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -115,9 +114,9 @@ pub(super) fn push_request(input: &[u8]) {
         for row in &server.journal.disk().rows {
             assert!(named.contains(&row.name.project), "SCOPE-2: it is stored where it was authorised");
         }
-        // Without ids, what a newer program writes is told apart from its last version only.
-        let is_known = |entry: &PushEntry| entry.mutation_id.is_some() || Entity::parse(entry.entity.trim()).is_some();
-        if entries.iter().all(is_known) {
+        // To a Go client that passed over it, what is current is shown once more.
+        let is_named = |entry: &PushEntry| entry.mutation_id.as_ref().is_some_and(|id| !id.trim().is_empty());
+        if entries.iter().all(is_named) {
             let (status, body) = server.post(path::PUSH, input);
             let again: PushReply = read(&body);
             assert_eq!((status, server.rows()), (200, rows), "IDEM-1");
