@@ -138,8 +138,7 @@ impl Entries {
     }
 
     /// Counts them.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
