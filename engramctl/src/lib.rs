@@ -15,15 +15,16 @@ mod render;
 mod target;
 mod token;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use engram_proto::reason::Exit;
 use exit::CtlError;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error),
     };
@@ -36,6 +37,14 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit.code())
+}
+
+/// Reads the command line. All commands with all they take are thousands of small things, which are left to the system at
+/// the end: to take them apart costs more than most commands.
+fn parse() -> Result<cli::Cli, clap::Error> {
+    let mut command = ManuallyDrop::new(cli::Cli::command());
+    let mut matches = ManuallyDrop::new(command.try_get_matches_from_mut(std::env::args_os())?);
+    cli::Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 fn run(cli: cli::Cli, out: &mut out::Out) -> Result<Exit, CtlError> {

@@ -1,5 +1,6 @@
 //! Giving the rows of chunks to the daemon: many small chunks in one frame, a large one in as many as it needs.
 
+use super::ids::Ids;
 use super::read::{self, Checked, Damage};
 use crate::connect::Client;
 use crate::exit::CtlError;
@@ -11,17 +12,19 @@ use engram_proto::ipc::reply::Reply;
 use engram_proto::ipc::request::RequestBody;
 use tokio::sync::mpsc;
 
-/// A frame holds about so many bytes of rows, and so many rows.
+/// A frame holds about so many bytes of rows, and no more rows.
 const FRAME_BYTES: usize = 1 << 20;
-const FRAME_ROWS: usize = 1_000;
-/// So many chunks, whose files have no more bytes, are given without asking whether they are wanted.
+const FRAME_ROWS: u64 = 1_500;
+/// So many chunks are given without asking whether they are wanted.
 const FEW_CHUNKS: usize = 8;
-const FEW_BYTES: usize = 64 << 10;
 /// Frames that are read ahead of the one that is on its way.
 const FRAMES_AHEAD: usize = 1;
-/// So many chunks, and bytes of their files, are given at once: a question costs as much as many rows.
+/// So many chunks, bytes of their files, bytes of rows, or rows, are given at once: what is asked or said costs as much as
+/// many rows. Small chunks fit into one frame then.
 const LOAD_CHUNKS: usize = 256;
 const LOAD_BYTES: usize = 1 << 20;
+const LOAD_ROW_BYTES: usize = FRAME_BYTES / 2;
+const LOAD_ROWS: u64 = 1_000;
 
 /// What the daemon is to do with a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub(crate) struct Found {
 pub(crate) struct Load {
     chunks: Vec<Found>,
     bytes: usize,
+    row_bytes: usize,
     rows: u64,
 }
 
@@ -55,6 +59,7 @@ impl Load {
     /// Adds a chunk.
     pub(crate) fn add(&mut self, found: Found) {
         self.bytes += found.packed.len();
+        self.row_bytes += found.checked.bytes;
         self.rows += found.checked.rows.iter().sum::<u64>();
         self.chunks.push(found);
     }
@@ -64,14 +69,17 @@ impl Load {
         &self.chunks
     }
 
-    /// Tells whether to ask before it is given costs more than it may save.
-    fn is_small(&self) -> bool {
-        self.chunks.len() <= FEW_CHUNKS && self.bytes <= FEW_BYTES && self.rows <= FRAME_ROWS as u64
+    /// Tells whether one frame has room for all of it.
+    fn fits_a_frame(&self) -> bool {
+        self.row_bytes <= FRAME_BYTES && self.rows <= FRAME_ROWS
     }
 
     /// Tells whether it is to be given before another one is added.
     pub(crate) fn is_full(&self) -> bool {
-        self.chunks.len() >= LOAD_CHUNKS || self.bytes >= LOAD_BYTES || self.rows >= FRAME_ROWS as u64
+        self.chunks.len() >= LOAD_CHUNKS
+            || self.bytes >= LOAD_BYTES
+            || self.row_bytes >= LOAD_ROW_BYTES
+            || self.rows >= LOAD_ROWS
     }
 }
 
@@ -81,9 +89,22 @@ pub(crate) struct Talk<'a> {
     pub(crate) client: &'a mut Client,
     /// The place.
     pub(crate) place: String,
+    /// Whether all that was asked for last was wanted: what comes next is given without asking, for it will be too.
+    wants_all: bool,
+    /// A frame of rows that was given, and what became of it was not answered yet.
+    given: Option<u64>,
+    /// Whether it ends in the middle of a chunk.
+    goes_on: bool,
+    /// What became of others.
+    taken: ChunkTaken,
 }
 
-impl Talk<'_> {
+impl<'a> Talk<'a> {
+    /// Prepares to ask about a place.
+    pub(crate) fn about(client: &'a mut Client, place: String) -> Self {
+        Self { client, place, wants_all: false, given: None, goes_on: false, taken: ChunkTaken::default() }
+    }
+
     /// Asks something that has one answer about chunks.
     pub(crate) async fn ask(&mut self, request: ChunksRequest) -> Result<ChunksReply, CtlError> {
         match self.client.ask_one(RequestBody::Chunks(request)).await? {
@@ -93,9 +114,21 @@ impl Talk<'_> {
     }
 
     /// Asks which of the files that lie there are news.
-    pub(crate) async fn meet(&mut self, ids: String) -> Result<ChunksMet, CtlError> {
-        match self.ask(ChunksRequest::Meet { place: self.place.clone(), ids }).await? {
-            ChunksReply::Met(met) => Ok(met),
+    pub(crate) async fn meet(&mut self, files: &Ids) -> Result<ChunksMet, CtlError> {
+        let meeting = self.begin_meeting(files).await?;
+        self.met(meeting).await
+    }
+
+    /// Asks that, and leaves the answer to [`met`](Self::met).
+    pub(crate) async fn begin_meeting(&mut self, files: &Ids) -> Result<u64, CtlError> {
+        let request = ChunksRequest::Meet { place: self.place.clone(), ids: files.as_text().to_owned() };
+        self.client.start(RequestBody::Chunks(request)).await
+    }
+
+    /// Waits for the answer.
+    pub(crate) async fn met(&mut self, meeting: u64) -> Result<ChunksMet, CtlError> {
+        match self.client.next(meeting).await?.0 {
+            Reply::Chunks(ChunksReply::Met(met)) => Ok(met),
             _ => Err(CtlError::Unexpected("not what is news")),
         }
     }
@@ -123,44 +156,80 @@ impl Talk<'_> {
         self.client.ask_one(RequestBody::Chunks(request)).await.map(drop)
     }
 
-    /// Gives chunks; of those whose rows are not wanted, nothing is sent.
+    /// Gives chunks; of those whose rows are not wanted, nothing is sent, unless they are few.
     pub(crate) async fn give(&mut self, load: Load, aim: Aim) -> Result<ChunkTaken, CtlError> {
-        let (place, apply, is_small) = (self.place.clone(), aim == Aim::Apply, load.is_small());
-        let mut sum = ChunkTaken::default();
+        self.give_ahead(load, aim).await?;
+        self.taken().await
+    }
+
+    /// Does the same, and leaves what becomes of the last frame to [`taken`](Self::taken): while the daemon takes it, the
+    /// next load is made ready.
+    pub(crate) async fn give_ahead(&mut self, load: Load, aim: Aim) -> Result<(), CtlError> {
+        let load_fits = load.fits_a_frame();
+        let unasked = load_fits && (self.wants_all || load.chunks.len() <= FEW_CHUNKS);
         let mut named: Vec<_> = load.chunks.into_iter().map(|found| (name(&found), found)).collect();
-        if named.is_empty() {
-            return Ok(sum);
+        if !unasked && !named.is_empty() {
+            let chunks = named.iter().map(|(name, _)| name.clone()).collect();
+            let request = ChunksRequest::Found { place: self.place.clone(), chunks, apply: aim == Aim::Apply };
+            let ChunksReply::Wanted(wanted) = self.ask(request).await? else {
+                return Err(CtlError::Unexpected("not whether chunks are wanted"));
+            };
+            self.wants_all = !wanted.contains(&false);
+            let mut wanted = wanted.into_iter();
+            named.retain(|_| wanted.next().unwrap_or(true));
         }
-        if is_small {
+        if load_fits {
             let mut frames = Vec::new();
             frame_up(&named, |parts| frames.push(parts)).map_err(changed)?;
-            if frames.len() == 1 {
-                return self.rows(frames.pop().unwrap_or_default(), apply, true).await;
+            for parts in frames {
+                self.rows(parts, aim, unasked).await?;
             }
+            return Ok(());
         }
-        let chunks = named.iter().map(|(name, _)| name.clone()).collect();
-        let ChunksReply::Wanted(wanted) = self.ask(ChunksRequest::Found { place, chunks, apply }).await? else {
-            return Err(CtlError::Unexpected("not whether chunks are wanted"));
-        };
-        let mut wanted = wanted.into_iter();
-        named.retain(|_| wanted.next().unwrap_or(true));
         let (frames, mut ready) = mpsc::channel(FRAMES_AHEAD);
         // Whoever waits for the frames may have given up.
         let send = move |parts| drop(frames.blocking_send(parts));
         let reading = tokio::task::spawn_blocking(move || frame_up(&named, send));
         while let Some(parts) = ready.recv().await {
-            add(&mut sum, self.rows(parts, apply, false).await?);
+            self.rows(parts, aim, unasked).await?;
         }
         let read = reading.await.map_err(|error| CtlError::Input(error.to_string()))?;
-        read.map_err(changed)?;
-        Ok(sum)
+        read.map_err(changed)
     }
 
-    async fn rows(&mut self, parts: Vec<ChunkRows>, apply: bool, unasked: bool) -> Result<ChunkTaken, CtlError> {
-        match self.ask(ChunksRequest::Rows { place: self.place.clone(), parts, apply, unasked }).await? {
-            ChunksReply::Taken(taken) => Ok(taken),
-            _ => Err(CtlError::Unexpected("not what became of rows")),
+    /// Counts the rows that were taken until here.
+    pub(crate) fn rows_taken(&self) -> u64 {
+        self.taken.rows
+    }
+
+    /// Returns what became of all that was given since this was asked last.
+    pub(crate) async fn taken(&mut self) -> Result<ChunkTaken, CtlError> {
+        self.hear_of_rows().await?;
+        Ok(std::mem::take(&mut self.taken))
+    }
+
+    /// Sends rows, and then waits for what became of those before: there is always a frame that the daemon can go on with.
+    ///
+    /// Nobody promises that two frames are taken in their order, and a chunk counts as read with its last row; so what goes
+    /// on with a chunk waits for what it goes on from.
+    async fn rows(&mut self, parts: Vec<ChunkRows>, aim: Aim, unasked: bool) -> Result<(), CtlError> {
+        if std::mem::replace(&mut self.goes_on, parts.last().is_some_and(|part| !part.last)) {
+            self.hear_of_rows().await?;
         }
+        let request = ChunksRequest::Rows { place: self.place.clone(), parts, apply: aim == Aim::Apply, unasked };
+        let given = self.client.start(RequestBody::Chunks(request)).await?;
+        self.hear_of_rows().await?;
+        self.given = Some(given);
+        Ok(())
+    }
+
+    async fn hear_of_rows(&mut self) -> Result<(), CtlError> {
+        let Some(given) = self.given.take() else { return Ok(()) };
+        let Reply::Chunks(ChunksReply::Taken(taken)) = self.client.next(given).await?.0 else {
+            return Err(CtlError::Unexpected("not what became of rows"));
+        };
+        add(&mut self.taken, taken);
+        Ok(())
     }
 }
 
@@ -177,7 +246,7 @@ fn name(found: &Found) -> ChunkName {
 struct Framing<F> {
     parts: Vec<ChunkRows>,
     bytes: usize,
-    rows: usize,
+    rows: u64,
     to: F,
 }
 

@@ -1,6 +1,7 @@
 //! The entries of a manifest as the text that they stand in: a list of ten thousand is looked through, and written with one
 //! more, without taking apart what nobody asks for.
 
+use super::ids::Head;
 use engram_proto::chunk::{ChunkId, ManifestEntry};
 use engram_proto::time::RowTime;
 use std::collections::BTreeSet;
@@ -9,10 +10,10 @@ use std::ops::Range;
 
 /// What stands before, between and behind the entries in the form that both programs write, and all of it where there is
 /// none.
-const BEFORE: &str = "{\n  \"version\": 1,\n  \"chunks\": [\n";
-const BETWEEN: &str = ",\n";
-const BEHIND: &str = "\n  ]\n}";
-const EMPTY: &str = "{\n  \"version\": 1,\n  \"chunks\": []\n}";
+pub(super) const BEFORE: &str = "{\n  \"version\": 1,\n  \"chunks\": [\n";
+pub(super) const BETWEEN: &str = ",\n";
+pub(super) const BEHIND: &str = "\n  ]\n}";
+pub(super) const EMPTY: &str = "{\n  \"version\": 1,\n  \"chunks\": []\n}";
 
 /// Before each line of an entry.
 const INDENT: &str = "    ";
@@ -42,8 +43,8 @@ pub struct Entries {
 /// Where in the text an entry is.
 #[derive(Clone)]
 struct Entry {
-    /// The first digits of the id, which tell most of them apart.
-    head: u64,
+    /// Of the id.
+    head: Head,
     id: Range<usize>,
     created_at: Range<usize>,
     lines: Range<usize>,
@@ -52,7 +53,7 @@ struct Entry {
 impl Entries {
     /// Finds the entries of a manifest in the form that both programs write, to the byte; gives any other text back.
     pub(crate) fn find(text: String) -> Result<Self, String> {
-        let Some(all) = (Reader { text: &text, at: 0 }).manifest() else { return Err(text) };
+        let Some(all) = Reader::of(text.as_bytes()).manifest() else { return Err(text) };
         let mut found = Self { text, all, by_id: Vec::new() };
         found.sort();
         let is_twice = |pair: &[usize]| found.id(pair[0]) == found.id(pair[1]);
@@ -86,7 +87,7 @@ impl Entries {
         let lines = from..self.text.len();
         // What is looked up stands by itself, for in the lines it may be written with escapes.
         let (id, created_at) = (self.keep(id), self.keep(&entry.created_at));
-        self.all.push(Entry { head: head(&self.text[id.clone()]), id, created_at, lines });
+        self.all.push(Entry { head: Head::of(&self.text[id.clone()]), id, created_at, lines });
     }
 
     /// Takes those back that were pushed behind so many.
@@ -133,7 +134,7 @@ impl Entries {
         self.by_id = (0..all.len()).collect();
         self.by_id.sort_unstable_by(|&a, &b| {
             let (a, b) = (&all[a], &all[b]);
-            a.head.cmp(&b.head).then_with(|| text[a.id.clone()].cmp(&text[b.id.clone()]))
+            a.head.compare(b.head, || &text[a.id.clone()], || &text[b.id.clone()])
         });
     }
 
@@ -225,8 +226,8 @@ impl Entries {
     }
 
     pub(super) fn at(&self, id: &str) -> Option<usize> {
-        let head = head(id);
-        let compare = |&at: &usize| self.all[at].head.cmp(&head).then_with(|| self.id(at).cmp(id));
+        let head = Head::of(id);
+        let compare = |&at: &usize| self.all[at].head.compare(head, || self.id(at), || id);
         self.by_id.binary_search_by(compare).ok().map(|place| self.by_id[place])
     }
 
@@ -257,18 +258,36 @@ impl fmt::Debug for Entries {
     }
 }
 
-/// Makes a number of the first digits of an id, which sorts as they do.
-pub(crate) fn head(id: &str) -> u64 {
-    id.bytes().chain(std::iter::repeat(0)).take(8).fold(0, |head, byte| head << 8 | u64::from(byte))
-}
-
 /// Passes over a manifest, as long as it has the form.
-struct Reader<'t> {
-    text: &'t str,
+pub(super) struct Reader<'t> {
+    text: &'t [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'t> Reader<'t> {
+    /// Begins to read a text.
+    pub(super) fn of(text: &'t [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Returns how much of it was passed.
+    pub(super) fn passed(&self) -> usize {
+        self.at
+    }
+
+    /// Passes over so many bytes, which are looked at.
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'t [u8]> {
+        let bytes = self.rest().get(..count)?;
+        self.at += count;
+        Some(bytes)
+    }
+
+    /// Passes over what has no quote in it, which is looked at.
+    pub(super) fn unquoted(&mut self) -> Option<&'t [u8]> {
+        let count = self.rest().iter().position(|&byte| byte == b'"')?;
+        self.bytes(count)
+    }
+
     fn manifest(mut self) -> Option<Vec<Entry>> {
         let mut all = Vec::with_capacity(self.text.len() / ENTRY_BYTES);
         if self.pass(EMPTY).is_none() {
@@ -286,12 +305,25 @@ impl Reader<'_> {
 
     fn entry(&mut self) -> Option<Entry> {
         let from = self.at;
+        let quoted = |reader: &mut Self| reader.quoted();
+        let (id, created_at) = self.entry_of(quoted, quoted)?;
+        let text = self.text.get(id.clone()).filter(|text| ChunkId::is_one(text))?;
+        Some(Entry { head: Head::of(text), id, created_at, lines: from..self.at })
+    }
+
+    /// Passes over an entry, whose id and whose time two closures pass over.
+    #[inline]
+    pub(super) fn entry_of<I, T>(
+        &mut self,
+        id: impl FnOnce(&mut Self) -> Option<I>,
+        created_at: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<(I, T)> {
         self.pass("    {\n      \"id\": \"")?;
-        let id = self.quoted()?;
+        let id = id(self)?;
         self.pass("\",\n      \"created_by\": \"")?;
         self.quoted()?;
         self.pass("\",\n      \"created_at\": \"")?;
-        let created_at = self.quoted()?;
+        let created_at = created_at(self)?;
         self.pass("\",\n      \"sessions\": ")?;
         self.number()?;
         self.pass(",\n      \"memories\": ")?;
@@ -299,16 +331,16 @@ impl Reader<'_> {
         self.pass(",\n      \"prompts\": ")?;
         self.number()?;
         self.pass("\n    }")?;
-        let text = &self.text[id.clone()];
-        ChunkId::is_one(text).then(|| Entry { head: head(text), id, created_at, lines: from..self.at })
+        Some((id, created_at))
     }
 
-    fn rest(&self) -> &[u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    fn rest(&self) -> &'t [u8] {
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     /// Passes over what has to stand here.
-    fn pass(&mut self, what: &str) -> Option<()> {
+    #[inline]
+    pub(super) fn pass(&mut self, what: &str) -> Option<()> {
         self.rest().starts_with(what.as_bytes()).then(|| self.at += what.len())
     }
 

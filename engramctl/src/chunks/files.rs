@@ -1,8 +1,11 @@
 //! Single files of a directory that others may have filled: no link is followed, nothing but a plain file is read, and a
 //! file is written beside its place, flushed, and renamed (chunks.md 5 and 6).
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
+#[cfg(not(target_os = "linux"))]
+use rustix::fs::Dir;
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,6 +13,10 @@ use std::path::Path;
 
 /// So many names of one directory are looked at.
 const NAMES_MAX: usize = 200_000;
+
+/// The system fills so many bytes with names at once.
+#[cfg(target_os = "linux")]
+const NAMES_BYTES: usize = 32 << 10;
 
 /// Small pieces are written together, up to so many bytes.
 const WRITE_BYTES: usize = 64 << 10;
@@ -97,17 +104,28 @@ pub(super) fn make_dir_at(dir: impl AsFd, name: &str) -> Result<OwnedFd, Fault> 
 }
 
 /// Calls a closure with the names in a directory.
-pub(super) fn names(dir: impl AsFd, mut each: impl FnMut(&str)) -> Result<(), Fault> {
-    for (nth, entry) in Dir::read_from(dir)?.enumerate() {
-        if nth >= NAMES_MAX {
-            return Err(Fault::TooMany(NAMES_MAX));
-        }
-        // A name that is no text is no name of ours.
-        if let Ok(name) = entry?.file_name().to_str() {
-            each(name);
-        }
+pub(super) fn names(dir: OwnedFd, mut each: impl FnMut(&[u8])) -> Result<(), Fault> {
+    let mut count = 0;
+    each_name(dir, |name| {
+        count += 1;
+        each(name.to_bytes());
+        if count > NAMES_MAX { Err(Fault::TooMany(NAMES_MAX)) } else { Ok(()) }
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn each_name(dir: OwnedFd, mut each: impl FnMut(&CStr) -> Result<(), Fault>) -> Result<(), Fault> {
+    let mut buffer = Vec::with_capacity(NAMES_BYTES);
+    let mut names = fs::RawDir::new(dir, buffer.spare_capacity_mut());
+    while let Some(entry) = names.next() {
+        each(entry?.file_name())?;
     }
     Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn each_name(dir: OwnedFd, mut each: impl FnMut(&CStr) -> Result<(), Fault>) -> Result<(), Fault> {
+    Dir::new(dir)?.try_for_each(|entry| each(entry?.file_name()))
 }
 
 /// What tells one state of a file from the next, and the last time at which it changed, in Unix nanoseconds; nothing of a
@@ -125,24 +143,33 @@ pub(super) fn trace(dir: impl AsFd, name: &str) -> Result<Option<(String, i128)>
     Ok(Some((text, modified.max(changed))))
 }
 
-/// Reads a plain file, of at most so many bytes, into memory: what is looked at after that can no longer be swapped.
-pub(super) fn read(dir: impl AsFd, name: &str, bytes_max: usize) -> Result<Vec<u8>, Fault> {
+/// Opens a plain file.
+pub(super) fn open(dir: impl AsFd, name: &str) -> Result<File, Fault> {
+    Ok(plain(dir, name)?.0)
+}
+
+fn plain(dir: impl AsFd, name: &str) -> Result<(File, fs::Stat), Fault> {
     // Without `NONBLOCK` a pipe would be waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = fs::openat(dir.as_fd(), name, flags, Mode::empty())?;
     let stat = fs::fstat(&file)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile if stat.st_nlink > 1 => return Err(Fault::HardLink),
-        FileType::RegularFile => {}
-        _ => return Err(Fault::NotPlain),
+        FileType::RegularFile if stat.st_nlink > 1 => Err(Fault::HardLink),
+        FileType::RegularFile => Ok((File::from(file), stat)),
+        _ => Err(Fault::NotPlain),
     }
+}
+
+/// Reads a plain file, of at most so many bytes, into memory: what is looked at after that can no longer be swapped.
+pub(super) fn read(dir: impl AsFd, name: &str, bytes_max: usize) -> Result<Vec<u8>, Fault> {
+    let (file, stat) = plain(dir, name)?;
     if u64::try_from(stat.st_size).is_ok_and(|size| size > bytes_max as u64) {
         return Err(Fault::TooLarge(bytes_max));
     }
     // With room to spare one read finds all of it and one its end, and what is added does not move all of it.
     let room = usize::try_from(stat.st_size).map_or(bytes_max, |size| size.min(bytes_max)) + ROOM_BYTES;
     let mut bytes = Vec::with_capacity(room);
-    File::from(file).take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > bytes_max { Err(Fault::TooLarge(bytes_max)) } else { Ok(bytes) }
 }
 

@@ -1,9 +1,11 @@
 //! The directory that holds manifest and chunks: which one is meant, and what lies in it.
 
 use super::data_dir;
-use super::entries::{Entries, head};
+use super::entries::Entries;
 use super::files::{self, Fault};
+use super::ids::Ids;
 use super::listing::Listing;
+use super::scan::Scan;
 use super::unusable::unusable;
 use crate::exit::CtlError;
 use engram_proto::chunk::ChunkId;
@@ -60,40 +62,53 @@ pub(crate) type Flushing = JoinHandle<Result<(), Fault>>;
 /// What lies at a place.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    /// What the manifest says.
-    pub(crate) listing: Listing,
-    /// The chunks whose files are there, in order.
-    pub(crate) files: Vec<ChunkId>,
+    /// The chunks whose files are there.
+    pub(crate) files: Ids,
+    place: Place,
+    scan: Scan,
+    /// What the manifest says, unless it just lists what lies there, and more was not asked.
+    read: Option<Listing>,
 }
 
 impl Contents {
     /// Tells whether the manifest lists just what lies there.
     pub(crate) fn is_listed(&self) -> bool {
-        let listing = &self.listing;
-        listing.broken.is_none()
-            && listing.refused.is_empty()
-            && listing.entries.ids().eq(self.files.iter().map(ChunkId::as_str))
+        self.unlike().is_none_or(|listing| {
+            listing.broken.is_none() && listing.refused.is_empty() && listing.entries.ids().eq(self.files.iter())
+        })
     }
 
-    /// Lists the ids of the files, with a space between them.
-    pub(crate) fn ids(&self) -> String {
-        self.files.iter().map(ChunkId::as_str).collect::<Vec<_>>().join(" ")
+    /// Returns what the manifest says where that may be something else than what lies there.
+    pub(crate) fn unlike(&self) -> Option<&Listing> {
+        self.read.as_ref()
     }
 
-    /// Tells whether a chunk's file is there.
-    pub(crate) fn has(&self, id: &str) -> bool {
-        self.place_of(id).is_ok()
+    /// Lists the chunks that are there and in no list.
+    pub(crate) fn unlisted(&self) -> impl Iterator<Item = &str> {
+        let is_unlisted = |id: &&str| self.unlike().is_some_and(|listing| !listing.entries.has(id));
+        self.files.iter().filter(is_unlisted)
     }
 
-    /// Adds a chunk whose file was written.
-    pub(crate) fn add(&mut self, id: &ChunkId) {
-        if let Err(place) = self.place_of(id.as_str()) {
-            self.files.insert(place, id.clone());
+    /// Says why the manifest has to be written again, if it has.
+    pub(crate) fn broken(&self) -> Option<&String> {
+        self.unlike()?.broken.as_ref()
+    }
+
+    /// Returns when a chunk was made, in the words of the manifest.
+    pub(crate) fn created_at(&self, id: &str) -> Option<String> {
+        match &self.read {
+            Some(listing) => listing.entries.created_at(id).map(str::to_owned),
+            None => self.scan.created_at(id),
         }
     }
 
-    fn place_of(&self, id: &str) -> Result<usize, usize> {
-        self.files.binary_search_by(|file| file.as_str().cmp(id))
+    /// Returns all that the manifest says; it is read now where that was not needed before.
+    pub(crate) fn listing(&mut self) -> Result<&mut Listing, CtlError> {
+        let listing = match self.read.take() {
+            Some(listing) => listing,
+            None => self.place.listing()?,
+        };
+        Ok(self.read.insert(listing))
     }
 }
 
@@ -190,28 +205,56 @@ impl Place {
         Some(FileState { stamp, has_rested: changed_ns < now_unix_ns - TOLD_APART_NS })
     }
 
+    /// Lists the chunks whose files are there.
+    pub(crate) fn files(&self) -> Result<Ids, CtlError> {
+        let Some(dir) = &self.dir else { return Ok(Ids::default()) };
+        let found = Ids::gather(|put| match files::open_dir_at(dir, CHUNKS) {
+            Ok(chunks) => files::names(chunks, |name| {
+                let id = name.strip_suffix(SUFFIX.as_bytes()).filter(|id| ChunkId::is_one(id));
+                if let Some(id) = id.and_then(|id| std::str::from_utf8(id).ok()) {
+                    put(id);
+                }
+            }),
+            Err(Fault::Missing) => Ok(()),
+            Err(fault) => Err(fault),
+        });
+        found.map_err(|fault| unusable(&self.path.join(CHUNKS), &fault))
+    }
+
     /// Looks at what lies there.
     pub(crate) fn contents(&self) -> Result<Contents, CtlError> {
-        let Some(dir) = &self.dir else {
-            return Ok(Contents { listing: Listing::default(), files: Vec::new() });
-        };
-        let listing = match files::read(dir, MANIFEST, MANIFEST_BYTES_MAX) {
-            Ok(bytes) => Listing::read(bytes),
-            Err(Fault::Missing) => Listing::default(),
-            Err(fault @ Fault::TooLarge(_)) => Listing::unreadable(fault.to_string()),
-            Err(fault) => return Err(unusable(&self.path.join(MANIFEST), &fault)),
-        };
-        let mut ids = Vec::new();
-        let each = |name: &str| {
-            let id = name.strip_suffix(SUFFIX).and_then(|id| ChunkId::parse(id).ok());
-            ids.extend(id.map(|id| (head(id.as_str()), id)));
-        };
-        match files::open_dir_at(dir, CHUNKS).and_then(|chunks| files::names(chunks, each)) {
-            Ok(()) | Err(Fault::Missing) => {}
-            Err(fault) => return Err(unusable(&self.path.join(CHUNKS), &fault)),
+        self.listed(self.files()?)
+    }
+
+    /// Looks at how the files that are there are listed.
+    pub(crate) fn listed(&self, files: Ids) -> Result<Contents, CtlError> {
+        let place = self.again()?;
+        Ok(match self.scan()?.filter(|scan| scan.lists(&files)) {
+            Some(scan) => Contents { files, place, scan, read: None },
+            None => Contents { files, place, scan: Scan::default(), read: Some(self.listing()?) },
+        })
+    }
+
+    fn scan(&self) -> Result<Option<Scan>, CtlError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let scan = files::open(dir, MANIFEST).and_then(|file| {
+            // One that is longer ends in the middle here, and has another form.
+            Ok(Scan::read(std::io::Read::take(file, MANIFEST_BYTES_MAX as u64))?)
+        });
+        match scan {
+            Err(Fault::Missing) => Ok(None),
+            scan => scan.map_err(|fault| unusable(&self.path.join(MANIFEST), &fault)),
         }
-        ids.sort_unstable();
-        Ok(Contents { listing, files: ids.into_iter().map(|(_, id)| id).collect() })
+    }
+
+    fn listing(&self) -> Result<Listing, CtlError> {
+        let Some(dir) = &self.dir else { return Ok(Listing::default()) };
+        match files::read(dir, MANIFEST, MANIFEST_BYTES_MAX) {
+            Ok(bytes) => Ok(Listing::read(bytes)),
+            Err(Fault::Missing) => Ok(Listing::default()),
+            Err(fault @ Fault::TooLarge(_)) => Ok(Listing::unreadable(fault.to_string())),
+            Err(fault) => Err(unusable(&self.path.join(MANIFEST), &fault)),
+        }
     }
 
     /// Reads a chunk's file, as it is.

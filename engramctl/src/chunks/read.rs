@@ -43,6 +43,8 @@ pub struct Checked {
     pub hash: String,
     /// Rows, in the order of [`ChunkPart::ALL`].
     pub rows: [u64; 4],
+    /// Bytes of all of them.
+    pub bytes: usize,
     /// The latest time in a row, as the row has it.
     pub latest: String,
     /// Whether its sessions stand before everything else.
@@ -60,18 +62,19 @@ pub fn check(id: &ChunkId, packed: &[u8]) -> Result<Checked, Damage> {
 }
 
 fn measure(packed: &[u8]) -> Result<Checked, Damage> {
-    let mut rows = [0; 4];
+    let (mut rows, mut bytes) = ([0; 4], 0);
     let (mut latest, mut sessions_first) = (String::new(), true);
     let hash = walk(packed, &mut |part, json| {
         sessions_first &= part != ChunkPart::Session || rows[1..] == [0; 3];
         if let Some(count) = ChunkPart::ALL.iter().position(|&one| one == part).and_then(|at| rows.get_mut(at)) {
             *count += 1;
         }
+        bytes += json.len();
         if let Ok(times) = serde_json::from_str::<Times>(json) {
             latest = std::mem::take(&mut latest).max(times.latest());
         }
     })?;
-    Ok(Checked { hash, rows, latest, sessions_first })
+    Ok(Checked { hash, rows, bytes, latest, sessions_first })
 }
 
 /// Calls a closure with every row that stands in some of the lists.

@@ -26,7 +26,7 @@ impl Reading {
 
     /// Learns which of the files that lie there were refused before.
     pub(crate) fn know(&self, refused: &[RefusedFile], contents: &Contents) {
-        let there = refused.iter().filter(|file| contents.has(&file.id));
+        let there = refused.iter().filter(|file| contents.files.has(&file.id));
         self.refused().extend(there.map(|file| (file.id.clone(), file.clone())));
     }
 

@@ -18,6 +18,10 @@ pub(crate) struct Client {
     wire: Wire,
     patience: Duration,
     last_id: u64,
+    /// Questions whose answers have not ended yet.
+    open: Vec<u64>,
+    /// Answers to them that came while another one was waited for.
+    early: Vec<Response>,
 }
 
 impl Client {
@@ -35,7 +39,7 @@ impl Client {
     /// Connects to one socket.
     pub(super) async fn open(target: &Target, patience: Duration) -> Result<Self, ConnectError> {
         let wire = greet(target, patience).await?.same_protocol()?;
-        Ok(Self { wire, patience, last_id: 0 })
+        Ok(Self { wire, patience, last_id: 0, open: Vec::new(), early: Vec::new() })
     }
 
     /// Asks, and returns everything that is answered.
@@ -63,6 +67,7 @@ impl Client {
     pub(crate) async fn start(&mut self, body: RequestBody) -> Result<u64, CtlError> {
         self.last_id += 1;
         self.wire.send(&Request { id: self.last_id, body }, self.patience).await?;
+        self.open.push(self.last_id);
         Ok(self.last_id)
     }
 
@@ -85,12 +90,28 @@ impl Client {
 
     /// Waits for the next bit of an answer, without end: only for callers with a limit of their own.
     pub(crate) async fn response(&mut self, id: u64) -> Result<(Reply, bool), CtlError> {
+        let Response { last, reply, .. } = match self.early.iter().position(|early| early.id == id) {
+            Some(at) => self.early.remove(at),
+            None => self.receive(id).await?,
+        };
+        if last {
+            self.open.retain(|&open| open != id);
+        }
+        match reply {
+            Reply::Failed(failure) => Err(CtlError::Told(failure)),
+            reply => Ok((reply, last)),
+        }
+    }
+
+    /// Receives the next bit of an answer, and keeps those of others that are still waited for.
+    async fn receive(&mut self, id: u64) -> Result<Response, CtlError> {
         loop {
-            let Response { id: of, last, reply } = self.wire.receive().await?;
-            match reply {
-                _ if of != id => {}
-                Reply::Failed(failure) => return Err(CtlError::Told(failure)),
-                reply => return Ok((reply, last)),
+            let response = self.wire.receive().await?;
+            if response.id == id {
+                return Ok(response);
+            }
+            if self.open.contains(&response.id) {
+                self.early.push(response);
             }
         }
     }

@@ -151,6 +151,28 @@ async fn answers_come_in_pieces_and_belong_to_their_question() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_before_that_of_an_earlier_question_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = target(&directory);
+    let listener = listen(&target.socket);
+    tokio::spawn(async move {
+        let mut stream = accept(&listener, engram_proto::ipc::PROTOCOL).await;
+        let (first, second) = (read_request(&mut stream).await.id, read_request(&mut stream).await.id);
+        for (id, text) in [(second, "second"), (second + 1, "nobody's"), (first, "first")] {
+            stream.write_all(&frame(id, true, done(text))).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    });
+    let mut client = Client::open(&target, Duration::from_secs(2)).await.unwrap();
+    let (first, second) =
+        (client.start(RequestBody::Projects).await.unwrap(), client.start(RequestBody::Projects).await.unwrap());
+    for (id, text) in [(first, "first"), (second, "second")] {
+        let (reply, last) = client.next(id).await.unwrap();
+        assert!(last && matches!(&reply, Reply::Done(said) if said == text), "{reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_question_without_an_answer_ends() {
     let directory = tempfile::tempdir().unwrap();
     let target = target(&directory);

@@ -43,13 +43,14 @@ pub(crate) async fn greet(target: &Target, patience: Duration) -> Result<Wire, C
 }
 
 async fn connect_and_greet(target: &Target) -> Result<Wire, ConnectError> {
-    let mut ladder = engram_retry::ladder(RETRY_FIRST, RETRY_LONGEST).into_iter();
+    let mut ladder = None;
     loop {
         let error = match once(target).await {
             Ok(Ok(wire)) => return Ok(wire),
             Ok(Err(stranger)) => return Err(stranger),
             Err(error) => error,
         };
+        let ladder = ladder.get_or_insert_with(|| engram_retry::ladder(RETRY_FIRST, RETRY_LONGEST).into_iter());
         match ladder.next() {
             Some(delay) if is_passing(&error) => tokio::time::sleep(delay).await,
             _ => {

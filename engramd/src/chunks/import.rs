@@ -6,7 +6,7 @@ use crate::store::chunks::Part;
 use crate::store::{Store, StoreError};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
-use engram_proto::ipc::chunks::{ChunkName, ChunkRows, ChunkTaken, ChunksHeld};
+use engram_proto::ipc::chunks::{ChunkName, ChunkRow, ChunkRows, ChunkTaken, ChunksHeld};
 use engram_proto::ipc::reply::{HeldKind, HeldRow};
 use engram_proto::time::RowTime;
 use std::collections::BTreeSet;
@@ -14,37 +14,56 @@ use std::collections::BTreeSet;
 /// So many held rows are named at most; `held list` has them all.
 const NAMED_MAX: usize = 20;
 
+/// Rows of a chunk that were read without the store.
+#[derive(Debug)]
+pub struct ReadRows {
+    id: String,
+    hash: Hash,
+    rows: Vec<Result<read::Read, String>>,
+    last: bool,
+}
+
+/// Reads rows of chunks, as far as no store is needed for that: whoever has one does something else meanwhile.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for a hash that is none.
+pub fn read_rows(parts: &[ChunkRows]) -> Result<Vec<ReadRows>, StoreError> {
+    let rows = |rows: &[ChunkRow]| rows.iter().map(read::read).collect();
+    let read = |part: &ChunkRows| {
+        Ok(ReadRows { id: part.of.id.clone(), hash: hash(&part.of)?, rows: rows(&part.rows), last: part.last })
+    };
+    parts.iter().map(read).collect()
+}
+
 /// Takes some rows of chunks that were found at a place; a chunk counts as read with its last ones.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a hash that is none, and what SQLite says.
+/// What SQLite says.
 pub fn take(
     store: &mut Store,
     (place, apply): (&str, bool),
-    parts: &[ChunkRows],
+    parts: Vec<ReadRows>,
     now: RowTime,
 ) -> Result<ChunkTaken, StoreError> {
-    let (mut taken, mut read) = (ChunkTaken::default(), Vec::new());
-    for ChunkRows { of, rows, last } in parts {
-        let mut part = Part {
-            place: place.to_owned(),
-            id: of.id.clone(),
-            hash: hash(of)?,
-            rows: Vec::with_capacity(rows.len()),
-            last: *last,
-        };
+    let (mut taken, mut read) = (ChunkTaken::default(), Vec::with_capacity(parts.len()));
+    for ReadRows { id, hash, rows, last } in parts {
+        taken.rows += rows.len() as u64;
+        let mut part = Part { place: place.to_owned(), id, hash, rows: Vec::with_capacity(rows.len()), last };
         for row in rows {
-            match read::entry(store, row)? {
+            let entry = match row {
+                Ok(row) => read::entry(store, row)?,
+                Err(reason) => Err(reason),
+            };
+            match entry {
                 Ok((project, mut row)) => {
                     row.project = project.to_string();
                     if disguise::take_back(&mut row) {
                         part.rows.push((project, row));
                     }
                 }
-                Err(reason) => taken.skipped.push((of.id.clone(), reason)),
+                Err(reason) => taken.skipped.push((part.id.clone(), reason)),
             }
         }
-        taken.rows += rows.len() as u64;
         read.push(part);
     }
     if apply {
@@ -66,14 +85,10 @@ pub fn take(
 pub fn leave_unwanted(
     store: &mut Store,
     (place, apply): (&str, bool),
-    parts: &mut Vec<ChunkRows>,
+    parts: &mut Vec<ReadRows>,
     now: RowTime,
 ) -> Result<(), StoreError> {
-    let named = parts.iter().map(|part| Ok((part.of.id.clone(), hash(&part.of)?)));
-    let named = named.collect::<Result<Vec<_>, StoreError>>()?;
-    if store.knows_none(&named)? {
-        return Ok(());
-    }
+    let named: Vec<_> = parts.iter().map(|part| (part.id.clone(), part.hash)).collect();
     let mut wanted = store.chunks_wanted(place, &named, apply, now)?.into_iter();
     parts.retain(|_| wanted.next().unwrap_or(true));
     Ok(())

@@ -15,16 +15,19 @@ const LOCAL_FIELDS: [&str; 2] = ["id", "review_after"];
 /// A row, and the project it belongs to.
 pub(super) type Entry = (ProjectName, PulledMutation);
 
-/// Reads a row; the inner error says why there is nothing that could be applied or held.
-///
-/// # Errors
-/// What SQLite says.
-pub(super) fn entry(store: &Store, row: &ChunkRow) -> Result<Result<Entry, String>, StoreError> {
+/// A row that was read without the store.
+#[derive(Debug)]
+pub(super) struct Read {
+    part: ChunkPart,
+    /// It may name no project.
+    mutation: PulledMutation,
+}
+
+/// Reads a row; the error says why there is nothing that could be applied or held.
+pub(super) fn read(row: &ChunkRow) -> Result<Read, String> {
     let part = row.part.as_str();
-    let mut object: Object = match serde_json::from_str(&row.json) {
-        Ok(object) => object,
-        Err(error) => return Ok(Err(format!("a row of {part} is no JSON object: {error}"))),
-    };
+    let mut object: Object =
+        serde_json::from_str(&row.json).map_err(|error| format!("a row of {part} is no JSON object: {error}"))?;
     let mut mutation = PulledMutation {
         seq: 0,
         project: text(&object, "project"),
@@ -60,21 +63,32 @@ pub(super) fn entry(store: &Store, row: &ChunkRow) -> Result<Result<Entry, Strin
     if row.part != ChunkPart::Mutation {
         mutation.payload = Value::Object(object);
     }
-    let inner = |field: &str| mutation.payload.get(field).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
     if mutation.entity_key.is_empty() {
-        let id = inner("sync_id");
-        mutation.entity_key = if id.is_empty() { inner("id") } else { id };
+        let id = inner(&mutation, "sync_id");
+        mutation.entity_key = if id.is_empty() { inner(&mutation, "id") } else { id };
     }
     if mutation.project.is_empty() {
-        mutation.project = inner("project");
+        mutation.project = inner(&mutation, "project");
     }
+    Ok(Read { part: row.part, mutation })
+}
+
+/// Finds the project of a row that names none; the inner error says that there is none.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn entry(store: &Store, Read { part, mut mutation }: Read) -> Result<Result<Entry, String>, StoreError> {
     if mutation.project.is_empty() {
-        mutation.project = project_of_session(store, &inner("session_id"))?.unwrap_or_default();
+        mutation.project = project_of_session(store, &inner(&mutation, "session_id"))?.unwrap_or_default();
     }
     Ok(match ProjectName::parse(&mutation.project) {
         Ok(project) => Ok((project, mutation)),
-        Err(_) => Err(format!("{} {:?} of {part} names no project", mutation.entity, mutation.entity_key)),
+        Err(_) => Err(format!("{} {:?} of {} names no project", mutation.entity, mutation.entity_key, part.as_str())),
     })
+}
+
+fn inner(mutation: &PulledMutation, field: &str) -> String {
+    mutation.payload.get(field).and_then(Value::as_str).unwrap_or_default().trim().to_owned()
 }
 
 fn text(object: &Object, field: &str) -> String {

@@ -27,9 +27,9 @@ impl ChunkId {
 
     /// Tells whether a text can be read as an id.
     #[must_use]
-    pub fn is_one(text: &str) -> bool {
-        let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (Self::DIGITS..=64).contains(&text.len()) && text.bytes().all(is_hex)
+    pub fn is_one(text: impl AsRef<[u8]>) -> bool {
+        let (text, is_hex) = (text.as_ref(), |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (Self::DIGITS..=64).contains(&text.len()) && text.iter().copied().all(is_hex)
     }
 
     /// Names a chunk with this hash by so many digits (8 to 64).

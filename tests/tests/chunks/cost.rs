@@ -75,6 +75,35 @@ fn cost_1_questions_and_files_go_by_what_is_new() {
     assert_eq!(ana.one::<i64>("SELECT count(*) FROM observations"), 1 + 20 + 3 + 200 + 3 + 1 + 1 + 1);
 }
 
+/// What is asked does not grow with the chunks that are wanted, and the list is looked at once, by one look where it lists
+/// what lies there.
+#[test]
+fn cost_1_a_first_import_asks_once_and_looks_at_the_list_once() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (ana, bob, eve) =
+        (Person::new(temp.path(), "ana"), Person::new(temp.path(), "bob"), Person::new(temp.path(), "eve"));
+    let place = ana.place();
+    (0..700).for_each(|n| drop(lay_chunk(&place, row(n).as_bytes())));
+    let here = ["import", "--dir", place.to_str().expect("a path")];
+    // Three times as much as goes into one frame.
+    assert_eq!(Between::start(&ana).asked(&ana, &here), ["meet", "found", "rows", "rows", "rows", "imported"]);
+    assert_eq!(ana.json(&["export", "--project", "app"])["manifest_written"], true);
+    let opens = Opens::of(&place);
+    let bobs = Between::start(&bob);
+    assert_eq!(bobs.asked(&bob, &here), ["meet", "found", "rows", "rows", "rows", "imported"]);
+    let mut opened = opens.take();
+    let _ = opened.remove("chunks");
+    assert!(opened.len() == 701 && opened.values().all(|times| *times == 1), "{opened:?}");
+    for person in [&ana, &bob] {
+        assert_eq!(person.one::<i64>("SELECT count(*) FROM observations"), 700);
+    }
+    // The same content at another place is asked for load by load, and not sent.
+    let copy = eve.place();
+    (0..700).for_each(|n| drop(lay_chunk(&copy, row(n).as_bytes())));
+    let there = ["import", "--dir", copy.to_str().expect("a path")];
+    assert_eq!(bobs.asked(&bob, &there), ["meet", "found", "found", "found"]);
+}
+
 #[test]
 fn what_is_broken_is_named_however_long_the_directory_has_rested() {
     let temp = tempfile::tempdir().expect("a directory");

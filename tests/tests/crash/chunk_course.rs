@@ -202,7 +202,8 @@ impl Clone {
         let parts: Vec<_> = rows.chunks(2).collect();
         for (n, part) in parts.iter().enumerate() {
             let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len() };
-            chunks::take(self.store(), (PLACE, apply), &[part], at).map_err(failed)?;
+            chunks::take(self.store(), (PLACE, apply), chunks::read_rows(&[part]).map_err(failed)?, at)
+                .map_err(failed)?;
         }
         Ok(())
     }

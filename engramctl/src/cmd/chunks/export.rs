@@ -196,7 +196,7 @@ impl Export {
     }
 
     fn talk(&mut self) -> Talk<'_> {
-        Talk { client: &mut self.client, place: self.place.name() }
+        Talk::about(&mut self.client, self.place.name())
     }
 
     /// Looks at what lies there, once.
@@ -211,8 +211,11 @@ impl Export {
     /// Reads the chunks that nobody here has read, once, to learn what is in them; nothing of it is applied. Tells whether
     /// all that lies there was applied before.
     async fn learn_others(&mut self, out: &Out) -> Result<bool, CtlError> {
-        let ids = self.contents()?.ids();
-        let met = self.talk().meet(ids).await?;
+        let files = self.place.files()?;
+        let meeting = self.talk().begin_meeting(&files).await?;
+        // While the daemon compares, the list is looked at.
+        self.contents = Some(self.place.listed(files)?);
+        let met = self.talk().met(meeting).await?;
         let reading = Arc::new(Reading::at(&self.place)?);
         reading.know(&met.refused, self.contents()?);
         (self.reading, self.refused) = (Arc::clone(&reading), met.refused);
@@ -278,16 +281,17 @@ impl Export {
             self.reading = Arc::new(Reading::at(&self.place)?);
         }
         let id = self.free_id(&built)?;
-        if !self.contents()?.has(id.as_str()) {
+        if !self.contents()?.files.has(id.as_str()) {
             self.last = Some((id.clone(), built.packed));
         }
         let contents = self.contents()?;
-        contents.add(&id);
+        contents.files.add(&id);
+        let listing = contents.listing()?;
         let [sessions, memories, prompts, mutations] = built.rows;
-        let created_at = contents.listing.after(clock::now().unix_s);
+        let created_at = listing.after(clock::now().unix_s);
         let entry = ManifestEntry { id: id.to_string(), created_by: author(), created_at, sessions, memories, prompts };
-        if !contents.listing.entries.has(id.as_str()) {
-            contents.listing.entries.extend([(&id, &entry)]);
+        if !listing.entries.has(id.as_str()) {
+            listing.entries.extend([(&id, &entry)]);
         }
         self.report.chunks.push(Written { id: id.to_string(), sessions, memories, prompts, mutations });
         Ok(())
@@ -298,7 +302,7 @@ impl Export {
         for digits in DIGITS {
             let id = ChunkId::of_hash(&built.hash, digits);
             let same = |found: Found| Hash::from_hex(&found.checked.hash) == Some(built.hash);
-            if !self.contents()?.has(id.as_str()) || self.reading.checked(&id).is_ok_and(same) {
+            if !self.contents()?.files.has(id.as_str()) || self.reading.checked(&id).is_ok_and(same) {
                 return Ok(id);
             }
         }
@@ -310,25 +314,26 @@ impl Export {
         let Some(mut contents) = self.contents.take() else { return Ok(None) };
         let mut changed = !self.report.chunks.is_empty();
         if !contents.is_listed() {
-            changed |= self.mend(&mut contents);
+            changed |= self.mend(&mut contents)?;
         }
         if !changed {
             return Ok(None);
         }
         let last = self.last.take();
         let chunk = last.as_ref().map(|(id, packed)| (id, &packed[..]));
-        let flushing = self.place.write_manifest(&contents.listing.entries, chunk)?;
+        let flushing = self.place.write_manifest(&contents.listing()?.entries, chunk)?;
         self.report.manifest_written = true;
         Ok(Some(flushing))
     }
 
     /// Makes the list what lies there; tells whether it was something else.
-    fn mend(&mut self, contents: &mut Contents) -> bool {
+    fn mend(&mut self, contents: &mut Contents) -> Result<bool, CtlError> {
         self.report.skipped.extend(not_listed(contents, TAKEN_OFF));
-        let mut entries = std::mem::take(&mut contents.listing.entries);
+        let mut entries = std::mem::take(&mut contents.listing()?.entries);
         let listed = entries.len();
-        entries.retain(|id| contents.has(id));
-        let Contents { listing, files } = contents;
+        entries.retain(|id| contents.files.has(id));
+        let files: Vec<_> = contents.files.iter().filter_map(|id| ChunkId::parse(id).ok()).collect();
+        let listing = contents.listing()?;
         let mut changed = !listing.refused.is_empty() || listed != entries.len() || listing.broken.is_some();
         let mut new = BTreeMap::new();
         for id in files.iter().filter(|id| !entries.has(id.as_str()) || listing.unsure.contains(*id)) {
@@ -356,7 +361,7 @@ impl Export {
         entries.retain(|id| !ChunkId::parse(id).is_ok_and(|id| new.contains_key(&id)));
         entries.extend(&new);
         listing.entries = entries;
-        changed
+        Ok(changed)
     }
 }
 

@@ -86,37 +86,39 @@ pub(super) fn finish(imported: &Imported, is_of_many: bool, out: &mut Out) -> Re
 /// Reads what is news at a place.
 pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Result<Imported, CtlError> {
     let mut client = Client::connect_patient(globals, PATIENCE).await?;
-    let mut talk = Talk { client: &mut client, place: place.name() };
+    let mut talk = Talk::about(&mut client, place.name());
     let stamp = place.stamp(clock::unix_ns());
     if talk.is_settled(stamp.as_deref()).await? {
         return Ok(Imported { dir: place.name(), outcome: "nothing", ..Imported::default() });
     }
-    let contents = place.contents()?;
-    let met = talk.meet(contents.ids()).await?;
+    let files = place.files()?;
+    let meeting = talk.begin_meeting(&files).await?;
+    // While the daemon compares, the list is looked at.
+    let contents = place.listed(files)?;
+    let met = talk.met(meeting).await?;
     let news: BTreeSet<&str> = met.unknown.iter().chain(&met.unread).map(String::as_str).collect();
-    let mut imported = Imported { dir: place.name(), manifest: contents.listing.broken.clone(), ..Imported::default() };
+    let mut imported = Imported { dir: place.name(), manifest: contents.broken().cloned(), ..Imported::default() };
     imported.skipped = not_there(&contents);
-    let (mut projects, mut done) = (BTreeSet::new(), 0);
     let reading = Arc::new(Reading::at(place)?);
     reading.know(&met.refused, &contents);
+    let mut done = 0;
     let mut loads = Loads::new(&reading, in_order(&contents, &news));
     while let Some(read) = loads.next().await? {
-        out.progress(&render::progress(done, loads.len(), imported.rows));
+        out.progress(&render::progress(done, loads.len(), talk.rows_taken()));
         done = read.done;
         imported.skipped.extend(read.damaged.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
         imported.chunks += read.load.chunks().len() as u64;
-        let taken = talk.give(read.load, Aim::Apply).await?;
-        imported.rows += taken.rows;
-        imported.changed += taken.changed;
-        imported.queued += taken.queued;
-        imported.skipped.extend(taken.skipped.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
-        projects.extend(taken.projects);
+        talk.give_ahead(read.load, Aim::Apply).await?;
     }
+    let taken = talk.taken().await?;
+    (imported.rows, imported.changed, imported.queued) = (taken.rows, taken.changed, taken.queued);
+    imported.skipped.extend(taken.skipped.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
     talk.refuse(reading.news(&met.refused)).await?;
     let complete = imported.skipped.is_empty();
     let mut settled = stamp.filter(|_| complete && contents.is_listed());
-    let projects: Vec<String> = projects.into_iter().collect();
+    let mut projects = taken.projects;
     if !projects.is_empty() {
+        projects.sort_unstable();
         let (place, held_since, stamp) = (place.name(), met.held_through, settled.take());
         let request = ChunksRequest::Imported { place, projects, complete, held_since, stamp };
         let ChunksReply::Imported(ChunksHeld { held, named }) = talk.ask(request).await? else {
@@ -148,20 +150,17 @@ pub(super) fn not_there(contents: &Contents) -> Vec<Skipped> {
 
 /// Does the same in these words.
 pub(super) fn not_listed(contents: &Contents, [missing, refused]: [&'static str; 2]) -> Vec<Skipped> {
-    let listing = &contents.listing;
-    if contents.is_listed() {
-        return Vec::new();
-    }
-    let gone = listing.entries.ids().filter(|id| !contents.has(id)).map(|id| Skipped::new(id, missing));
+    let Some(listing) = contents.unlike().filter(|_| !contents.is_listed()) else { return Vec::new() };
+    let gone = listing.entries.ids().filter(|id| !contents.files.has(id)).map(|id| Skipped::new(id, missing));
     gone.chain(listing.refused.iter().map(|id| Skipped::new(id, refused))).collect()
 }
 
 /// Lists the news among the files in the order in which the manifest says that they were made, then those not listed.
 fn in_order(contents: &Contents, news: &BTreeSet<&str>) -> Vec<ChunkId> {
-    let there = news.iter().filter(|id| contents.has(id));
+    let there = news.iter().filter(|id| contents.files.has(id));
     let mut wanted: Vec<_> = there
         .filter_map(|id| {
-            let listed = contents.listing.entries.created_at(id);
+            let listed = contents.created_at(id);
             Some((listed.is_none(), listed, ChunkId::parse(id).ok()?))
         })
         .collect();

@@ -73,8 +73,8 @@ pub(crate) async fn run(globals: &Globals, args: StatusArgs, out: &mut Out) -> R
     let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working)?;
     let contents = place.contents()?;
     let mut client = Client::connect_patient(globals, PATIENCE).await?;
-    let mut talk = Talk { client: &mut client, place: place.name() };
-    let met = talk.meet(contents.ids()).await?;
+    let mut talk = Talk::about(&mut client, place.name());
+    let met = talk.meet(&contents.files).await?;
     let reading = Reading::at(&place)?;
     reading.know(&met.refused, &contents);
     let news = met.unknown.iter().chain(&met.unread).filter_map(|id| ChunkId::parse(id).ok());
@@ -94,16 +94,15 @@ pub(crate) async fn run(globals: &Globals, args: StatusArgs, out: &mut Out) -> R
     if let Some(project) = project.filter(|_| is_named && end.is_unknown && to_import == 0) {
         return Err(CtlError::no_project(&project));
     }
-    let unlisted = contents.files.iter().filter(|id| !contents.listing.entries.has(id.as_str()));
     let state = State {
         dir: place.name(),
         chunks: contents.files.len() as u64,
         to_import,
         to_export: end.rows.iter().sum(),
-        unlisted: unlisted.map(ToString::to_string).collect(),
+        unlisted: contents.unlisted().map(str::to_owned).collect(),
         missing: not_there(&contents),
         refused,
-        manifest: contents.listing.broken.clone(),
+        manifest: contents.broken().cloned(),
     };
     out.answer(&state, |view| render::state(&state, view))?;
     let listed = state.unlisted.is_empty() && state.missing.is_empty() && state.manifest.is_none();

@@ -11,8 +11,10 @@ use crate::out::Out;
 use crate::project::working_directory;
 use crate::render::chunks as render;
 use clap::Args;
+use engram_proto::chunk::ChunkId;
 use engram_proto::reason::Exit;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -53,18 +55,20 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
     place.must_exist()?;
     let contents = place.contents()?;
     let mut verified = Verified { dir: place.name(), problems: not_there(&contents), ..Verified::default() };
-    if let Some(why) = &contents.listing.broken {
+    if let Some(why) = contents.broken() {
         let reason = format!("{why}; the next export makes it again");
         verified.problems.push(Skipped::new("manifest.json", reason));
     }
+    let unlisted: BTreeSet<&str> = contents.unlisted().collect();
+    let ids = contents.files.iter().filter_map(|id| ChunkId::parse(id).ok());
     let reading = Reading::at(&place)?;
-    for (done, id) in contents.files.iter().enumerate() {
+    for (done, id) in ids.enumerate() {
         out.progress(&render::progress(done, contents.files.len(), verified.rows));
-        match reading.checked(id) {
+        match reading.checked(&id) {
             Ok(found) => {
                 verified.chunks += 1;
                 verified.rows += found.checked.rows.iter().sum::<u64>();
-                if !contents.listing.entries.has(id.as_str()) && contents.listing.broken.is_none() {
+                if unlisted.contains(id.as_str()) && contents.broken().is_none() {
                     let reason = "the manifest does not list it; the next export does";
                     verified.problems.push(Skipped::new(id, reason));
                 }

@@ -9,13 +9,15 @@ use crate::store::chunks::Mark;
 use crate::store::{Store, StoreError};
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{
-    ChunkName, ChunkPart, ChunkRow, ChunksMet, ChunksReply, ChunksRequest, ExportEnd, ExportMark,
+    ChunkName, ChunkPart, ChunkRow, ChunkRows, ChunksMet, ChunksReply, ChunksRequest, ExportEnd, ExportMark,
 };
 use engram_proto::ipc::reply::{Failure, Reply};
 use tokio::sync::mpsc;
 
 /// A frame of rows holds about so many bytes.
 const FRAME_BYTES: usize = 1024 * 1024;
+/// To read so many rows takes longer than others may wait for this thread.
+const MANY_ROWS: usize = 50;
 /// Frames that may wait for the client, which writes a file meanwhile.
 const FRAMES_MAX: usize = 2;
 
@@ -34,16 +36,7 @@ pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder)
             return to.result(kept.map(|()| Reply::Done("The refused files are kept.".to_owned()))).await;
         }
         ChunksRequest::Found { place, chunks, apply } => found(cx, place, chunks, apply).await,
-        ChunksRequest::Rows { place, mut parts, apply, unasked } => {
-            counted(cx, move |store| {
-                let now = clock::row_time();
-                if unasked {
-                    chunks::leave_unwanted(store, (&place, apply), &mut parts, now)?;
-                }
-                chunks::take(store, (&place, apply), &parts, now).map(ChunksReply::Taken)
-            })
-            .await
-        }
+        ChunksRequest::Rows { place, parts, apply, unasked } => rows(cx, (place, apply), parts, unasked).await,
         ChunksRequest::Imported { place, projects, complete, held_since, stamp } => {
             let settled = stamp.map(|stamp| (place, stamp));
             imported(cx, (names(&projects), complete), held_since, settled).await
@@ -77,6 +70,29 @@ async fn found(cx: &Context, place: String, named: Vec<ChunkName>, apply: bool) 
         let named = named.into_iter().map(|name| Ok((name.id.clone(), chunks::hash(&name)?)));
         let named = named.collect::<Result<Vec<_>, StoreError>>()?;
         store.chunks_wanted(&place, &named, apply, clock::row_time()).map(ChunksReply::Wanted)
+    })
+    .await
+}
+
+/// Takes rows: what can be read of them without the store is read beside its thread, which has others to take meanwhile.
+async fn rows(
+    cx: &Context,
+    (place, apply): (String, bool),
+    parts: Vec<ChunkRows>,
+    unasked: bool,
+) -> Result<ChunksReply, Failure> {
+    let read = if parts.iter().map(|part| part.rows.len()).sum::<usize>() < MANY_ROWS {
+        chunks::read_rows(&parts)
+    } else {
+        tokio::task::spawn_blocking(move || chunks::read_rows(&parts)).await.unwrap_or(Err(StoreError::Gone))
+    };
+    let mut parts = read.map_err(|error| store_failed(&error))?;
+    counted(cx, move |store| {
+        let now = clock::row_time();
+        if unasked {
+            chunks::leave_unwanted(store, (&place, apply), &mut parts, now)?;
+        }
+        chunks::take(store, (&place, apply), parts, now).map(ChunksReply::Taken)
     })
     .await
 }

@@ -127,7 +127,7 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn knows_none(&self, chunks: &[(String, Hash)]) -> Result<bool, StoreError> {
+    fn knows_none(&self, chunks: &[(String, Hash)]) -> Result<bool, StoreError> {
         self.read(|conn| {
             let mut known = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_chunk WHERE hash = ?1)")?;
             for (_, hash) in chunks {
@@ -155,6 +155,10 @@ impl Store {
         let leads = |(_, hash): &(String, Hash)| self.read(|conn| due::from_elsewhere_to(conn, hash));
         let leading = chunks.iter().map(leads).collect::<Result<Vec<_>, _>>()?;
         let mut wanted = Vec::with_capacity(chunks.len());
+        // Of most chunks that are brought nothing was heard before, and then nothing is written here.
+        if self.knows_none(chunks)? {
+            wanted.resize(chunks.len(), true);
+        }
         while let Some(rest) = chunks.get(wanted.len()..).filter(|rest| !rest.is_empty()) {
             let (part, _) = self.applying(false, now, |applying| {
                 let conn = applying.conn();
