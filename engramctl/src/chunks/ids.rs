@@ -146,13 +146,20 @@ impl Ids {
 }
 
 #[cfg(test)]
+impl<'i> FromIterator<&'i str> for Ids {
+    fn from_iter<I: IntoIterator<Item = &'i str>>(ids: I) -> Self {
+        let put_all = |put: &mut dyn FnMut(&str)| {
+            ids.into_iter().for_each(put);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        Self::gather(put_all).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-
-    fn ids(given: &[&str]) -> Ids {
-        Ids::gather(|put| Ok::<_, ()>(given.iter().for_each(|id| put(id)))).unwrap()
-    }
 
     #[test]
     fn they_stand_in_the_order_of_their_texts_whatever_their_length() {
@@ -160,7 +167,7 @@ mod tests {
         let given = ["ffffffff", long, "00000000", "0123456789abcdef", "000000000", "0123456789abcdef00", "00000001"];
         let mut sorted = given;
         sorted.sort_unstable();
-        let mut found = ids(&given);
+        let mut found: Ids = given.into_iter().collect();
         assert_eq!(found.iter().collect::<Vec<_>>(), sorted);
         assert_eq!(found.as_text().trim_end(), sorted.join(" "));
         assert!(given.iter().all(|id| found.has(id)) && !found.has("0123456789abcdef01"));
