@@ -127,7 +127,7 @@ impl<'a> Talk<'a> {
 
     /// Waits for the answer.
     pub(crate) async fn met(&mut self, meeting: u64) -> Result<ChunksMet, CtlError> {
-        match self.client.next(meeting).await?.0 {
+        match self.client.answer(meeting).await? {
             Reply::Chunks(ChunksReply::Met(met)) => Ok(met),
             _ => Err(CtlError::Unexpected("not what is news")),
         }
@@ -225,7 +225,7 @@ impl<'a> Talk<'a> {
 
     async fn hear_of_rows(&mut self) -> Result<(), CtlError> {
         let Some(given) = self.given.take() else { return Ok(()) };
-        let Reply::Chunks(ChunksReply::Taken(taken)) = self.client.next(given).await?.0 else {
+        let Reply::Chunks(ChunksReply::Taken(taken)) = self.client.answer(given).await? else {
             return Err(CtlError::Unexpected("not what became of rows"));
         };
         add(&mut self.taken, taken);

@@ -47,10 +47,7 @@ impl Client {
         let id = self.start(body).await?;
         let mut replies = Vec::new();
         loop {
-            let Ok(response) = timeout(self.patience, self.response(id)).await else {
-                return Err(self.wire.unanswered(self.patience).into());
-            };
-            let (reply, last) = response?;
+            let (reply, last) = self.in_time(id).await?;
             replies.push(reply);
             if last {
                 return Ok(replies);
@@ -61,6 +58,18 @@ impl Client {
     /// Asks what has one answer.
     pub(crate) async fn ask_one(&mut self, body: RequestBody) -> Result<Reply, CtlError> {
         self.ask(body).await?.pop().ok_or(CtlError::Unexpected("nothing"))
+    }
+
+    /// Waits for the answer to what was [started](Self::start) and has one.
+    pub(crate) async fn answer(&mut self, id: u64) -> Result<Reply, CtlError> {
+        Ok(self.in_time(id).await?.0)
+    }
+
+    async fn in_time(&mut self, id: u64) -> Result<(Reply, bool), CtlError> {
+        match timeout(self.patience, self.response(id)).await {
+            Ok(response) => response,
+            Err(_) => Err(self.wire.unanswered(self.patience).into()),
+        }
     }
 
     /// Asks what is answered bit by bit, and returns the id for [`next`](Self::next).
