@@ -6,6 +6,7 @@ pub(crate) mod content;
 mod data_dir;
 pub mod entries;
 mod files;
+mod form;
 pub(crate) mod git;
 pub(crate) mod ids;
 pub mod listing;

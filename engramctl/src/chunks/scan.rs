@@ -1,7 +1,8 @@
 //! A manifest that is only to be compared with what lies there: read through a window, and of each entry nothing is kept but
 //! the id and the time. One that has another form, or lists something else, is read whole.
 
-use super::entries::{BEFORE, BEHIND, BETWEEN, EMPTY, ENTRIES_MAX, Reader};
+use super::entries::ENTRIES_MAX;
+use super::form::{BEFORE, BEHIND, BETWEEN, EMPTY, Reader};
 use super::ids::{Head, Ids};
 use engram_proto::chunk::ChunkId;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! A manifest as JSON, of which only one entry at a time is in memory.
 
 use engram_proto::chunk::ManifestEntry;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use std::fmt;
 use std::io::Read;
 
@@ -38,12 +38,39 @@ impl<'de> Visitor<'de> for Manifest<'_> {
         let mut version = None;
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
-                "version" => version = Some(map.next_value()?),
+                "version" => version = Some(map.next_value_seed(Number)?),
                 "chunks" => map.next_value_seed(List(&mut *self.0))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         version.ok_or_else(|| A::Error::missing_field("version"))
+    }
+}
+
+/// The version; what it is instead is not repeated, for that may be as long as a manifest.
+struct Number;
+
+impl<'de> DeserializeSeed<'de> for Number {
+    type Value = u32;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
+        deserializer.deserialize_u32(self)
+    }
+}
+
+impl Visitor<'_> for Number {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number for the version")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<u32, E> {
+        u32::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _text: &str) -> Result<u32, E> {
+        Err(E::invalid_type(Unexpected::Other("a text"), &self))
     }
 }
 
