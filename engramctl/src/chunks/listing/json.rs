@@ -54,7 +54,7 @@ impl<'de> DeserializeSeed<'de> for Number {
     type Value = u32;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
-        deserializer.deserialize_u32(self)
+        deserializer.deserialize_any(self)
     }
 }
 
