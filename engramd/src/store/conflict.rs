@@ -232,7 +232,8 @@ fn entries(conn: &Connection, project: &ProjectName, remote: &Version, key: &str
     Ok(found)
 }
 
-fn keep(
+/// Keeps a version that lost, once.
+pub(super) fn keep(
     conn: &Connection,
     (project, key): (&ProjectName, &str),
     loser: &Version,

@@ -16,7 +16,7 @@ use super::error::StoreError;
 use super::held::{SetAside, set_aside};
 use super::naming::{self, Unnamed};
 use super::turn::Room;
-use super::{Store, journal, meta, moved, reread, versions};
+use super::{Store, conflict, journal, meta, moved, reread, versions};
 pub(super) use autosync::SHOWN;
 use autosync::Standing;
 use engram_proto::canonical::{Hash, Object};
@@ -302,14 +302,22 @@ fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Op
     let mut earlier = Vec::new();
     while let Some(found) = rows.next()? {
         let (op, payload): (String, String) = (found.get(0)?, found.get(1)?);
-        earlier.extend(versions::read(row.entity, row.key, &op, &payload));
+        let version = versions::read(row.entity, row.key, &op, &payload);
+        earlier.extend(version.map(|version| (version, op, payload)));
     }
     let is_rival = |version: &Version| {
         versions::revision(version).is_some_and(|revision| revision >= own) && version.hash() != row.version.hash()
     };
-    let of_two = earlier.iter().filter(one_less).map(Version::hash).collect::<BTreeSet<_>>().len() > 1;
-    if may_be_pulled && !of_two && !earlier.iter().any(is_rival) {
+    let parents = earlier.iter().filter(|(version, ..)| one_less(&version));
+    let of_two = parents.clone().map(|(version, ..)| version.hash()).collect::<BTreeSet<_>>().len() > 1;
+    if may_be_pulled && of_two {
+        // Which of them it was made over is a guess, and whoever takes the other one for its past loses it.
+        let at = row.occurred_at.or_else(|| row.version.time()).or_else(|| RowTime::from_unix_s(1));
+        for (at, (version, op, payload)) in at.into_iter().flat_map(|at| parents.clone().map(move |one| (at, one))) {
+            conflict::keep(conn, (row.project, row.key), version, (op, payload), at)?;
+        }
+    } else if may_be_pulled && !earlier.iter().any(|(version, ..)| is_rival(version)) {
         return Ok(None);
     }
-    Ok(earlier.iter().chain(known).find(one_less).map(Version::hash))
+    Ok(earlier.iter().map(|(version, ..)| version).chain(known).find(one_less).map(Version::hash))
 }
