@@ -285,7 +285,8 @@ fn stamp_row(conn: &Connection, left: Option<Version>, row: Said<'_>) -> Result<
 
 /// Finds the version that a row was written over: the journal row before it or else the known one, if that has one
 /// revision less and no autosync may have put another one in its place. Where one may have, nobody can tell; but a journal
-/// row that has no revision less is a rival, and so is one of two that both have one less, which only a base tells.
+/// row that has no revision less is a rival, and so is one of two that both have one less, which only a base tells. Such two
+/// are kept as conflicts.
 fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
     let Some(own) = versions::revision(&row.version) else { return Ok(None) };
     let one_less = |version: &&Version| versions::revision(version).is_some_and(|revision| revision + 1 == own);
@@ -310,14 +311,15 @@ fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Op
     };
     let parents = earlier.iter().filter(|(version, ..)| one_less(&version));
     let of_two = parents.clone().map(|(version, ..)| version.hash()).collect::<BTreeSet<_>>().len() > 1;
-    if may_be_pulled && of_two {
-        // Which of them it was made over is a guess, and whoever takes the other one for its past loses it.
-        let at = row.occurred_at.or_else(|| row.version.time()).or_else(|| RowTime::from_unix_s(1));
-        for (at, (version, op, payload)) in at.into_iter().flat_map(|at| parents.clone().map(move |one| (at, one))) {
+    if may_be_pulled && !of_two && !earlier.iter().any(|(version, ..)| is_rival(version)) {
+        return Ok(None);
+    }
+    // Which of two it was made over is a guess, and whoever takes the other one for its past loses it: both are listed.
+    let at = row.occurred_at.or_else(|| row.version.time()).or_else(|| RowTime::from_unix_s(1));
+    if let (true, Some(at)) = (may_be_pulled && of_two, at) {
+        for (version, op, payload) in parents {
             conflict::keep(conn, (row.project, row.key), version, (op, payload), at)?;
         }
-    } else if may_be_pulled && !earlier.iter().any(|(version, ..)| is_rival(version)) {
-        return Ok(None);
     }
     Ok(earlier.iter().map(|(version, ..)| version).chain(known).find(one_less).map(Version::hash))
 }
