@@ -86,8 +86,10 @@ impl Machine {
         self.agree.is_rechecking = false;
         let rechecked = match answer {
             Ok(rechecked) => rechecked,
+            // With the next lease it goes on at once, for a day lies between two passes.
             Err(trouble) => {
-                self.agree.recheck_at_ms = self.now.mono_ms + self.settings.tick_ms;
+                let is_lost = trouble == StoreTrouble::LeaseLost;
+                self.agree.recheck_at_ms = self.now.mono_ms + if is_lost { 0 } else { self.settings.tick_ms };
                 return self.store_failed(trouble, false);
             }
         };

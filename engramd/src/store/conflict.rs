@@ -30,7 +30,10 @@ pub(super) fn note(
         .filter(|one| !one.only_repeats() || own.iter().any(|other| other.is_the_edit_of(one)))
         .reduce(|a, b| if b.version.leads(&a.version) { b } else { a });
     let Some(ours) = ours else { return Ok(()) };
-    let rivals = own.iter().filter(|one| one.is_rival_of(ours) && !own.iter().any(|later| later.is_over(one)));
+    // What comes may be what autosync had put between the two.
+    let is_over = |later: &Entry, one: &Entry| later.is_over(one) && !later.may_be_over(remote, one);
+    let beside = own.iter().filter(|one| one.waits_beside(ours));
+    let rivals = beside.filter(|one| !own.iter().any(|later| is_over(later, one)));
     for one in std::iter::once(ours).chain(rivals) {
         keep_loser(conn, (project, key), (&one.version, &one.op, &one.payload), (remote, row), now)?;
     }
@@ -182,10 +185,10 @@ impl Entry {
         !self.only_repeats() && self.version.hash() == repeats.version.hash()
     }
 
-    /// Tells whether it waits beside the newest edit and that was not made over it: a Go process wrote over what autosync had
-    /// put in its place.
-    fn is_rival_of(&self, newest: &Self) -> bool {
-        self.is_open && !self.only_repeats() && self.version.hash() != newest.version.hash() && !newest.is_over(self)
+    /// Tells whether it waits beside the newest edit; it is a rival where that was not made over it: a Go process wrote over
+    /// what autosync had put in its place.
+    fn waits_beside(&self, newest: &Self) -> bool {
+        self.is_open && !self.only_repeats() && self.version.hash() != newest.version.hash()
     }
 
     /// Tells whether it came later than another row here and, as far as anybody can tell, was made over that: an edit has a
@@ -195,6 +198,13 @@ impl Entry {
         let revisions = versions::revision(&self.version).zip(versions::revision(&earlier.version));
         let may_be = revisions.is_none_or(|(own, before)| own > before);
         self.seq > earlier.seq && base.map_or(may_be, |base| base == earlier.version.hash().to_string())
+    }
+
+    /// Tells whether it may have been made over a version that is as new as an earlier row here at least, and not over that:
+    /// nobody knows what it was made over.
+    fn may_be_over(&self, version: &Version, earlier: &Self) -> bool {
+        let [own, between, before] = [&self.version, version, &earlier.version].map(versions::revision);
+        self.base.is_none() && before <= between && between < own
     }
 
     /// Tells whether it is this version, or an edit of it. All deletes of a memory have one hash, so that of another one
