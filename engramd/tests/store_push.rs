@@ -51,7 +51,8 @@ fn own_2_a_fence_that_was_lost_writes_nothing() {
     let changes = |lab: &Lab| lab.store.read(|conn| Ok(conn.total_changes())).unwrap();
     let before = changes(&lab);
     let limits = BatchLimits { rows_max: 9, body_bytes_max: 99_999 };
-    let lost = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::LeaseLost)), "{result:?}");
+    let lost =
+        |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::LeaseLost { .. })), "{result:?}");
     lost(lab.store.pending_batch(&old, &lab.alpha, limits, at(1)).map(drop));
     let acked = Settlement::Acked { seq, cloud_seq: 1, occurred_at: None };
     lost(lab.store.settle(&old, &lab.alpha, &[acked], at(1)).map(drop));
@@ -62,10 +63,10 @@ fn own_2_a_fence_that_was_lost_writes_nothing() {
     );
     lost(lab.store.stand_ins(&old, &lab.alpha, at(1)).map(drop));
     lost(lab.store.write_state(&old, "degraded", None, 3, None, at(1)).map(drop));
-    assert_eq!(lab.store.renew_lease(&old, 2_000, 60_000).unwrap(), None);
+    lost(lab.store.renew_lease(&old, 2_000, 60_000).map(drop));
     lab.store.release_lease(&old).unwrap();
     assert_eq!(changes(&lab), before);
-    assert_eq!(lab.store.renew_lease(&new, 2_000, 60_000).unwrap(), Some(62_000));
+    assert_eq!(lab.store.renew_lease(&new, 2_000, 60_000).unwrap(), 62_000);
 }
 
 #[test]
@@ -86,7 +87,11 @@ fn own_2_the_peers_live_lease_is_respected_and_ours_of_a_dead_process_is_not() {
     let until_ms = now_ms + 30_000;
     assert_eq!(answer, LeaseOutcome::HeldElsewhere { owner: "autosync-77".to_owned(), until_ms });
     let fence = lab.fence.clone();
-    assert_eq!(lab.store.renew_lease(&fence, now_ms, 60_000).unwrap(), None, "the peer knows no fence, its name tells");
+    let renewed = lab.store.renew_lease(&fence, now_ms, 60_000);
+    assert!(
+        matches!(renewed, Err(StoreError::LeaseLost { .. })),
+        "the peer knows no fence, its name tells: {renewed:?}"
+    );
     let granted = lab.store.acquire_lease(OWNER, now_ms + 31_000, 60_000).unwrap();
     assert!(matches!(granted, LeaseOutcome::Granted { .. }), "its time is over");
     let dead = format!("engramd-{}-4711", lab.store.device_id());

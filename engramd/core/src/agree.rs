@@ -86,9 +86,9 @@ impl Machine {
         self.agree.is_rechecking = false;
         let rechecked = match answer {
             Ok(rechecked) => rechecked,
-            // With the next lease it goes on at once, for a day lies between two passes.
+            // With the next lease it goes on at once, for a day lies between two passes (REC-1).
             Err(trouble) => {
-                let is_lost = trouble == StoreTrouble::LeaseLost;
+                let is_lost = matches!(trouble, StoreTrouble::LeaseLost { .. });
                 self.agree.recheck_at_ms = self.now.mono_ms + if is_lost { 0 } else { self.settings.tick_ms };
                 return self.store_failed(trouble, false);
             }

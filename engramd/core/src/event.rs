@@ -63,8 +63,11 @@ pub struct Projects {
 /// What went wrong with the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreTrouble {
-    /// Another worker was granted the lease; nothing was written (OWN-2).
-    LeaseLost,
+    /// The lease was granted anew since; nothing was written (OWN-2).
+    LeaseLost {
+        /// The number of the fence that was presented.
+        fence: i64,
+    },
     /// Anything else.
     Failed {
         /// `store_busy`, `store_full`, `store_corrupt` or `internal_error`.
@@ -107,7 +110,7 @@ pub enum Event {
     /// The answer to [`Effect::AcquireLease`].
     LeaseAnswered(Result<LeaseOutcome, StoreTrouble>),
     /// The answer to [`Effect::RenewLease`]: until when, or lost.
-    LeaseRenewed(Result<Option<i64>, StoreTrouble>),
+    LeaseRenewed(Result<i64, StoreTrouble>),
     /// The answer to [`Effect::Probe`].
     Probed(Result<HealthReply, Failure>),
     /// The answer to [`Effect::LoadBelonging`], [`Effect::NoteRestored`] and [`Effect::Remirror`].

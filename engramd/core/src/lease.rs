@@ -43,8 +43,14 @@ impl Lease {
         matches!(self.state, State::Asking)
     }
 
-    pub(crate) fn lost(&mut self) {
-        *self = Self::default();
+    /// Hears that a fence counts no more; tells whether it is the one that we have. Several answers may tell of one, also
+    /// after the next one was granted.
+    pub(crate) fn lost(&mut self, number: i64) -> bool {
+        let is_ours = self.fence().is_some_and(|fence| fence.number == number);
+        if is_ours {
+            *self = Self::default();
+        }
+        is_ours
     }
 
     pub(crate) fn give_back(&mut self) -> Option<Fence> {
@@ -124,20 +130,20 @@ impl Machine {
                 self.lease.shown = Some((owner, until_ms));
                 self.lease.elsewhere(ReasonCode::LeaseHeldElsewhere, message, now);
             }
-            Err(StoreTrouble::LeaseLost) => self.lease.lost(),
+            Err(StoreTrouble::LeaseLost { .. }) => self.lease.state = State::Free,
             Err(StoreTrouble::Failed { code, message }) => self.lease.elsewhere(code, message, now),
         }
     }
 
-    pub(crate) fn lease_renewed(&mut self, answer: Result<Option<i64>, StoreTrouble>) {
+    pub(crate) fn lease_renewed(&mut self, answer: Result<i64, StoreTrouble>) {
         let renew_ms = self.now.mono_ms + self.settings.lease_ttl_ms / 3;
         let State::Held { fence, renew_at_ms, renewing } = &mut self.lease.state else { return };
         match answer {
-            Ok(Some(until_ms)) => {
+            Ok(until_ms) => {
                 self.lease.shown = Some((fence.owner.clone(), until_ms));
                 (*renew_at_ms, *renewing) = (renew_ms, false);
             }
-            Ok(None) | Err(StoreTrouble::LeaseLost) => self.store_failed(StoreTrouble::LeaseLost, true),
+            Err(trouble @ StoreTrouble::LeaseLost { .. }) => self.store_failed(trouble, true),
             // The lease still runs for two thirds of its time: the next tick tries again.
             Err(StoreTrouble::Failed { .. }) => (*renew_at_ms, *renewing) = (self.now.mono_ms + 1_000, false),
         }

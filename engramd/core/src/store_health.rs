@@ -39,10 +39,11 @@ impl Machine {
     /// Records trouble with the store in one lane; a lost lease is asked for again.
     pub(crate) fn store_failed(&mut self, trouble: StoreTrouble, out: bool) {
         match trouble {
-            StoreTrouble::LeaseLost => {
-                self.lease.lost();
+            StoreTrouble::LeaseLost { fence } if self.lease.lost(fence) => {
                 self.note("lease_lost", None, "another worker was granted the lease".to_owned());
             }
+            // What was begun with an earlier one.
+            StoreTrouble::LeaseLost { .. } => {}
             StoreTrouble::Failed { code, message } => self.lane_failed(code, message, None, out),
         }
     }
@@ -57,7 +58,7 @@ impl Machine {
                 }
                 self.store.trouble = Some(Trouble::renewed(self.store.trouble.as_ref(), code, message, self.now));
             }
-            Err(StoreTrouble::LeaseLost) => {}
+            Err(StoreTrouble::LeaseLost { .. }) => {}
             Ok(()) => {
                 if self.store.trouble.as_ref().is_some_and(|trouble| trouble.code == ReasonCode::StoreFull) {
                     self.store.trouble = None;

@@ -128,7 +128,7 @@ impl World {
                 let fence = Fence { number: 1, owner: "engramd".to_owned() };
                 Event::LeaseAnswered(Ok(LeaseOutcome::Granted { fence, until_ms: i64::MAX }))
             }
-            Effect::RenewLease(_) => Event::LeaseRenewed(Ok(Some(i64::MAX))),
+            Effect::RenewLease(_) => Event::LeaseRenewed(Ok(i64::MAX)),
             Effect::Probe if self.hub == Hub::Away => Event::Probed(Err(self.failure().unwrap())),
             Effect::Probe => {
                 let capabilities = [capability::MUTATION_IDS, capability::PROJECT_PULL, capability::LONG_POLL];

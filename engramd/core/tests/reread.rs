@@ -9,7 +9,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::mutation::Op;
 use engram_proto::reason::ReasonCode;
 use engramd_core::classify::{Failure, Fault};
-use engramd_core::event::Projects;
+use engramd_core::event::{Projects, StoreTrouble};
 use engramd_core::rows::{Applied, Batch, Belonging, Counts, Fence, LeaseOutcome, PendingRow, ProjectCounts};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, Settings};
 use std::collections::BTreeMap;
@@ -216,4 +216,26 @@ fn loud_2_a_push_that_failed_is_no_trouble_once_nothing_waits_any_more() {
     // A pull shows that it had arrived.
     looped.tell(Event::Counted(counts(0, None)));
     assert!(!is_said(&looped));
+}
+
+/// OWN-2: what was begun with one lease fails with it, and says nothing of the next.
+#[test]
+fn own_2_late_answers_lose_no_lease_but_their_own() {
+    let mut looped = Loop::boot(counts(1, None));
+    looped.load_cursors(8);
+    let is_asked = |looped: &Loop| looped.has(|effect| matches!(effect, Effect::AcquireLease));
+    looped.take("LoadBatch", |effect| matches!(effect, Effect::LoadBatch { .. }));
+    looped.take("Recheck", |effect| matches!(effect, Effect::Recheck { .. }));
+    let lost = StoreTrouble::LeaseLost { fence: 1 };
+    looped.tell(Event::BatchLoaded(Err(lost.clone())));
+    looped.take("AcquireLease", |effect| matches!(effect, Effect::AcquireLease));
+    looped.tell(Event::Rechecked(Err(lost.clone())));
+    assert!(!is_asked(&looped), "it is asked for already");
+    let fence = Fence { number: 2, owner: "engramd".to_owned() };
+    looped.tell(Event::LeaseAnswered(Ok(LeaseOutcome::Granted { fence, until_ms: i64::MAX })));
+    assert!(looped.has(|effect| matches!(effect, Effect::Recheck { .. })), "a pass goes on with the next lease");
+    looped.tell(Event::StoodIn(Err(lost)));
+    assert!(!is_asked(&looped), "that was the lease before");
+    looped.tell(Event::StoodIn(Err(StoreTrouble::LeaseLost { fence: 2 })));
+    assert!(is_asked(&looped));
 }

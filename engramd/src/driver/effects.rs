@@ -295,7 +295,7 @@ fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreT
 /// Turns the store's error into what the machine knows.
 pub(super) fn trouble(error: StoreError) -> StoreTrouble {
     match error {
-        StoreError::LeaseLost => StoreTrouble::LeaseLost,
+        StoreError::LeaseLost { fence } => StoreTrouble::LeaseLost { fence },
         error => {
             let code = error.reason().unwrap_or(ReasonCode::InternalError);
             StoreTrouble::Failed { code, message: format!("the store: {error}") }

@@ -33,7 +33,10 @@ pub enum StoreError {
     Backup(String),
     /// The fence that was presented is no longer the last one granted (OWN-2).
     #[error("the sync lease was lost to another process")]
-    LeaseLost,
+    LeaseLost {
+        /// Its number.
+        fence: i64,
+    },
     /// Nothing of that name is here.
     #[error("{0} was not found")]
     NotFound(String),
@@ -68,7 +71,7 @@ impl StoreError {
             Self::Full => Some(ReasonCode::StoreFull),
             Self::Corrupt(_) | Self::Disk(_) | Self::Denied(_) => Some(ReasonCode::StoreCorrupt),
             Self::Newer { .. } => Some(ReasonCode::StoreNewer),
-            Self::LeaseLost => Some(ReasonCode::LeaseHeldElsewhere),
+            Self::LeaseLost { .. } => Some(ReasonCode::LeaseHeldElsewhere),
             Self::NotFound(_)
             | Self::Invalid(_)
             | Self::Gone

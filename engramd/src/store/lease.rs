@@ -15,7 +15,7 @@ pub(super) fn check(conn: &Connection, fence: &Fence) -> Result<(), StoreError> 
          FROM sync_state WHERE target_key = 'cloud'",
     )?;
     let holds = statement.query_row(params![fence.owner, meta::FENCE, fence.number], |row| row.get(0))?;
-    if holds { Ok(()) } else { Err(StoreError::LeaseLost) }
+    if holds { Ok(()) } else { Err(StoreError::LeaseLost { fence: fence.number }) }
 }
 
 /// Reads owner and end of the lease; a blank owner is none.
@@ -74,19 +74,16 @@ impl Store {
         })
     }
 
-    /// Keeps the lease for `ttl_ms` more; `None` where it was lost.
+    /// Keeps the lease for `ttl_ms` more; returns until when, in Unix milliseconds.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn renew_lease(&mut self, fence: &Fence, now_ms: i64, ttl_ms: i64) -> Result<Option<i64>, StoreError> {
-        self.write(|tx| match check(tx, fence) {
-            Ok(()) => {
-                let until_ms = end_of(now_ms, ttl_ms);
-                write(tx, Some(&fence.owner), Some(until_ms), now_ms)?;
-                Ok(Some(until_ms))
-            }
-            Err(StoreError::LeaseLost) => Ok(None),
-            Err(error) => Err(error),
+    /// [`StoreError::LeaseLost`], and what SQLite says.
+    pub fn renew_lease(&mut self, fence: &Fence, now_ms: i64, ttl_ms: i64) -> Result<i64, StoreError> {
+        self.write(|tx| {
+            check(tx, fence)?;
+            let until_ms = end_of(now_ms, ttl_ms);
+            write(tx, Some(&fence.owner), Some(until_ms), now_ms)?;
+            Ok(until_ms)
         })
     }
 
@@ -103,7 +100,7 @@ impl Store {
                 .execute([])?;
                 Ok(())
             }
-            Err(StoreError::LeaseLost) => Ok(()),
+            Err(StoreError::LeaseLost { .. }) => Ok(()),
             Err(error) => Err(error),
         })
     }

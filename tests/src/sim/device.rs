@@ -320,7 +320,7 @@ impl Device {
     ) -> Option<Result<T, StoreTrouble>> {
         match f(&mut self.store) {
             Ok(value) => Some(Ok(value)),
-            Err(StoreError::LeaseLost) => Some(Err(StoreTrouble::LeaseLost)),
+            Err(StoreError::LeaseLost { fence }) => Some(Err(StoreTrouble::LeaseLost { fence })),
             Err(_) if self.fuse.is_blown() => None,
             Err(error) => panic!("a store in memory failed: {error}"),
         }
