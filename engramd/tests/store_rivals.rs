@@ -9,7 +9,7 @@ use autosync_support::{revised, second, two};
 use engram_proto::ipc::request::UpdateRequest;
 use engram_proto::mutation::Entity;
 use engramd::memory;
-use store_support::{at, up};
+use store_support::{at, gone, row, up};
 
 #[test]
 fn conv_3_an_edit_by_a_clock_that_is_behind_beats_what_it_was_made_over() {
@@ -141,5 +141,23 @@ fn conv_6_an_edit_that_waited_is_listed_where_another_was_made_over_what_autosyn
                       (SELECT payload FROM engramd_conflict WHERE entity_key = 'o6' ORDER BY payload ->> '$.title')";
     assert_eq!(two.lab.one::<String>(listed), "of somebody else,ours");
     assert_eq!(two.lab.title("o6").as_deref(), Some("over theirs"));
+    two.lab.check_books();
+}
+
+#[test]
+fn conv_6_an_edit_that_waited_is_listed_where_the_go_program_queued_the_pulled_delete_again() {
+    let mut two = two();
+    two.lab.apply(vec![up(40, "observation", revised("o6", "first", 100, 1))]);
+    let edit = UpdateRequest { id: "o6".to_owned(), title: Some("ours".to_owned()), ..UpdateRequest::default() };
+    memory::update(&mut two.lab.store, &edit, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
+    let theirs = row(48, "alpha", "observation", "delete", gone("o6", "s1", 300, false));
+    two.go.pull(std::slice::from_ref(&theirs));
+    // What it queues when it is opened is what a delete of its user queues.
+    two.go.delete("alpha", "o6", &second(300));
+    two.take_up();
+    two.lab.apply(vec![theirs]);
+    two.read_to_head();
+    let listed = "SELECT group_concat(payload ->> '$.title') FROM engramd_conflict WHERE entity_key = 'o6'";
+    assert_eq!(two.lab.one::<Option<String>>(listed).as_deref(), Some("ours"));
     two.lab.check_books();
 }

@@ -1,7 +1,7 @@
 //! Versions that lost to one that had not seen them, kept once (CONV-6).
 
 use super::error::StoreError;
-use super::{chunks, journal, served, versions};
+use super::{chunks, journal, reread, served, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Version, rival};
@@ -53,9 +53,12 @@ pub(super) fn note_edits_of(
     if !seen(&own, remote) {
         return Ok(());
     }
+    // Autosync may have put it here, and the Go program, when it was opened, queued a delete of it as one of its own (D1).
+    let may_repeat = reread::is_due(conn, project)?;
+    let is_over = |later: &Entry, one: &Entry| later.is_over(one) && !(may_repeat && later.may_repeat(remote));
     let edits = own.iter().filter(|one| one.is_open && !one.only_repeats());
     let beaten = edits.filter(|one| ![remote.hash(), merged.hash()].contains(&one.version.hash()));
-    for one in beaten.filter(|one| loses_to(&one.version, remote) && !own.iter().any(|later| later.is_over(one))) {
+    for one in beaten.filter(|one| loses_to(&one.version, remote) && !own.iter().any(|later| is_over(later, one))) {
         keep(conn, (project, key), &one.version, (&one.op, &one.payload), now)?;
     }
     Ok(())
@@ -205,6 +208,12 @@ impl Entry {
     fn may_be_over(&self, version: &Version, earlier: &Self) -> bool {
         let [own, between, before] = [&self.version, version, &earlier.version].map(versions::revision);
         self.base.is_none() && before <= between && between < own
+    }
+
+    /// Tells whether it says what a version says, and nobody knows what it was made over.
+    fn may_repeat(&self, version: &Version) -> bool {
+        let is_later = self.version.leads(version) || version.leads(&self.version);
+        self.base.is_none() && self.version.hash() == version.hash() && !is_later
     }
 
     /// Tells whether it is this version, or an edit of it. All deletes of a memory have one hash, so that of another one
