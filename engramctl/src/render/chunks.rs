@@ -40,6 +40,9 @@ pub(crate) fn imported(imported: &Imported, is_of_many: bool, view: &View) -> St
         text += &labelled("Manifest", Paint::Warning, parts, view);
     }
     text += &skipped("skipped", &imported.skipped);
+    if imported.is_any_lost {
+        text += &restore(&imported.dir, view);
+    }
     for row in &imported.held_rows {
         text += &format!("  held     {}\n", text::clean_line(row));
     }
@@ -119,7 +122,20 @@ pub(crate) fn verified(verified: &Verified, view: &View) -> String {
         "ok" => labelled("Verified", Paint::Good, vec![sums], view),
         _ => labelled("Partial", Paint::Warning, vec![sums], view),
     };
-    verdict + &skipped("problem", &verified.problems)
+    let restore = if verified.is_any_lost { restore(&verified.dir, view) } else { String::new() };
+    verdict + &skipped("problem", &verified.problems) + &restore
+}
+
+/// Says how files that are missing or damaged come back.
+fn restore(dir: &str, view: &View) -> String {
+    let command = text::clean_line(&words::command_line(&["git", "-C", dir, "restore", "chunks"]));
+    let parts = vec![
+        "git has what was committed.".to_owned(),
+        format!("Run: {command}"),
+        "One that was committed so is to be removed: its rows go out again with the next export of a machine that has them."
+            .to_owned(),
+    ];
+    labelled("Restore", Paint::Warning, parts, view)
 }
 
 /// Renders what is prepared, and what is left to do.

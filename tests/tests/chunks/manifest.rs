@@ -1,6 +1,6 @@
 //! A manifest that a merge left broken is made again from the chunks.
 
-use crate::harness::{Person, read_by_others};
+use crate::harness::{Person, lay_fixture, read_by_others};
 
 fn two_exports(temp: &std::path::Path) -> Person {
     let ana = Person::new(temp, "ana");
@@ -73,4 +73,28 @@ fn a_chunk_that_is_missing_is_named_and_what_it_held_goes_out_again() {
     assert_eq!(read_by_others(&ana.place())["observations"].as_object().expect("rows").len(), 3);
     assert_eq!(bob.json(&["import", "--dir", dir.to_str().expect("a path")])["outcome"], "imported");
     assert_eq!(bob.dump("app"), ana.dump("app"));
+}
+
+/// LOUD-1: the command that is named works where it is named.
+#[test]
+fn loud_1_a_chunk_that_is_damaged_comes_back_by_the_command_that_is_named() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    lay_fixture(&ana.work);
+    for args in [&["init", "-q"][..], &["add", ".engram"], &["commit", "-qm", "memory"]] {
+        ana.must(args);
+    }
+    std::fs::write(ana.place().join("chunks/259f6ed7.jsonl.gz"), "broken").expect("written");
+    std::fs::remove_file(ana.place().join("chunks/765fd67e.jsonl.gz")).expect("removed");
+    for args in [["import"], ["verify"]] {
+        let answer = ana.chunks(&args);
+        let named = ["259f6ed7: it is damaged", "765fd67e: the manifest lists it, but its file is missing"];
+        assert!(answer.code == 5 && named.iter().all(|words| answer.out.contains(words)), "{answer:?}");
+    }
+    let said = ana.chunks(&["verify"]).out;
+    let command = said.lines().find_map(|line| line.trim().strip_prefix("Run: ")).expect("a command");
+    let done = std::process::Command::new("sh").args(["-c", command]).output().expect("it runs");
+    assert!(done.status.success(), "{command}: {done:?}");
+    assert_eq!(ana.json(&["verify"])["outcome"], "ok");
+    assert_eq!(ana.json(&["import"])["chunks"], 2, "those that were passed over");
 }

@@ -63,6 +63,9 @@ pub(crate) struct Imported {
     pub(crate) held_rows: Vec<String>,
     /// Chunks, and rows, that were passed over.
     pub(crate) skipped: Vec<Skipped>,
+    /// Whether a file is missing, or not as its id says.
+    #[serde(skip)]
+    pub(crate) is_any_lost: bool,
     /// What is wrong with the manifest, if anything is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) manifest: Option<String>,
@@ -112,6 +115,7 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     }
     let taken = talk.taken().await?;
     (imported.rows, imported.changed, imported.queued) = (taken.rows, taken.changed, taken.queued);
+    imported.is_any_lost = !imported.skipped.is_empty();
     imported.skipped.extend(taken.skipped.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
     talk.refuse(reading.news(&met.refused)).await?;
     let complete = imported.skipped.is_empty();

@@ -47,6 +47,9 @@ pub(crate) struct Verified {
     pub(crate) rows: u64,
     /// What is not.
     pub(crate) problems: Vec<Skipped>,
+    /// Whether a file is missing, or not as its id says.
+    #[serde(skip)]
+    pub(crate) is_any_lost: bool,
 }
 
 /// Checks.
@@ -54,11 +57,14 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
     let place = Place::find(globals.data_dir().as_deref(), args.dir.as_deref(), &working_directory()?)?;
     place.must_exist()?;
     let contents = place.contents()?;
-    let mut verified = Verified { dir: place.name(), problems: not_there(&contents), ..Verified::default() };
+    let mut verified = Verified { dir: place.name(), ..Verified::default() };
     if let Some(why) = contents.broken() {
         let reason = format!("{why}; the next export makes it again");
         verified.problems.push(Skipped::new("manifest.json", reason));
     }
+    let missing = not_there(&contents);
+    verified.is_any_lost = !missing.is_empty();
+    verified.problems.extend(missing);
     let unlisted: BTreeSet<&str> = contents.unlisted().collect();
     let ids = contents.files.iter().filter_map(|id| ChunkId::parse(id).ok());
     let reading = Reading::at(&place)?;
@@ -73,7 +79,10 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
                     verified.problems.push(Skipped::new(id, reason));
                 }
             }
-            Err(reason) => verified.problems.push(Skipped::new(id, reason)),
+            Err(reason) => {
+                verified.is_any_lost = true;
+                verified.problems.push(Skipped::new(id, reason));
+            }
         }
     }
     out.progress("");
