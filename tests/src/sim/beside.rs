@@ -147,10 +147,12 @@ impl World {
                 let shown = ledger::shown(&beside.go.db).expect("rows");
                 let done =
                     act(&mut beside.go, &mut self.rng, !self.is_restored).unwrap_or_else(|| "does nothing".to_owned());
-                let after = beside.go.list(project).into_iter().filter(|row| !before.contains(row));
-                let ids = after.filter_map(|row| row.split(' ').next().map(str::to_owned));
-                let was_there = |id: &String| before.iter().any(|row| row.starts_with(id.as_str()));
-                beside.moved.extend(ids.filter(was_there));
+                let after: BTreeSet<String> = beside.go.list(project).into_iter().collect();
+                let id_of = |row: &String| row.split(' ').next().map(str::to_owned);
+                let [were, are] = [&before, &after].map(|rows| rows.iter().filter_map(id_of).collect::<BTreeSet<_>>());
+                // It may have come to another one, or to where there was a row of it.
+                let ids = before.symmetric_difference(&after).filter_map(id_of);
+                beside.moved.extend(ids.filter(|id| were.contains(id) && are.contains(id)));
                 self.ledger.note_go("go-process", &shown, &ledger::shown(&beside.go.db).expect("rows"));
                 done
             }
