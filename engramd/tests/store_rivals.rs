@@ -161,3 +161,18 @@ fn conv_6_an_edit_that_waited_is_listed_where_the_go_program_queued_the_pulled_d
     assert_eq!(two.lab.one::<Option<String>>(listed).as_deref(), Some("ours"));
     two.lab.check_books();
 }
+
+#[test]
+fn a_delete_in_another_project_that_autosync_laid_over_a_row_has_no_say() {
+    let mut two = two();
+    let here = up(40, "observation", revised("o6", "here", 100, 1));
+    // The memory was moved here from there: two of one sync id, for which it has one row.
+    let gone_there = row(48, "beta", "observation", "delete", gone("o6", "s1", 300, false));
+    two.go.pull(&[here.clone(), gone_there]);
+    two.take_up();
+    two.lab.apply(vec![here]);
+    two.read_to_head();
+    assert_eq!(two.lab.title("o6").as_deref(), Some("here"));
+    assert!(two.lab.batch(10).rows.is_empty(), "nobody deleted it here");
+    two.lab.check_books();
+}

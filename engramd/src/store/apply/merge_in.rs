@@ -4,7 +4,7 @@ use super::super::error::StoreError;
 use super::super::journal::{self, LocalWrite};
 use super::super::rows::{self, Found};
 use super::super::settle::refresh_state;
-use super::super::{chunks, conflict, foreign, mark, moved, naming, recheck, restamp, served, versions};
+use super::super::{chunks, conflict, foreign, mark, moved, naming, recheck, reread, restamp, served, versions};
 use super::Applying;
 use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
@@ -79,6 +79,10 @@ impl Applying<'_> {
             let same = |row: &Version| row.hash() == remote.hash() && !row.is_delete() && !remote.is_delete();
             local = found.version(self.conn, project, key)?;
             local = local.map(|row| if same(&row) { foreign::with_time(&row, remote.time()) } else { row });
+            // A user's delete is in the journal; autosync lays one in another project over this row, for it goes by sync id.
+            if local.as_ref().is_some_and(Version::is_delete) && reread::is_due(self.conn, project)? {
+                local = None;
+            }
         }
         let mut merged = match local.clone() {
             Some(local) => merge(local, remote.clone()),
