@@ -76,3 +76,23 @@ fn cost_1_held_rows_are_counted_without_being_looked_at() {
     lab.stand_ins();
     assert_eq!(lab.one::<i64>(counted), lab.one::<i64>("SELECT count(*) FROM engramd_held"));
 }
+
+/// ISO-3, CONV-1: a memory keeps its session, deleted or not, whichever of them comes first.
+#[test]
+fn iso_3_conv_1_a_session_that_comes_deleted_takes_the_memory_that_waited_for_it() {
+    let deleted = || {
+        let mut deleted = session("s", "/a", 0);
+        deleted["deleted_at"] = at(50).to_string().into();
+        up(2, "session", deleted)
+    };
+    let child = || up(1, "observation", observation("o1", "s", "kept", 1));
+    let [mut before, mut behind] = [Lab::new(), Lab::new()];
+    before.apply(vec![child(), deleted()]);
+    behind.apply(vec![deleted(), child()]);
+    for lab in [&mut before, &mut behind] {
+        assert_eq!((waiting(lab), lab.title("o1").as_deref()), (0, Some("kept")));
+        lab.check_books();
+    }
+    let dump = |lab: &Lab| lab.store.canonical_dump(&lab.alpha).unwrap();
+    assert_eq!(dump(&before), dump(&behind));
+}

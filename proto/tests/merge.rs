@@ -151,3 +151,14 @@ fn registers_are_taken_whole() {
     assert_eq!(joined.start.started_at.unwrap().to_string(), "2026-11-22 10:00:00");
     assert_eq!(joined.end.summary.as_deref(), Some("done"));
 }
+
+/// "Orphaned" is derived where it is shown, and has no place in a version (merging.md).
+#[test]
+fn a_payload_that_says_orphaned_says_judged() {
+    let read = |status: &str| {
+        let payload = json!({"source_id": "o1", "target_id": "o2", "relation": "relates", "judgment_status": status});
+        Version::read(Entity::Relation, "r1", Op::Upsert, payload.as_object().unwrap()).unwrap()
+    };
+    assert_eq!(read("orphaned"), read("judged"));
+    assert_ne!(read("orphaned"), read("pending"));
+}

@@ -51,7 +51,7 @@ const REST_MS: u64 = 95;
 const LATE_MS: u64 = 3;
 
 /// While nobody else was seen, the lock stays free for so long once we had it for so much longer than it was free.
-const HELD_MS_MAX: u64 = 2_000;
+const HELD_MS_MAX: u64 = 3_000;
 const WINDOW_MS: u64 = 100;
 
 /// While others write, the log is moved into the file once so many rows changed; SQLite does it at a thousand pages.
@@ -60,11 +60,11 @@ const LOG_ROWS_MAX: u64 = 250;
 /// After so many pages of the log SQLite moves them into the file, and where many rows come in, after so many: most of
 /// their pages change again before they are moved.
 const LOG_PAGES: u32 = 1_000;
-const LOG_PAGES_OF_MANY: u32 = 8_000;
+const LOG_PAGES_OF_MANY: u32 = 16_000;
 
 /// While nobody else was seen a transaction takes rows for so long, and at least so many however slow they are: one commit
 /// per hundred rows (performance.md, T7). Index and commit come on top.
-const ALONE_MS: u64 = 20;
+const ALONE_MS: u64 = 30;
 const ALONE_ROWS_MIN: u64 = 100;
 
 /// While others write a transaction is to take so long, in microseconds, index and commit included; rows for most of it.

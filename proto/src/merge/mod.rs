@@ -20,7 +20,7 @@ pub use digest::Digest;
 pub use fields::Lent;
 pub use observation::{Kind, ObservationBody, ObservationKey, ObservationVersion};
 pub use prompt::{PromptKey, PromptVersion};
-pub use relation::{PENDING, RelationBody, RelationKey, RelationVersion};
+pub use relation::{JUDGED, ORPHANED, PENDING, RelationBody, RelationKey, RelationVersion};
 use serde::{Deserialize, Serialize};
 pub use session::{EndRegister, RECOVERED_DIRECTORY, SessionVersion, StartRegister};
 

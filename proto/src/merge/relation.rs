@@ -28,6 +28,12 @@ const KNOWN: [&str; 15] = [
 /// The status of a relation that nobody judged yet; such a one never travels to a cloud.
 pub const PENDING: &str = "pending";
 
+/// The status of one that somebody judged.
+pub const JUDGED: &str = "judged";
+
+/// What one shows after an end of it was deleted for good: derived where it is shown, and no status of its own (merging.md).
+pub const ORPHANED: &str = "orphaned";
+
 /// The merge key, compared in the order of its fields.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RelationKey {
@@ -105,7 +111,10 @@ impl RelationVersion {
             reason: fields::optional(payload, "reason"),
             evidence: fields::optional(payload, "evidence"),
             confidence: payload.get("confidence").and_then(serde_json::Value::as_f64),
-            judgment_status: fields::text(payload, "judgment_status"),
+            // Nobody writes that it is orphaned; who does so all the same means that it was judged.
+            judgment_status: Some(fields::text(payload, "judgment_status"))
+                .filter(|status| status.trim() != ORPHANED)
+                .unwrap_or_else(|| JUDGED.to_owned()),
             marked_by_actor: fields::text(payload, "marked_by_actor"),
             marked_by_kind: fields::text(payload, "marked_by_kind"),
             marked_by_model: fields::optional(payload, "marked_by_model"),

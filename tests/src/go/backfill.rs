@@ -29,8 +29,9 @@ impl GoClient {
         for id in of("prompt", "user_prompts", "sync_id", "") {
             self.queue_prompt(&id);
         }
-        // The project of a relation is its source's.
-        let relations = "(SELECT r.rowid, r.sync_id, o.project FROM memory_relations r JOIN observations o ON o.sync_id = r.source_id)";
+        // The project of a relation is its source's; only judged ones travel.
+        let relations = "(SELECT r.rowid, r.sync_id, o.project FROM memory_relations r JOIN observations o ON o.sync_id = r.source_id
+                          WHERE r.judgment_status = 'judged')";
         for id in of("relation", relations, "sync_id", "") {
             self.queue_relation(&id);
         }

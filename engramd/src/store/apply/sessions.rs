@@ -26,7 +26,8 @@ impl Applying<'_> {
             self.seen_session = None;
             self.count(project).changed += 1;
         }
-        if shown.came {
+        // A child brings a deleted one back, whether it came before it or comes behind it (CONV-1).
+        if shown.came || version.deleted_at.is_some() {
             self.replay(&waits_for_session(id))?;
         }
         Ok(())

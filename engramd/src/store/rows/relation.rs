@@ -3,14 +3,10 @@
 use super::super::error::StoreError;
 use super::{filled, time_at};
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{RelationBody, RelationVersion};
+
+use engram_proto::merge::{JUDGED, ORPHANED, RelationBody, RelationVersion};
 use engram_proto::time::row_text;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-
-/// What a relation shows after an end of it was deleted for good; derived, never journalled.
-const ORPHANED: &str = "orphaned";
-/// The status an orphaned row is taken to have had where nobody kept it.
-const JUDGED: &str = "judged";
 
 /// One row.
 #[derive(Debug)]
@@ -35,6 +31,7 @@ pub(in super::super) fn find(conn: &Connection, key: &str) -> Result<Option<Foun
 fn found_of(row: &Row<'_>) -> Result<Found, StoreError> {
     let shown: String = row.get(7)?;
     let orphaned = shown == ORPHANED;
+    // Where nobody kept the status that it had, it was judged.
     let judgment_status = if orphaned { filled(row, 14)?.unwrap_or_else(|| JUDGED.to_owned()) } else { shown };
     let body = RelationBody {
         relation: row.get(3)?,
