@@ -358,3 +358,22 @@ fn what_came_back_with_an_edit_is_told_of() {
     assert_eq!(two.sent("alpha"), pairs(&[]));
     two.check();
 }
+
+#[test]
+fn what_came_back_with_an_edit_is_told_of_also_where_it_was_taken_up_before_it_left() {
+    let mut two = two();
+    two.enroll_beta();
+    two.go.save("beta", "s1", "o2", "saved", &second(200));
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    two.go.0.execute("UPDATE observations SET project = 'alpha' WHERE sync_id = 'o2'", []).unwrap();
+    two.go.edit("alpha", "o2", "edited", &second(300));
+    two.go.0.execute("UPDATE observations SET project = 'beta' WHERE sync_id = 'o2'", []).unwrap();
+    while two.lab.store.take_up(100, at(9)).unwrap() {}
+    assert_eq!(two.lab.title("o2").as_deref(), Some("edited"));
+    assert_eq!(two.sent("alpha"), pairs(&[]));
+    let limits = BatchLimits { rows_max: 100, body_bytes_max: 1 << 20 };
+    let rows = two.lab.store.pending_batch(&two.lab.fence, &project("beta"), limits, at(9)).unwrap().rows;
+    let titles: Vec<_> = rows.iter().filter_map(|row| row.payload["title"].as_str()).collect();
+    assert_eq!(titles, ["saved", "edited"]);
+    two.check();
+}
