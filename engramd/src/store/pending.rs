@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
-use super::{Store, chunks, desired, journal, lease, reread, restamp, rows, versions};
+use super::{Store, chunks, desired, foreign, journal, lease, reread, restamp, rows, versions};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::{ProjectName, mutation_id};
 use engram_proto::ipc::reply::HeldKind;
@@ -147,7 +147,7 @@ fn prepare(
         Ok(payload) => payload,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let mut payload_bytes = raw.payload.len();
+    let (mut payload_bytes, mut base) = (raw.payload.len(), raw.base.clone());
     let mutation_id = match Entity::parse(&raw.entity) {
         Some(entity) => {
             if fill(conn, project, entity, &raw.key, op, &mut payload)? {
@@ -156,8 +156,13 @@ fn prepare(
                 journal::rewrite(conn, raw.seq, &text)?;
                 chunks::due::note(conn, project, entity, &raw.key)?;
             }
-            if let Err(error) = Version::read(entity, &raw.key, op, &payload) {
-                return Ok(Err(error.to_string()));
+            let version = match Version::read(entity, &raw.key, op, &payload) {
+                Ok(version) => version,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            if base.is_none() {
+                base = foreign::base_by_now(conn, (project, entity, &raw.key), (raw.seq, &version))?
+                    .map(|hash| hash.to_string());
             }
             if let Some(field) = entity.missing_field(&payload).filter(|_| op == Op::Upsert) {
                 return Ok(Err(format!("the field {field} is blank, and nothing here fills it")));
@@ -174,7 +179,7 @@ fn prepare(
         op,
         payload,
         mutation_id,
-        base: raw.base.clone().filter(|base| base != journal::NO_EDIT),
+        base: base.filter(|base| base != journal::NO_EDIT),
         body_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
     }))
 }

@@ -293,27 +293,13 @@ fn stamp_row(conn: &Connection, left: Option<Version>, row: Said<'_>) -> Result<
 /// are kept as conflicts.
 fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Option<Hash>, StoreError> {
     let Some(own) = versions::revision(&row.version) else { return Ok(None) };
-    let one_less = |version: &&Version| versions::revision(version).is_some_and(|revision| revision + 1 == own);
-    let mut statement = conn.prepare_cached(
-        "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
-             LEFT JOIN engramd_journal AS j ON j.seq = m.seq
-         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.seq < ?4 AND j.void IS NULL
-         ORDER BY m.seq DESC LIMIT ?5",
-    )?;
     let may_be_pulled = reread::is_due(conn, row.project)?;
     let rows_max = if may_be_pulled { i64::MAX } else { 1 };
-    let names = params![row.project.as_str(), row.entity.as_str(), row.key, row.seq, rows_max];
-    let mut rows = statement.query(names)?;
-    let mut earlier = Vec::new();
-    while let Some(found) = rows.next()? {
-        let (op, payload): (String, String) = (found.get(0)?, found.get(1)?);
-        let version = versions::read(row.entity, row.key, &op, &payload);
-        earlier.extend(version.map(|version| (version, op, payload)));
-    }
+    let earlier = earlier(conn, (row.project, row.entity, row.key), row.seq, rows_max)?;
     let is_rival = |version: &Version| {
         versions::revision(version).is_some_and(|revision| revision >= own) && version.hash() != row.version.hash()
     };
-    let parents = earlier.iter().filter(|(version, ..)| one_less(&version));
+    let parents = earlier.iter().filter(|(version, ..)| has_one_less(version, own));
     let of_two = parents.clone().map(|(version, ..)| version.hash()).collect::<BTreeSet<_>>().len() > 1;
     if may_be_pulled && !of_two && !earlier.iter().any(|(version, ..)| is_rival(version)) {
         return Ok(None);
@@ -325,5 +311,54 @@ fn base(conn: &Connection, row: &Said<'_>, known: Option<&Version>) -> Result<Op
             conflict::keep(conn, (row.project, row.key), version, (op, payload), at)?;
         }
     }
-    Ok(earlier.iter().map(|(version, ..)| version).chain(known).find(one_less).map(Version::hash))
+    Ok(first_with_one_less(&earlier, known, own))
+}
+
+/// Finds the same of a pending row of which nobody could tell it, now that all was read again that may have come between.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn base_by_now(
+    conn: &Connection,
+    name @ (project, entity, key): (&ProjectName, Entity, &str),
+    (seq, version): (i64, &Version),
+) -> Result<Option<Hash>, StoreError> {
+    let Some(own) = versions::revision(version).filter(|&own| own > 1) else { return Ok(None) };
+    let known = versions::known(conn, project, entity, key)?;
+    Ok(first_with_one_less(&earlier(conn, name, seq, i64::MAX)?, known.as_ref(), own))
+}
+
+fn has_one_less(version: &Version, own: i64) -> bool {
+    versions::revision(version).is_some_and(|revision| revision + 1 == own)
+}
+
+fn first_with_one_less(earlier: &[Earlier], known: Option<&Version>, own: i64) -> Option<Hash> {
+    let all = earlier.iter().map(|(version, ..)| version).chain(known);
+    all.into_iter().find(|version| has_one_less(version, own)).map(Version::hash)
+}
+
+/// A journal row: its version, operation and payload.
+type Earlier = (Version, String, String);
+
+/// Reads the rows of an entity before one that are not void, the newest first.
+fn earlier(
+    conn: &Connection,
+    (project, entity, key): (&ProjectName, Entity, &str),
+    seq: i64,
+    rows_max: i64,
+) -> Result<Vec<Earlier>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT m.op, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
+             LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.seq < ?4 AND j.void IS NULL
+         ORDER BY m.seq DESC LIMIT ?5",
+    )?;
+    let mut rows = statement.query(params![project.as_str(), entity.as_str(), key, seq, rows_max])?;
+    let mut earlier = Vec::new();
+    while let Some(found) = rows.next()? {
+        let (op, payload): (String, String) = (found.get(0)?, found.get(1)?);
+        let version = versions::read(entity, key, &op, &payload);
+        earlier.extend(version.map(|version| (version, op, payload)));
+    }
+    Ok(earlier)
 }
