@@ -126,22 +126,25 @@ fn conv_6_an_edit_that_autosync_wrote_over_is_listed_though_somebody_deletes_wha
 
 #[test]
 fn conv_6_an_edit_that_waited_is_listed_where_another_was_made_over_what_autosync_put_in_its_place() {
-    let mut two = two();
-    two.lab.apply(vec![up(40, "observation", revised("o6", "first", 100, 1))]);
-    let edit = UpdateRequest { id: "o6".to_owned(), title: Some("ours".to_owned()), ..UpdateRequest::default() };
-    memory::update(&mut two.lab.store, &edit, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
-    // It has one revision less than the next edit, as well as what waited.
-    let theirs = up(48, "observation", revised("o6", "of somebody else", 300, 2));
-    two.go.pull(std::slice::from_ref(&theirs));
-    two.go.edit("alpha", "o6", "over theirs", &second(400));
-    two.take_up();
-    two.lab.apply(vec![theirs]);
-    two.read_to_head();
-    let listed = "SELECT group_concat(payload ->> '$.title') FROM
-                      (SELECT payload FROM engramd_conflict WHERE entity_key = 'o6' ORDER BY payload ->> '$.title')";
-    assert_eq!(two.lab.one::<String>(listed), "of somebody else,ours");
-    assert_eq!(two.lab.title("o6").as_deref(), Some("over theirs"));
-    two.lab.check_books();
+    // What is put there is newer than what waits, or older.
+    for updated in [300, 150] {
+        let mut two = two();
+        two.lab.apply(vec![up(40, "observation", revised("o6", "first", 100, 1))]);
+        let edit = UpdateRequest { id: "o6".to_owned(), title: Some("ours".to_owned()), ..UpdateRequest::default() };
+        memory::update(&mut two.lab.store, &edit, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
+        // It has one revision less than the next edit, as well as what waited.
+        let theirs = up(48, "observation", revised("o6", "of somebody else", updated, 2));
+        two.go.pull(std::slice::from_ref(&theirs));
+        two.go.edit("alpha", "o6", "over theirs", &second(400));
+        two.take_up();
+        two.lab.apply(vec![theirs]);
+        two.read_to_head();
+        let listed = "SELECT group_concat(payload ->> '$.title') FROM
+                          (SELECT payload FROM engramd_conflict WHERE entity_key = 'o6' ORDER BY payload ->> '$.title')";
+        assert_eq!(two.lab.one::<String>(listed), "of somebody else,ours");
+        assert_eq!(two.lab.title("o6").as_deref(), Some("over theirs"));
+        two.lab.check_books();
+    }
 }
 
 #[test]

@@ -33,11 +33,14 @@ pub(super) fn note(
     // What comes may be what autosync had put between the two.
     let is_over = |later: &Entry, one: &Entry| later.is_over(one) && !later.may_be_over(remote, one);
     let beside = own.iter().filter(|one| one.waits_beside(ours));
-    let rivals = beside.filter(|one| !own.iter().any(|later| is_over(later, one)));
-    for one in std::iter::once(ours).chain(rivals) {
+    for one in beside.filter(|one| !own.iter().any(|later| is_over(later, one))) {
         keep_loser(conn, (project, key), (&one.version, &one.op, &one.payload), (remote, row), now)?;
+        // Whoever hears of the later one takes this one for its past.
+        if own.iter().any(|later| later.is_over(one)) {
+            keep(conn, (project, key), &one.version, (&one.op, &one.payload), now)?;
+        }
     }
-    Ok(())
+    keep_loser(conn, (project, key), (&ours.version, &ours.op, &ours.payload), (remote, row), now)
 }
 
 /// Records pending edits that lose to a remote version, whether that is news or not, although a row here had seen it: they
