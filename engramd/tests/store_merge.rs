@@ -201,6 +201,10 @@ fn the_copies_of_one_sync_id_are_one_memory() {
         "new copy",
         "the row won, and is news to the cloud"
     );
+    let titles = "SELECT group_concat(title) FROM observations";
+    assert_eq!(lab.one::<String>(titles), "new copy,new copy");
+    let listed = "SELECT group_concat(payload ->> '$.title') FROM engramd_conflict";
+    assert_eq!(lab.one::<String>(listed), "old copy", "nobody was told of it");
     lab.apply(vec![row(2, "alpha", "observation", "delete", gone("o1", "s1", 50, true))]);
     assert_eq!(lab.one::<i64>("SELECT count(*) FROM observations"), 0);
     lab.check_index();

@@ -1,5 +1,6 @@
 //! Making the tables show a merged version, or parking it until its parent comes (ISO-3).
 
+use super::super::conflict;
 use super::super::error::StoreError;
 use super::super::held::{self, SetAside};
 use super::super::rows::{Found, observation, prompt, relation, session};
@@ -51,6 +52,9 @@ impl Applying<'_> {
             return self.park(name, &Version::Observation(version.clone()), &waits_for);
         }
         self.unpark(name, Entity::Observation)?;
+        if live && let Some(found) = found {
+            self.keep_texts_beside(name, found, version)?;
+        }
         let changed = observation::write(self.conn, &mut self.index, name, found, version)?;
         if changed {
             self.count(project).changed += 1;
@@ -71,6 +75,23 @@ impl Applying<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Lists the texts of copies as conflicts before they are written over: a move put them there, which nobody told of.
+    fn keep_texts_beside(
+        &self,
+        name @ (project, key): Name<'_>,
+        found: &observation::Found,
+        version: &ObservationVersion,
+    ) -> Result<(), StoreError> {
+        for other in found.texts_beside(version) {
+            let other = Version::Observation(other.clone());
+            if let Some((op, payload)) = other.write(project, key) {
+                let payload = serde_json::Value::Object(payload).to_string();
+                conflict::keep(self.conn, name, &other, (op.as_str(), &payload), self.now)?;
+            }
+        }
+        Ok(())
     }
 
     fn place_prompt(

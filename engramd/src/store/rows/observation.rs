@@ -20,6 +20,8 @@ pub(in super::super) struct Found {
     pub(in super::super) copies: Vec<i64>,
     /// Whether any copy is not deleted: one that came from another project stands beside what was deleted here.
     pub(in super::super) is_live: bool,
+    /// What the other copies say.
+    others: Vec<ObservationVersion>,
 }
 
 /// Hashes content the way duplicates are found: lower case, white space collapsed.
@@ -46,6 +48,17 @@ pub fn review_modifier(kind: &str) -> Option<&'static str> {
     }
 }
 
+impl Found {
+    /// Lists the texts of copies that a version writes over, beside that of the one that speaks for all.
+    pub(in super::super) fn texts_beside<'a>(
+        &'a self,
+        version: &'a ObservationVersion,
+    ) -> impl Iterator<Item = &'a ObservationVersion> {
+        let texts = self.others.iter().filter(|other| other.key.kind == Kind::Upsert);
+        texts.filter(move |other| ![version.key.hash, self.version.key.hash].contains(&other.key.hash))
+    }
+}
+
 /// Looks a memory up.
 pub(in super::super) fn find(conn: &Connection, project: &ProjectName, key: &str) -> Result<Option<Found>, StoreError> {
     let mut statement = conn.prepare_cached(
@@ -59,14 +72,12 @@ pub(in super::super) fn find(conn: &Connection, project: &ProjectName, key: &str
         let (id, version) = (row.get(0)?, version_of(row)?);
         let is_live = version.key.kind == Kind::Upsert;
         match &mut found {
-            None => found = Some(Found { id, version, copies: Vec::new(), is_live }),
+            None => found = Some(Found { id, version, copies: Vec::new(), is_live, others: Vec::new() }),
             Some(first) => {
                 first.is_live |= is_live;
                 let greater = version.key > first.version.key;
                 first.copies.push(if greater { std::mem::replace(&mut first.id, id) } else { id });
-                if greater {
-                    first.version = version;
-                }
+                first.others.push(if greater { std::mem::replace(&mut first.version, version) } else { version });
             }
         }
     }
@@ -127,8 +138,11 @@ pub(in super::super) fn write(
     found: Option<&Found>,
     version: &ObservationVersion,
 ) -> Result<bool, StoreError> {
-    let is_undead = |found: &Found| found.is_live && version.key.kind != Kind::Upsert;
-    if found.is_some_and(|found| shows(&found.version, version) && !is_undead(found)) {
+    let is_another = |found: &Found| match version.key.kind {
+        Kind::Upsert => !found.others.iter().all(|other| shows(other, version)),
+        Kind::Soft | Kind::Hard => found.is_live,
+    };
+    if found.is_some_and(|found| shows(&found.version, version) && !is_another(found)) {
         return Ok(false);
     }
     match (version.key.kind, found) {
@@ -189,6 +203,7 @@ fn insert(
     Ok(true)
 }
 
+/// Makes every copy say the same.
 fn update(
     conn: &Connection,
     index: &mut Index,
@@ -196,29 +211,31 @@ fn update(
     version: &ObservationVersion,
 ) -> Result<bool, StoreError> {
     let Some(body) = &version.body.0 else { return Ok(false) };
-    index.observation_changes(conn, found.id)?;
-    conn.prepare_cached(
-        "UPDATE observations SET session_id = ?2, type = ?3, title = ?4, content = ?5, tool_name = ?6, scope = ?7,
-             topic_key = ?8, normalized_hash = ?9, revision_count = ?10, duplicate_count = ?11, last_seen_at = ?12,
-             created_at = ?13, updated_at = ?14, deleted_at = NULL
-         WHERE id = ?1",
-    )?
-    .execute(params![
-        found.id,
-        version.session_id,
-        body.kind,
-        body.title,
-        body.content,
-        body.tool_name,
-        body.scope,
-        body.topic_key,
-        normalized_hash(&body.content),
-        version.key.revision,
-        version.duplicate_count.unwrap_or(1),
-        version.last_seen_at.map(|at| at.to_string()),
-        row_text(version.created_at),
-        row_text(version.key.time),
-    ])?;
+    for &id in std::iter::once(&found.id).chain(&found.copies) {
+        index.observation_changes(conn, id)?;
+        conn.prepare_cached(
+            "UPDATE observations SET session_id = ?2, type = ?3, title = ?4, content = ?5, tool_name = ?6, scope = ?7,
+                 topic_key = ?8, normalized_hash = ?9, revision_count = ?10, duplicate_count = ?11, last_seen_at = ?12,
+                 created_at = ?13, updated_at = ?14, deleted_at = NULL
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            id,
+            version.session_id,
+            body.kind,
+            body.title,
+            body.content,
+            body.tool_name,
+            body.scope,
+            body.topic_key,
+            normalized_hash(&body.content),
+            version.key.revision,
+            version.duplicate_count.unwrap_or(1),
+            version.last_seen_at.map(|at| at.to_string()),
+            row_text(version.created_at),
+            row_text(version.key.time),
+        ])?;
+    }
     Ok(true)
 }
 
