@@ -234,8 +234,8 @@ fn own_2_late_answers_lose_no_lease_but_their_own() {
     let fence = Fence { number: 2, owner: "engramd".to_owned() };
     looped.tell(Event::LeaseAnswered(Ok(LeaseOutcome::Granted { fence, until_ms: i64::MAX })));
     assert!(looped.has(|effect| matches!(effect, Effect::Recheck { .. })), "a pass goes on with the next lease");
-    looped.tell(Event::StoodIn(Err(lost)));
+    looped.tell(Event::Rechecked(Err(lost)));
     assert!(!is_asked(&looped), "that was the lease before");
-    looped.tell(Event::StoodIn(Err(StoreTrouble::LeaseLost { fence: 2 })));
+    looped.tell(Event::Rechecked(Err(StoreTrouble::LeaseLost { fence: 2 })));
     assert!(is_asked(&looped));
 }
