@@ -97,9 +97,10 @@ fn scenario_1_iso_1_bisection_finds_them_behind_an_opaque_server() {
         rows.map(|row| row.entry["entity_key"].as_str().unwrap_or_default().to_owned()).collect()
     };
     assert_eq!(keys("p2")[0], "s-p2", "in the order in which they were written");
-    // A hundred rows a batch; 2·log2(100)+1 requests for a row that only the server knows to be bad.
+    // 2·log2(100)+1 requests for a row that only the server knows to be bad, and a batch has a hundred rows, or as many as
+    // there is room for in one transaction beside whoever wrote the queue: half of that on a busy machine.
     let pushes = inside.requests["POST /sync/mutations/push"];
-    assert!(pushes <= 30 + 15 + PROJECTS.len() as u64, "{pushes} requests");
+    assert!(pushes <= 2 * 30 + 15 + PROJECTS.len() as u64, "{pushes} requests");
 }
 
 /// The queue that wedges the Go program: blank titles, missing directory, empty project, NUL, unknown entity, a payload
