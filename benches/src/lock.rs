@@ -3,7 +3,7 @@
 use crate::history;
 use crate::report::{Line, Report};
 use crate::stopwatch::{Stopwatch, per_second, percentile};
-use engram_tests::go::saver::{Saver, THINKS};
+use engram_tests::go::saver::{Saver, thinks};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -133,7 +133,7 @@ fn save_while(path: &Path, go_on: impl Fn(u64) -> bool + Sync) -> Saves {
         while go_on(begun.fetch_add(1, Ordering::SeqCst)) {
             let key = format!("go-{}", KEYS.fetch_add(1, Ordering::SeqCst));
             failed += u64::from(saver.save("other", "s-go", &key).is_some());
-            std::thread::sleep(THINKS);
+            std::thread::sleep(thinks());
         }
         (saver.refused.values().sum::<u64>(), failed)
     };

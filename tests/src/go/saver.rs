@@ -10,8 +10,12 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the user of one thinks between two saves.
-pub const THINKS: Duration = Duration::from_millis(25);
+/// How long the user of one thinks between two saves: 25 ms, give or take ten. Those who always think as long as they wait
+/// between two attempts would meet again and again.
+#[must_use]
+pub fn thinks() -> Duration {
+    Duration::from_millis(rand::random_range(15..=35))
+}
 
 /// What it waits between its attempts.
 const DELAYS_MS: [u64; 3] = [10, 25, 50];
@@ -94,7 +98,7 @@ impl Saver {
             stood.entry(holder).or_insert_with(|| stood_ns(holder));
             refusals.push((holder, code));
             let delay_ms = DELAYS_MS.get((refusals.len() - 1) % (DELAYS_MS.len() + 1));
-            std::thread::sleep(delay_ms.map_or(THINKS, |&ms| Duration::from_millis(ms)));
+            std::thread::sleep(delay_ms.map_or_else(thinks, |&ms| Duration::from_millis(ms)));
         }
         if refusals.len() <= DELAYS_MS.len() {
             return None;

@@ -2,7 +2,7 @@
 
 use crate::queue::{self, Row, memory, session};
 use engram_tests::gateway::Gateway;
-use engram_tests::go::saver::{Failure, Saver, THINKS};
+use engram_tests::go::saver::{Failure, Saver, thinks};
 use engram_tests::go::{Remote, Wire as _};
 use engram_tests::processes::{Cloud, Device, TOKEN, until};
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ fn a_process_saves_if_it_was_started_for_that() {
     let (mut go, mut failures) = (Saver::open(&store), Vec::new());
     for n in 0..saves {
         failures.extend(go.save("demo", "s-go", &format!("go-{writer}-{n}")));
-        std::thread::sleep(THINKS);
+        std::thread::sleep(thinks());
     }
     println!("{ENDED}{}", json!([go.refused, failures]));
 }
