@@ -112,7 +112,11 @@ pub(crate) fn state(state: &State, view: &View) -> String {
     for id in &state.unlisted {
         text += &format!("  unlisted {id}\n");
     }
-    text + &skipped("missing", &state.missing) + &skipped("refused", &state.refused)
+    text += &(skipped("missing", &state.missing) + &skipped("refused", &state.refused));
+    if !(state.missing.is_empty() && state.refused.is_empty()) {
+        text += &restore(&state.dir, view);
+    }
+    text
 }
 
 /// Renders a check.

@@ -39,11 +39,12 @@ impl Machine {
     /// Records trouble with the store in one lane; a lost lease is asked for again.
     pub(crate) fn store_failed(&mut self, trouble: StoreTrouble, out: bool) {
         match trouble {
-            StoreTrouble::LeaseLost { fence } if self.lease.lost(fence) => {
-                self.note("lease_lost", None, "another worker was granted the lease".to_owned());
+            StoreTrouble::LeaseLost { fence } => {
+                // What was begun with an earlier one says nothing of this one.
+                if self.lease.lost(fence) {
+                    self.note("lease_lost", None, "another worker was granted the lease".to_owned());
+                }
             }
-            // What was begun with an earlier one.
-            StoreTrouble::LeaseLost { .. } => {}
             StoreTrouble::Failed { code, message } => self.lane_failed(code, message, None, out),
         }
     }

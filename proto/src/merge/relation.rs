@@ -105,6 +105,7 @@ impl RelationVersion {
     }
 
     pub(super) fn read(payload: &Object) -> Result<Self, PayloadError> {
+        let status = fields::text(payload, "judgment_status");
         let end = |field| fields::optional(payload, field).ok_or(PayloadError::Field(field));
         let body = RelationBody {
             relation: fields::text(payload, "relation"),
@@ -112,9 +113,7 @@ impl RelationVersion {
             evidence: fields::optional(payload, "evidence"),
             confidence: payload.get("confidence").and_then(serde_json::Value::as_f64),
             // Nobody writes that it is orphaned; who does so all the same means that it was judged.
-            judgment_status: Some(fields::text(payload, "judgment_status"))
-                .filter(|status| status.trim() != ORPHANED)
-                .unwrap_or_else(|| JUDGED.to_owned()),
+            judgment_status: if status.trim() == ORPHANED { JUDGED.to_owned() } else { status },
             marked_by_actor: fields::text(payload, "marked_by_actor"),
             marked_by_kind: fields::text(payload, "marked_by_kind"),
             marked_by_model: fields::optional(payload, "marked_by_model"),

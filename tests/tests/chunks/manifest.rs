@@ -91,6 +91,7 @@ fn loud_1_a_chunk_that_is_damaged_comes_back_by_the_command_that_is_named() {
         let named = ["259f6ed7: it is damaged", "765fd67e: the manifest lists it, but its file is missing"];
         assert!(answer.code == 5 && named.iter().all(|words| answer.out.contains(words)), "{answer:?}");
     }
+    assert!(ana.chunks(&["status"]).out.contains("restore chunks"), "whoever asks how it stands is told too");
     let said = ana.chunks(&["verify"]).out;
     let command = said.lines().find_map(|line| line.trim().strip_prefix("Run: ")).expect("a command");
     let done = std::process::Command::new("sh").args(["-c", command]).output().expect("it runs");

@@ -121,7 +121,8 @@ fn a_process_saves_if_it_was_started_for_that() {
 }
 
 /// OWN-3: Go processes save, reading first, while the daemon pulls and pushes thousands of rows: no save fails, all
-/// arrive, and nobody changes a table. A save is excused where somebody who had the lock then had no processor.
+/// arrive, and nobody changes a table. A save is excused where somebody who had the lock then had no processor,
+/// and a rare one where the other Go processes refused it three times.
 #[test]
 fn scenario_8_own_3_writers_beside_a_busy_daemon_never_fail() {
     let Size { writers, saves, pulled, pushed } = size();

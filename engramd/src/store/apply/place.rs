@@ -77,7 +77,8 @@ impl Applying<'_> {
         }
     }
 
-    /// Lists the texts of copies as conflicts before they are written over: a move put them there, which nobody told of.
+    /// Lists the texts of copies as conflicts before they are written over: nobody told of them, a move or an import
+    /// of the Go program put them there (D12, D21).
     fn keep_texts_beside(
         &self,
         name @ (project, key): Name<'_>,

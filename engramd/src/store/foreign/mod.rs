@@ -227,16 +227,18 @@ fn take_up_row(conn: &Connection, row: &Row) -> Result<(), StoreError> {
     }
     let Ok(version) = Version::read(entity, key, op, &payload) else { return Ok(()) };
     let occurred_at = RowTime::parse(&row.occurred_at);
-    let mut left = None;
-    if let Some(at) = occurred_at.or_else(|| version.time()) {
-        left = moved::settle(conn, &project, entity, key, at)?;
-        // It may have gone on to another one meanwhile, with what this row says.
-        if left.is_none() && moved::settle_gone(conn, &project, entity, key, at)? {
-            return Ok(());
-        }
-    }
+    let at = occurred_at.or_else(|| version.time());
+    let left = match at {
+        Some(at) => moved::settle(conn, &project, entity, key, at)?,
+        None => None,
+    };
+    let came = left.is_some();
     if row.is_pending {
         stamp_row(conn, left, Said { seq: *seq, project: &project, entity, key, op, payload, version, occurred_at })?;
+    }
+    // It may have gone on to another project meanwhile, with what this row says.
+    if let (Some(at), false) = (at, came) {
+        moved::settle_gone(conn, &project, entity, key, at)?;
     }
     Ok(())
 }
