@@ -101,54 +101,77 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What to do.
+/// What to do. What a command takes is only put together for the one that is meant.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
+    /// Show whether memories are safe and moving, and what is in the way
     #[command(after_help = cmd::status::EXAMPLES)]
     Status(cmd::status::StatusArgs),
+    /// Sync now, and wait until nothing is left either way
     #[command(after_help = cmd::sync::EXAMPLES)]
     Sync(cmd::sync::SyncArgs),
+    /// Show what the daemon did lately, one event per line
     #[command(after_help = cmd::events::EXAMPLES)]
     Events(cmd::events::EventsArgs),
+    /// Stop syncing everything, or one project, until `resume`
     #[command(after_help = cmd::pause::PAUSE_EXAMPLES)]
     Pause(cmd::pause::PauseArgs),
+    /// Sync again what was paused
     #[command(after_help = cmd::pause::RESUME_EXAMPLES)]
     Resume(cmd::pause::ResumeArgs),
+    /// Choose the server to sync with, and forget it
     #[command(subcommand)]
     Cloud(cmd::cloud::CloudCommand),
+    /// Let projects take part in sync, if the cloud allows it
     #[command(after_help = cmd::projects::ENROLL_EXAMPLES)]
     Enroll(cmd::projects::EnrollArgs),
+    /// Take a project out of sync; deletes nothing, here or there
     #[command(after_help = cmd::projects::UNENROLL_EXAMPLES)]
     Unenroll(cmd::projects::UnenrollArgs),
     /// Show all projects with their counts, enrolled or not
     #[command(after_help = cmd::projects::PROJECTS_EXAMPLES)]
     Projects,
+    /// See the rows that were set aside, try them again or give them up
     #[command(subcommand)]
     Held(cmd::held::HeldCommand),
+    /// See the versions that lost a conflict, and bring one back
     #[command(subcommand)]
     Conflicts(cmd::conflicts::ConflictsCommand),
+    /// Begin, end and list sessions
     #[command(subcommand)]
     Session(cmd::session::SessionCommand),
+    /// Save a memory
     #[command(after_help = cmd::save::SAVE_EXAMPLES)]
     Save(cmd::save::SaveArgs),
+    /// Save what a user asked
     #[command(after_help = cmd::save::PROMPT_EXAMPLES)]
     Prompt(cmd::save::PromptArgs),
+    /// Change a memory; what is not given stays
     #[command(after_help = cmd::change::UPDATE_EXAMPLES)]
     Update(cmd::change::UpdateArgs),
+    /// Delete a memory, here and wherever it was synced to
     #[command(after_help = cmd::change::DELETE_EXAMPLES)]
     Delete(cmd::change::DeleteArgs),
+    /// Show one memory in full
     #[command(after_help = cmd::find::GET_EXAMPLES)]
     Get(cmd::find::GetArgs),
+    /// List memories, latest first
     #[command(after_help = cmd::find::LIST_EXAMPLES)]
     List(cmd::find::ListArgs),
+    /// Find memories by words, best first
     #[command(after_help = cmd::find::SEARCH_EXAMPLES)]
     Search(cmd::find::SearchArgs),
+    /// Judge how two memories relate
     #[command(after_help = cmd::change::RELATE_EXAMPLES)]
     Relate(cmd::change::RelateArgs),
+    /// Share memory through a git repository, without a server
     #[command(subcommand)]
     Chunks(cmd::chunks::ChunksCommand),
+    /// Print what makes a shell complete commands and flags
     #[command(after_help = cmd::pages::COMPLETIONS_EXAMPLES)]
     Completions(cmd::pages::CompletionsArgs),
+    /// Print the manual, or write a page per command
     #[command(after_help = cmd::pages::MAN_EXAMPLES)]
     Man(cmd::pages::ManArgs),
     /// Show the version of this program and of the daemon
@@ -182,7 +205,14 @@ mod tests {
             }
             command.get_subcommands().for_each(check);
         }
-        check(&Cli::command());
+        let mut whole = Cli::command().disable_help_subcommand(true);
+        let purposes = |command: &clap::Command| -> Vec<_> {
+            command.get_subcommands().map(|one| one.get_about().map(ToString::to_string)).collect()
+        };
+        let listed = purposes(&whole);
+        whole.build();
+        assert_eq!(purposes(&whole), listed, "a command's own help says what the list of commands says");
+        check(&whole);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Means standard input.
 const STDIN: &str = "-";
 
-/// Where the content comes from.
+// Where the content comes from. (Words of the documentation would stand as the purpose of each command that takes these.)
 #[derive(Debug, Args)]
 pub(crate) struct ContentArgs {
     /// The content; `-` reads standard input, and so does leaving it out in a pipe

@@ -30,7 +30,6 @@ Examples:
   engramctl relate 14 supersedes 12
   engramctl relate 14 conflicts_with 9 --reason 'Two ports' --confidence 0.8";
 
-/// Change a memory; what is not given stays
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
     /// The memory's local number or sync id
@@ -56,7 +55,6 @@ pub(crate) struct UpdateArgs {
     content: ContentArgs,
 }
 
-/// Delete a memory, here and wherever it was synced to
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The memory's local number or sync id
@@ -67,7 +65,6 @@ pub(crate) struct DeleteArgs {
     hard: bool,
 }
 
-/// Judge how two memories relate
 #[derive(Debug, Args)]
 pub(crate) struct RelateArgs {
     /// The memory that is spoken of: local number or sync id

@@ -27,26 +27,32 @@ pub(crate) use verify::Verified;
 /// How long one frame is waited for; a chunk has as many as it needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Share memory through a git repository, without a server
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ChunksCommand {
+    /// Prepare a repository: .engram, .gitattributes and the merge driver of this clone
     #[command(after_help = init::EXAMPLES)]
     Init(DirArgs),
+    /// Write what is in no chunk yet, for others to import
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
+    /// Take in what others exported
     #[command(after_help = import::EXAMPLES)]
     Import(import::ImportArgs),
+    /// Show what is to be imported and exported
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
+    /// Check every chunk and the manifest
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Import whenever git brings new chunks
     #[command(after_help = watch::EXAMPLES)]
     Watch(watch::WatchArgs),
+    /// Unite two manifests, for git
     #[command(after_help = merge_driver::EXAMPLES)]
     MergeDriver(merge_driver::MergeDriverArgs),
 }
 
-/// Prepare a repository: .engram, .gitattributes and the merge driver of this clone
 #[derive(Debug, Args)]
 pub(crate) struct DirArgs {
     /// The directory with the chunks [default: the nearest .engram, here or above]

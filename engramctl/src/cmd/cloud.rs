@@ -47,9 +47,10 @@ engramctl sync --project my-project.";
 /// Checking a server takes as long as the server does.
 pub(super) const CLOUD_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Choose the server to sync with, and forget it
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum CloudCommand {
+    /// Check a server and a token, and keep them
     #[command(after_help = LOGIN_EXAMPLES)]
     Login(LoginArgs),
     /// Forget server and token; deletes no memory
@@ -64,7 +65,6 @@ pub(crate) enum CloudCommand {
     },
 }
 
-/// Check a server and a token, and keep them
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
     /// The server's URL; may be left out where one is known

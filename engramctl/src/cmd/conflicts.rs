@@ -33,8 +33,8 @@ The lost text becomes a new edit over the current one and travels like any
 other; a lost delete deletes. The conflict is not listed any more. What cannot
 be written again (a deleted prompt, the start of a session) is refused.";
 
-/// See the versions that lost a conflict, and bring one back
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ConflictsCommand {
     /// List the lost versions that nobody restored
     #[command(after_help = LIST_EXAMPLES)]

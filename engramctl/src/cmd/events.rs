@@ -16,7 +16,6 @@ Examples:
   engramctl events --follow          and what happens from now on
   engramctl events --follow --json | jq -r .message";
 
-/// Show what the daemon did lately, one event per line
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
     /// Go on with events as they come, until interrupted

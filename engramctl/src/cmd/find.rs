@@ -32,14 +32,12 @@ Any input is words to look for, never syntax. Exits 0 where nothing is found.";
 /// How many are listed unless told.
 pub(super) const LIMIT_DEFAULT: u64 = 20;
 
-/// Show one memory in full
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// The memory's local number or sync id
     id: String,
 }
 
-/// List memories, latest first
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Memories of this project only [default: all projects]
@@ -59,7 +57,6 @@ pub(crate) struct ListArgs {
     deleted: bool,
 }
 
-/// Find memories by words, best first
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
     /// The words to look for

@@ -34,8 +34,8 @@ Examples:
 
 A row of ours that is dropped is not sent; the memory itself stays.";
 
-/// See the rows that were set aside, try them again or give them up
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum HeldCommand {
     /// List held rows with the server's or SQLite's own words
     #[command(after_help = LIST_EXAMPLES)]
@@ -47,13 +47,14 @@ pub(crate) enum HeldCommand {
         #[arg(value_parser = number)]
         id: i64,
     },
+    /// Try a held row again, or all of them
     #[command(after_help = RETRY_EXAMPLES)]
     Retry(RetryArgs),
+    /// Give a held row up for good
     #[command(after_help = DROP_EXAMPLES)]
     Drop(DropArgs),
 }
 
-/// Try a held row again, or all of them
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct RetryArgs {
@@ -66,7 +67,6 @@ pub(crate) struct RetryArgs {
     all: bool,
 }
 
-/// Give a held row up for good
 #[derive(Debug, Args)]
 pub(crate) struct DropArgs {
     /// The row's number, from `engramctl held list`

@@ -27,7 +27,6 @@ Examples:
 
 Needs no daemon.";
 
-/// Print what makes a shell complete commands and flags
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// For which shell
@@ -35,7 +34,6 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Print the manual, or write a page per command
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// Write a page per command into this directory instead, making it if need be

@@ -20,7 +20,6 @@ Examples:
   engramctl resume
   engramctl resume --project app";
 
-/// Stop syncing everything, or one project, until `resume`
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
     /// Stop this project only
@@ -32,7 +31,6 @@ pub(crate) struct PauseArgs {
     reason: Option<String>,
 }
 
-/// Sync again what was paused
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     /// Sync this project again

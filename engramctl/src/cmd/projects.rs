@@ -28,7 +28,6 @@ Examples:
   engramctl projects
   engramctl projects --json | jq -r '.projects[] | select(.enrolled) | .project'";
 
-/// Let projects take part in sync, if the cloud allows it
 #[derive(Debug, Args)]
 pub(crate) struct EnrollArgs {
     /// The projects' names
@@ -36,7 +35,6 @@ pub(crate) struct EnrollArgs {
     projects: Vec<String>,
 }
 
-/// Take a project out of sync; deletes nothing, here or there
 #[derive(Debug, Args)]
 pub(crate) struct UnenrollArgs {
     /// The project's name

@@ -32,7 +32,6 @@ Examples:
 /// What scopes there are.
 pub(super) const SCOPES: [&str; 3] = ["project", "personal", "global"];
 
-/// Save a memory
 #[derive(Debug, Args)]
 pub(crate) struct SaveArgs {
     /// Its title
@@ -67,7 +66,6 @@ pub(crate) struct SaveArgs {
     content: ContentArgs,
 }
 
-/// Save what a user asked
 #[derive(Debug, Args)]
 pub(crate) struct PromptArgs {
     /// Its project [default: the working directory's]

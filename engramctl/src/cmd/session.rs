@@ -25,18 +25,20 @@ Examples:
   engramctl session list
   engramctl session list --project app --limit 5";
 
-/// Begin, end and list sessions
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum SessionCommand {
+    /// Begin a session; what is saved in its project from now on belongs to it
     #[command(after_help = START_EXAMPLES)]
     Start(StartArgs),
+    /// End a session
     #[command(after_help = END_EXAMPLES)]
     End(EndArgs),
+    /// List sessions, latest first
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
 }
 
-/// Begin a session; what is saved in its project from now on belongs to it
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// Its id [default: a new one]
@@ -52,7 +54,6 @@ pub(crate) struct StartArgs {
     directory: Option<PathBuf>,
 }
 
-/// End a session
 #[derive(Debug, Args)]
 pub(crate) struct EndArgs {
     /// The session's id
@@ -63,7 +64,6 @@ pub(crate) struct EndArgs {
     summary: Option<String>,
 }
 
-/// List sessions, latest first
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Sessions of this project only

@@ -25,7 +25,6 @@ Exits 3 while a warning or an error is shown, 4 where no daemon answers.";
 /// Ages on a screen that is watched grow at this pace.
 const REDRAW_EVERY: Duration = Duration::from_secs(1);
 
-/// Show whether memories are safe and moving, and what is in the way
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Show this project only

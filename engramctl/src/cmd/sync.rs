@@ -29,7 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a daemon that stands still has to show that it lives.
 const ALIVE_WAIT: Duration = Duration::from_secs(2);
 
-/// Sync now, and wait until nothing is left either way
 #[derive(Debug, Args)]
 pub(crate) struct SyncArgs {
     /// Sync this project only

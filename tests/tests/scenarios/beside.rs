@@ -90,9 +90,6 @@ impl Order {
     }
 }
 
-/// One save in so many, and one more, may fail because other Go processes refused three of its attempts.
-const FAILED_MAX: usize = 4_000;
-
 /// The daemon refuses one attempt in so many saves at most, also where the machine is busy.
 const REFUSED_MAX: usize = 5;
 
@@ -121,8 +118,7 @@ fn a_process_saves_if_it_was_started_for_that() {
 }
 
 /// OWN-3: Go processes save, reading first, while the daemon pulls and pushes thousands of rows: no save fails, all
-/// arrive, and nobody changes a table. A save is excused where somebody who had the lock then had no processor,
-/// and a rare one where the other Go processes refused it three times.
+/// arrive, and nobody changes a table. A save is excused where somebody who had the lock then had no processor.
 #[test]
 fn scenario_8_own_3_writers_beside_a_busy_daemon_never_fail() {
     let Size { writers, saves, pulled, pushed } = size();
@@ -155,11 +151,7 @@ fn scenario_8_own_3_writers_beside_a_busy_daemon_never_fail() {
     });
     let daemon = a.daemon.pid();
     println!("attempts refused by the daemon ({daemon}) and by others: {refused:?}; excused: {excused:?}");
-    // One of four attempts may meet the daemon; the other three of such a save met other Go processes (`turn.rs`).
-    let by_us = |failure: &&&Failure| failure.refusals.iter().filter(|(by, _)| *by == daemon).count() > 1;
-    let is_rare = failed.len() <= 1 + writers * saves / FAILED_MAX;
-    let ours = failed.iter().filter(by_us).count();
-    assert!(ours == 0 && is_rare, "saves that failed beside the daemon ({daemon}): {failed:?}; attempts: {refused:?}");
+    assert!(failed.is_empty(), "saves that failed beside the daemon ({daemon}): {failed:?}; attempts: {refused:?}");
     // Who has the lock for a twelfth of the time refuses not many more of the attempts.
     assert!(refused[0] * REFUSED_MAX < writers * saves, "the daemon ({daemon}) refused too many: {refused:?}");
     reached("all is sent", pulled + pushed + writers * saves + 2, stored);

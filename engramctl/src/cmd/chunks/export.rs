@@ -47,7 +47,6 @@ project that is not there is exit 1, and nothing is written.";
 /// Digits of an id, and how many more where shorter ones are taken by other content.
 const DIGITS: [usize; 4] = [ChunkId::DIGITS, 16, 32, 64];
 
-/// Write what is in no chunk yet, for others to import
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Of this project [default: the working directory's]

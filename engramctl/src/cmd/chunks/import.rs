@@ -34,7 +34,6 @@ project is enrolled, and stays on this machine until then. No file is written.
 Exits 0 when all of it is in, 5 when a chunk was passed over or a row is held;
 each is named.";
 
-/// Take in what others exported
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The directory with the chunks [default: the nearest .engram, here or above]

@@ -22,7 +22,6 @@ Examples:
 Unites two manifests: entries of both sides are kept, what one side took away
 stays away. The result takes the place of OURS.";
 
-/// Unite two manifests, for git
 #[derive(Debug, Args)]
 pub(crate) struct MergeDriverArgs {
     /// The common ancestor's file

@@ -27,7 +27,6 @@ Exits 0, and 5 when the manifest does not list what lies there, or an import or
 export refused a file that is still the same. What is inside of the chunks is
 checked by verify.";
 
-/// Show what is to be imported and exported
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Of this project [default: the working directory's]

@@ -26,7 +26,6 @@ Unpacks every chunk and compares it with its id, and the manifest with the
 files. It needs no daemon. Exits 0 when all is well, 5 when a file is not as it
 should be; each is named.";
 
-/// Check every chunk and the manifest
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The directory with the chunks [default: the nearest .engram, here or above]

@@ -26,7 +26,6 @@ someone commits.";
 /// How often the directories are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Import whenever git brings new chunks
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Working copies, or their .engram
