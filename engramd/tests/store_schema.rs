@@ -230,12 +230,47 @@ fn what_the_go_program_looks_up_before_it_writes_is_found_by_an_index() {
         format!("normalized_hash = ?1 AND {scope} AND type = ?4 AND title = ?5 ORDER BY created_at DESC LIMIT 1");
     let topic = format!("topic_key = ?1 AND {scope} ORDER BY datetime(updated_at) DESC LIMIT 1");
     for (what, index) in
-        [(same, "engramd_observations_hash (normalized_hash=?"), (topic, "engramd_observations_topic (topic_key=?")]
+        [(same, "idx_obs_dedupe (normalized_hash=?"), (topic, "engramd_observations_topic (topic_key=?")]
     {
         let sql = format!("SELECT id FROM observations WHERE {what}");
         let plan = lab.store.read(|conn| Ok(plan(conn, &sql))).unwrap();
         assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
     }
+}
+
+/// Whatever else is asked of memories is found as it would be if nothing were said of that index.
+#[test]
+fn what_is_said_of_one_index_changes_no_other_plan() {
+    let terms = [
+        "session_id = 1",
+        "type = 1",
+        "project = 1",
+        "scope = 1",
+        "sync_id = 1",
+        "topic_key = 1",
+        "deleted_at IS NULL",
+    ];
+    let orders = ["id", "created_at DESC", "updated_at DESC"];
+    let mut asked: Vec<String> = Vec::new();
+    for (at, one) in terms.iter().enumerate() {
+        for other in &terms[at..] {
+            let all = orders
+                .iter()
+                .map(|order| format!("SELECT * FROM observations WHERE {one} AND {other} ORDER BY {order}"));
+            asked.extend(all);
+        }
+        asked.push(format!("SELECT o.id FROM sessions s JOIN observations o ON o.session_id = s.id WHERE o.{one}"));
+        asked.push(format!(
+            "SELECT r.id FROM memory_relations r JOIN observations o ON o.sync_id = r.source_id WHERE o.{one}"
+        ));
+    }
+    let plans = |conn: &Connection| Ok(asked.iter().map(|sql| plan(conn, sql)).collect::<Vec<_>>());
+    let said = Lab::new().store.read(plans).unwrap();
+    let unsaid = Lab::new().store.read(|conn| {
+        conn.execute_batch("DELETE FROM sqlite_stat1; ANALYZE sqlite_schema")?;
+        plans(conn)
+    });
+    assert_eq!(said, unsaid.unwrap());
 }
 
 #[test]

@@ -69,8 +69,8 @@ const TOPIC_SQL: &str = "SELECT id, sync_id FROM observations
     WHERE topic_key = ?1 AND project = ?2 AND scope = ?3 AND +deleted_at IS NULL AND sync_id <> ''
     ORDER BY updated_at DESC, sync_id DESC LIMIT 1";
 
-// The index on the hash that is ours, and no other: a save costs the same in any store (performance.md, L8).
-const DUPLICATE_SQL: &str = "SELECT id, sync_id FROM observations INDEXED BY engramd_observations_hash
+// The index on the hash, and no other: a save costs the same in any store (performance.md, L8).
+const DUPLICATE_SQL: &str = "SELECT id, sync_id FROM observations INDEXED BY idx_obs_dedupe
     WHERE project = ?1 AND normalized_hash = ?2 AND scope = ?3 AND type = ?4 AND title = ?5
     AND deleted_at IS NULL AND created_at >= ?6 AND sync_id <> '' ORDER BY id DESC LIMIT 1";
 
@@ -179,7 +179,7 @@ mod tests {
         let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
         for (sql, index) in [
             (TOPIC_SQL, "idx_obs_topic (topic_key=? AND project=? AND scope=?)"),
-            (DUPLICATE_SQL, "engramd_observations_hash (normalized_hash=? AND scope=? AND type=? AND project=?)"),
+            (DUPLICATE_SQL, "idx_obs_dedupe (normalized_hash=? AND project=? AND scope=? AND type=? AND title=? AND created_at>?)"),
         ] {
             let plan = super::super::plan(&store, sql);
             assert!(plan.contains(index) && !plan.contains("SCAN"), "{plan}");

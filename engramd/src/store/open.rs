@@ -1,7 +1,7 @@
 //! Opening the file: who may read it, how durable it is, which version it has.
 
 use super::error::StoreError;
-use super::turn::Turns;
+use super::turn::{LOG_BYTES_MAX, Turns};
 use super::{Store, chunks, counts, meta, schema};
 use crate::config::paths;
 use engram_proto::time::RowTime;
@@ -19,8 +19,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_MAX: usize = 160;
 /// Pages kept in memory, in KiB, grown into as needed.
 const CACHE_KIB: i64 = 8 * 1024;
-/// What is left of the write-ahead log after a checkpoint.
-const WAL_BYTES_MAX: i64 = 16 << 20;
 
 impl Store {
     /// Opens the store, creating it (readable by its owner only) or bringing it forward first.
@@ -66,7 +64,7 @@ impl Store {
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+        conn.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
         // Without this, statements are planned anew whenever a value is bound, which costs more than running them.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

@@ -62,9 +62,13 @@ const LOG_ROWS_MAX: u64 = 250;
 const LOG_PAGES: u32 = 1_000;
 const LOG_PAGES_OF_MANY: u32 = 16_000;
 
+/// What is left of the log's file when it begins anew, and what one page of it may take there.
+pub(super) const LOG_BYTES_MAX: i64 = 16 << 20;
+const PAGE_BYTES: i64 = 8 << 10;
+
 /// While nobody else was seen a transaction takes rows for so long, and at least so many however slow they are: one commit
 /// per hundred rows (performance.md, T7). Index and commit come on top.
-const ALONE_MS: u64 = 30;
+const ALONE_MS: u64 = 40;
 const ALONE_ROWS_MIN: u64 = 100;
 
 /// While others write a transaction is to take so long, in microseconds, index and commit included; rows for most of it.
@@ -293,6 +297,8 @@ impl Turns {
         let now_ms = self.clock.map_or(0, |clock| clock());
         if self.log_grows_ms.replace(now_ms).is_none() {
             conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_OF_MANY)?;
+            // What is cut off would have to be found anew by the system when the log grows again.
+            conn.pragma_update(None, "journal_size_limit", i64::from(LOG_PAGES_OF_MANY) * PAGE_BYTES)?;
         }
         Ok(())
     }
@@ -302,6 +308,7 @@ impl Turns {
         let grew = self.log_grows_ms.take().is_some();
         if grew {
             conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+            conn.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
         }
         Ok(grew)
     }

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the user of one thinks between two saves: 60 ms, give or take twenty. Those who always think as long as they
-/// wait between two attempts would meet again and again; and four who think half as long refuse each other so often that
-/// one of some 40,000 of their saves fails where nobody is beside them.
+/// wait between two attempts would meet again and again; and four who think half as long refuse each other so often that,
+/// by a model of their attempts, one of some 40,000 saves fails where nobody is beside them.
 #[must_use]
 pub fn thinks() -> Duration {
     Duration::from_millis(rand::random_range(40..=80))
