@@ -179,7 +179,10 @@ mod tests {
         let store = Store::open_in_memory(RowTime::parse("2026-11-22 14:00:00").unwrap()).unwrap();
         for (sql, index) in [
             (TOPIC_SQL, "idx_obs_topic (topic_key=? AND project=? AND scope=?)"),
-            (DUPLICATE_SQL, "idx_obs_dedupe (normalized_hash=? AND project=? AND scope=? AND type=? AND title=? AND created_at>?)"),
+            (
+                DUPLICATE_SQL,
+                "idx_obs_dedupe (normalized_hash=? AND project=? AND scope=? AND type=? AND title=? AND created_at>?)",
+            ),
         ] {
             let plan = super::super::plan(&store, sql);
             assert!(plan.contains(index) && !plan.contains("SCAN"), "{plan}");
