@@ -10,6 +10,7 @@ mod docs;
 mod go_autosync;
 mod go_chunks;
 mod go_fleet;
+mod go_migrated;
 mod go_repair;
 mod go_server;
 mod journey;
