@@ -19,4 +19,5 @@ mod readme;
 mod replaced;
 mod socket;
 mod sync;
+mod terminal;
 mod writers;
