@@ -6,6 +6,7 @@ mod bad_store;
 mod chunk_fleet;
 mod conflicts;
 mod crash;
+mod diverged;
 mod docs;
 mod go_autosync;
 mod go_chunks;
