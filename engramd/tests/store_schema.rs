@@ -71,6 +71,30 @@ fn the_shared_tables_are_those_of_the_go_program_column_by_column() {
     assert_eq!(ours.len(), theirs.len());
 }
 
+/// A Go program that makes a shared table anew drops what lies on it.
+#[test]
+fn our_indexes_on_shared_tables_are_made_again_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("engram.db");
+    let indexes = |conn: &Connection, what: &str| {
+        let sql = format!(
+            "SELECT {what} FROM sqlite_master WHERE type = 'index' AND name LIKE 'engramd^_%' ESCAPE '^'
+                 AND tbl_name NOT LIKE 'engramd^_%' ESCAPE '^' ORDER BY name"
+        );
+        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        texts(conn, &sql, []).into_iter().map(words).collect::<Vec<_>>()
+    };
+    let before = Store::open(&path, at(0)).unwrap().read(|conn| Ok(indexes(conn, "sql"))).unwrap();
+    let conn = Connection::open(&path).unwrap();
+    for name in indexes(&conn, "name") {
+        conn.execute_batch(&format!("DROP INDEX {name}")).unwrap();
+    }
+    drop(conn);
+    let after = Store::open(&path, at(1)).unwrap().read(|conn| Ok(indexes(conn, "sql"))).unwrap();
+    assert_eq!(after, before);
+    assert!(before.len() > 10, "{before:?}");
+}
+
 #[test]
 fn a_store_that_the_go_program_wrote_is_opened_and_added_to() {
     let dir = tempfile::tempdir().unwrap();
@@ -213,6 +237,7 @@ fn literals(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     for part in source.split('"').skip(1).step_by(2) {
         let text = part.trim().replace("{COLUMNS}", "id").replace("{table}", "sync_mutations");
+        let text = text.replace("{index}", "observations_fts").replace("{columns}", "").replace("{values}", "");
         if ["SELECT ", "UPDATE ", "DELETE ", "INSERT "].iter().any(|verb| text.starts_with(verb)) {
             found.push(text);
         }

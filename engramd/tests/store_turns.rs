@@ -9,7 +9,7 @@ use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
 use engramd::clock;
 use engramd::store::chunks::{Mark, Part};
-use engramd::store::{AcceptedRow, Store};
+use engramd::store::{AcceptedRow, Store, StoreError};
 use engramd_core::rows::Settlement;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -314,6 +314,27 @@ fn own_3_the_lock_is_left_to_others_between_transactions_while_they_write() {
     }
     let took_ms = clock::mono_ms() - began_ms;
     assert!(took_ms >= 5 * 6 + 4 * 95, "{took_ms} ms");
+}
+
+/// A lock that others had for long is none that we had: nothing waits behind it to make up for that (REC-1).
+#[test]
+fn own_3_rec_1_a_lock_that_others_kept_for_long_is_made_up_for_by_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("engram.db");
+    let mut lab = Lab::on(Store::open(&path, at(0)).unwrap());
+    lab.store.set_stopwatch(clock::mono_ms);
+    lab.store.resume(None).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("INSERT INTO sync_enrolled_projects (project) VALUES ('o')").unwrap();
+    // The first transaction behind it sees that it was there.
+    lab.store.resume(None).unwrap();
+    let began_ms = clock::mono_ms();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(lab.store.resume(None), Err(StoreError::Busy)));
+    other.execute_batch("ROLLBACK").unwrap();
+    let free_ms = clock::mono_ms();
+    lab.store.resume(None).unwrap();
+    assert!(clock::mono_ms() - free_ms < free_ms - began_ms, "it took as long as the others had the lock");
 }
 
 /// Where the other process finds the store that it is to read.

@@ -1,4 +1,5 @@
-//! docs/testing.md keeps its word: every law and every fault of the Go program has a row, and every test it names is there.
+//! docs/testing.md keeps its word: every law has all its guards there and its faults, every fault of the Go program has a
+//! row, and every test that is named is there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,15 +39,77 @@ fn every_test_that_the_page_names_is_there() {
     }
 }
 
-/// Each law has a row with tests, of which at least one carries its name, and with a fault that was seen.
+/// A law in the page: the faults that were put in, and the tests that guard it.
+struct Guarded<'page> {
+    faults: Vec<&'page str>,
+    guards: Vec<&'page str>,
+}
+
+/// What the page says of a law.
+fn section<'page>(page: &'page str, law: &str) -> Guarded<'page> {
+    let lines = page.lines().skip_while(|line| *line != format!("### {law}")).skip(1);
+    let lines: Vec<_> = lines.take_while(|line| !line.starts_with('#')).collect();
+    let items = |list: &str| {
+        let lines = lines.iter().skip_while(|line| **line != list).skip(2);
+        lines.map_while(|line| line.strip_prefix("- ")).collect()
+    };
+    Guarded { faults: items("Faults:"), guards: items("Guards:") }
+}
+
+/// The names of the laws.
+fn laws(page: &str) -> impl Iterator<Item = &str> {
+    page.lines().filter_map(|line| line.strip_prefix("> **")?.split("**").next())
+}
+
+/// Every function of the sources: its file from the root, and its name.
+fn functions() -> Vec<(String, String)> {
+    let crates = ["proto", "retry", "engramd", "engramctl", "engram-cloud", "tests", "benches"];
+    let mut open: Vec<_> = crates.iter().map(|folder| root().join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let file = path.strip_prefix(root()).expect("inside").display().to_string();
+            let text = read(&file);
+            let names = text.lines().filter_map(|line| line.split_once("fn ")?.1.split(['(', '<']).next());
+            found.extend(names.map(|name| (file.clone(), name.to_owned())));
+        }
+    }
+    found
+}
+
+/// Each law has a fault that was seen, and its guards are the tests that carry its name, all of them, and maybe more.
 #[test]
-fn every_law_has_its_guard_and_its_fault() {
-    let (laws, rows) = (read("docs/laws.md"), rows(&read("docs/testing.md")));
-    for law in laws.lines().filter_map(|line| line.strip_prefix("> **")?.split("**").next()) {
-        let row = rows.get(law).unwrap_or_else(|| panic!("{law} has no row"));
-        let name = law.to_lowercase().replace('-', "_");
-        assert!(named(&row[0]).iter().any(|(_, function)| function.contains(&name)), "{law}: no test carries its name");
-        assert!(row[1].len() > 10, "{law}: which fault was put in?");
+fn every_law_has_its_guards_and_its_faults() {
+    let (known, page, functions) = (read("docs/laws.md"), read("docs/testing.md"), functions());
+    for law in laws(&known) {
+        let Guarded { faults, guards } = section(&page, law);
+        assert!(!faults.is_empty(), "{law}: which fault was put in?");
+        let carried = format!("_{}_", law.to_lowercase().replace('-', "_"));
+        let carries = functions.iter().filter(|(_, name)| format!("_{name}").contains(&carried));
+        let mut all: Vec<_> = carries.map(|(path, name)| format!("`{path}::{name}`")).collect();
+        assert!(!all.is_empty(), "{law}: no test carries its name");
+        all.extend(guards.iter().map(|&guard| guard.to_owned()));
+        all.sort();
+        all.dedup();
+        let lines: String = all.iter().map(|guard| format!("- {guard}\n")).collect();
+        assert!(guards == all, "the guards of {law} in docs/testing.md are not these, in this order:\n{lines}");
+    }
+}
+
+/// What a fault was seen to break stands among the guards of its law.
+#[test]
+fn what_a_fault_broke_is_a_guard() {
+    let (known, page) = (read("docs/laws.md"), read("docs/testing.md"));
+    for law in laws(&known) {
+        let Guarded { faults, guards } = section(&page, law);
+        for (fault, tests) in faults.iter().filter_map(|fault| fault.split_once(" → ")) {
+            let names = tests.split('`').skip(1).step_by(2);
+            let is_guard = |name: &str| guards.iter().any(|guard| guard.ends_with(&format!("::{name}`")));
+            let missing: Vec<_> = names.filter(|name| !is_guard(name)).collect();
+            assert!(missing.is_empty(), "{law}, {fault}: {missing:?} are none of its guards");
+        }
     }
 }
 

@@ -22,7 +22,7 @@ Examples:
 
 Exits 3 while a warning or an error is shown, 4 where no daemon answers.";
 
-/// Ages on a screen that is watched grow at this pace.
+/// Ages on a screen that is watched grow at this pace; where they show nothing else, nothing is drawn.
 const REDRAW_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -146,10 +146,11 @@ fn show(report: Option<&StatusReport>, only: bool, shown: &mut String, out: &mut
         return out.value(report);
     }
     let text = render::report(report, only, &out.view());
+    if text == *shown {
+        return Ok(());
+    }
     if out.terminal {
-        if text != *shown {
-            out.text(&render::redraw(&text, shown.is_empty()))?;
-        }
+        out.text(&render::redraw(&text, shown.is_empty()))?;
     } else {
         let apart = if shown.is_empty() { "" } else { "\n" };
         out.text(&format!("{apart}{text}"))?;

@@ -78,6 +78,8 @@ pub struct DriverHandle {
     commands: mpsc::Sender<Command>,
     report: watch::Receiver<Published>,
     events: Arc<EventLog>,
+    /// A loop that has not turned for so long stands still.
+    stall_ms: u64,
 }
 
 impl DriverHandle {
@@ -86,7 +88,7 @@ impl DriverHandle {
         report: watch::Receiver<Published>,
         events: Arc<EventLog>,
     ) -> Self {
-        Self { commands, report, events }
+        Self { commands, report, events, stall_ms: STALL_MS }
     }
 
     /// Tells the loop something; waits while its queue is full, and does nothing when it has ended.
@@ -146,7 +148,7 @@ impl DriverHandle {
         let published = self.report.borrow().clone();
         let quiet_ms = clock::mono_ms().saturating_sub(published.at_ms);
         let ended = self.commands.is_closed();
-        if quiet_ms < STALL_MS && !ended {
+        if quiet_ms < self.stall_ms && !ended {
             return published.report;
         }
         Arc::new(stalled(&published.report, quiet_ms, ended))
@@ -161,7 +163,15 @@ impl DriverHandle {
     /// Tells whether the loop turns.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        !self.commands.is_closed() && clock::mono_ms().saturating_sub(self.report.borrow().at_ms) < STALL_MS
+        !self.commands.is_closed() && clock::mono_ms().saturating_sub(self.report.borrow().at_ms) < self.stall_ms
+    }
+
+    /// Returns once the loop stands still, which no change of the report tells of.
+    pub async fn stalls(&self) {
+        while self.is_alive() {
+            let stalls_at_ms = self.report.borrow().at_ms.saturating_add(self.stall_ms);
+            tokio::time::sleep_until(clock::instant_of(stalls_at_ms)).await;
+        }
     }
 
     /// Returns a receiver that wakes at every change of the report.
@@ -196,4 +206,37 @@ fn stalled(report: &StatusReport, quiet_ms: u64, ended: bool) -> StatusReport {
     report.sync.health = Health::Degraded;
     report.findings.insert(0, finding);
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::machine_settings;
+    use engram_proto::reason::Severity;
+    use engramd_core::Machine;
+    use engramd_core::health::Who;
+
+    /// LOUD-2: a loop that does not turn any more, or ended, makes a process that answers unhealthy, and nobody tells the
+    /// service manager that it is alive.
+    #[tokio::test]
+    async fn loud_2_a_loop_that_stands_still_or_has_ended_is_said_by_the_process_that_lives() {
+        let report = Machine::new(machine_settings(30, 1 << 20)).report(&Who::default());
+        let (commands, inbox) = mpsc::channel(1);
+        let (_publisher, published) = watch::channel(Published { report: Arc::new(report.clone()), at_ms: 1 });
+        let turning = DriverHandle::new(commands, published, Arc::new(EventLog::new()));
+        assert_eq!(*turning.report(), report);
+        assert!(turning.is_alive());
+        let standing = DriverHandle { stall_ms: 5, ..turning.clone() };
+        standing.stalls().await;
+        let is_said = |handle: &DriverHandle, words: &str| {
+            let said = handle.report();
+            let first = &said.findings[0];
+            assert_eq!((first.code, first.severity), (ReasonCode::LoopStalled, Severity::Error));
+            assert!(first.message.contains(words) && first.hint.is_some(), "{first:?}");
+            assert!(!said.daemon.healthy && said.sync.health == Health::Degraded && !handle.is_alive());
+        };
+        is_said(&standing, "has not turned");
+        drop(inbox);
+        is_said(&turning, "has ended");
+    }
 }

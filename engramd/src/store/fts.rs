@@ -22,36 +22,47 @@ pub(super) fn doubt(conn: &Connection, error: &StoreError) {
     }
 }
 
-/// What a table's index needs.
-struct Statements {
-    columns: usize,
-    read: &'static str,
-    forget: &'static str,
-    add_one: &'static str,
-    add_from: &'static str,
+/// A table whose rows are searched, and its index.
+struct Searched {
+    table: &'static str,
+    index: &'static str,
 }
 
-const OBSERVATIONS: Statements = Statements {
-    columns: 7,
-    read: "SELECT id, title, content, tool_name, type, project, topic_key FROM observations WHERE id = ?1",
-    forget: "INSERT INTO observations_fts
-             (observations_fts, rowid, title, content, tool_name, type, project, topic_key)
-             VALUES ('delete', ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    add_one: "INSERT INTO observations_fts (rowid, title, content, tool_name, type, project, topic_key)
-              SELECT id, title, content, tool_name, type, project, topic_key FROM observations WHERE id = ?1",
-    add_from: "INSERT INTO observations_fts (rowid, title, content, tool_name, type, project, topic_key)
-               SELECT id, title, content, tool_name, type, project, topic_key FROM observations WHERE id >= ?1",
-};
+const OBSERVATIONS: Searched = Searched { table: "observations", index: "observations_fts" };
 
-const PROMPTS: Statements = Statements {
-    columns: 3,
-    read: "SELECT id, content, project FROM user_prompts WHERE id = ?1",
-    forget: "INSERT INTO prompts_fts (prompts_fts, rowid, content, project) VALUES ('delete', ?1, ?2, ?3)",
-    add_one: "INSERT INTO prompts_fts (rowid, content, project)
-              SELECT id, content, project FROM user_prompts WHERE id = ?1",
-    add_from: "INSERT INTO prompts_fts (rowid, content, project)
-               SELECT id, content, project FROM user_prompts WHERE id >= ?1",
-};
+const PROMPTS: Searched = Searched { table: "user_prompts", index: "prompts_fts" };
+
+/// What is done to an index. Its columns are those that the file has: the Go program made it anew once to add one, and an
+/// index that is told less than it holds of a row is damaged.
+#[derive(Debug)]
+struct Statements {
+    columns: usize,
+    read: String,
+    forget: String,
+    add_one: String,
+    add_from: String,
+}
+
+impl Searched {
+    fn statements(&self, conn: &Connection) -> Result<Statements, StoreError> {
+        let Self { table, index } = self;
+        let mut statement = conn.prepare_cached("SELECT name FROM pragma_table_info(?1)")?;
+        let names = statement.query_map([index], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        let columns: String = names.iter().map(|name| format!(", [{name}]")).collect();
+        let values: String = (0..names.len()).map(|at| format!(", ?{}", at + 2)).collect();
+        Ok(Statements {
+            columns: names.len() + 1,
+            read: format!("SELECT rowid{columns} FROM {table} WHERE rowid = ?1"),
+            forget: format!("INSERT INTO {index} ({index}, rowid{columns}) VALUES ('delete', ?1{values})"),
+            add_one: format!(
+                "INSERT INTO {index} (rowid{columns}) SELECT rowid{columns} FROM {table} WHERE rowid = ?1"
+            ),
+            add_from: format!(
+                "INSERT INTO {index} (rowid{columns}) SELECT rowid{columns} FROM {table} WHERE rowid >= ?1"
+            ),
+        })
+    }
+}
 
 /// What has to be done to both indexes before the transaction commits.
 #[derive(Debug, Default)]
@@ -66,6 +77,8 @@ struct Table {
     first_new: Option<i64>,
     /// Old values of rows that were there before.
     changed: Vec<(i64, Vec<Value>)>,
+    /// What is done, once anything is.
+    sql: Option<Statements>,
 }
 
 /// A table whose rows are searched.
@@ -167,24 +180,36 @@ impl Table {
         self.first_new = Some(self.first_new.map_or(id, |first| first.min(id)));
     }
 
-    fn changes(&mut self, conn: &Connection, sql: &Statements, id: i64) -> Result<(), StoreError> {
+    fn changes(&mut self, conn: &Connection, searched: &Searched, id: i64) -> Result<(), StoreError> {
         let unindexed = self.first_new.is_some_and(|first| id >= first);
         if unindexed || self.changed.iter().any(|&(changed, _)| changed == id) {
             return Ok(());
         }
-        let mut statement = conn.prepare_cached(sql.read)?;
+        let sql = match self.sql.take() {
+            Some(sql) => sql,
+            None => searched.statements(conn)?,
+        };
+        let sql = self.sql.insert(sql);
+        let mut statement = conn.prepare_cached(&sql.read)?;
         let old = statement.query_row([id], |row| (0..sql.columns).map(|at| row.get(at)).collect())?;
         self.changed.push((id, old));
         Ok(())
     }
 
-    fn write(self, conn: &Connection, sql: &Statements) -> Result<(), StoreError> {
+    fn write(self, conn: &Connection, searched: &Searched) -> Result<(), StoreError> {
+        if self.changed.is_empty() && self.first_new.is_none() {
+            return Ok(());
+        }
+        let sql = match self.sql {
+            Some(sql) => sql,
+            None => searched.statements(conn)?,
+        };
         for (id, old) in self.changed {
-            conn.prepare_cached(sql.forget)?.execute(params_from_iter(old))?;
-            conn.prepare_cached(sql.add_one)?.execute([id])?;
+            conn.prepare_cached(&sql.forget)?.execute(params_from_iter(old))?;
+            conn.prepare_cached(&sql.add_one)?.execute([id])?;
         }
         if let Some(first) = self.first_new {
-            conn.prepare_cached(sql.add_from)?.execute([first])?;
+            conn.prepare_cached(&sql.add_from)?.execute([first])?;
         }
         Ok(())
     }

@@ -228,7 +228,9 @@ impl Turns {
     ) -> Result<R, StoreError> {
         self.look_after_log(conn)?;
         self.wait(conn);
-        let done = self.inside(conn, f);
+        // Who did not get the lock had it for no time, however long the others had it.
+        let tx = Transaction::begin(conn).map_err(StoreError::from).inspect_err(|error| fts::doubt(conn, error))?;
+        let done = self.inside(tx, f);
         if let Some(clock) = self.clock {
             let now_ms = clock();
             let held_ms = now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
@@ -242,10 +244,9 @@ impl Turns {
 
     fn inside<R>(
         &mut self,
-        conn: &Connection,
+        tx: Transaction<'_>,
         f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let tx = Transaction::begin(conn)?;
         self.began(&tx)?;
         let before = tx.total_changes();
         let result = f(&tx)?;
@@ -337,11 +338,11 @@ impl Turns {
     fn began(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let Some(clock) = self.clock else { return Ok(()) };
         let now_ms = clock();
+        self.seen.began_ms.store(now_ms, Ordering::Relaxed);
         let version = tx.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         if self.data_version.replace(version).is_some_and(|before| before != version) {
             self.seen.others(now_ms);
         }
-        self.seen.began_ms.store(now_ms, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Follows a sync to its end.
-fn sync(device: &Device) {
+pub(crate) fn sync(device: &Device) {
     let sync = device.ctl(&["sync", "--json"]);
     assert_eq!(sync.code, 0, "{sync:?}");
 }
 
 /// Everything that a device lists of a project, without what is its own.
-fn memories(device: &Device, project: &str) -> Value {
+pub(crate) fn memories(device: &Device, project: &str) -> Value {
     let listed = device.json(&["list", "--project", project, "--limit", "1000"]);
     let mut all = listed["observations"].as_array().cloned().expect("a list");
     for one in &mut all {
@@ -141,7 +141,7 @@ fn finding(device: &Device, project: &str) -> Option<Value> {
 }
 
 /// LOUD-1: runs the command that a finding hints at.
-fn follow(device: &Device, finding: &Value) {
+pub(crate) fn follow(device: &Device, finding: &Value) {
     let hint = finding["hint"].as_str().expect("a hint");
     let words: Vec<&str> = hint.split(' ').skip(1).collect();
     let answer = device.ctl(&words);
@@ -320,66 +320,4 @@ fn cur_3_late_grants_and_coming_back_leave_no_gap() {
         (Some(3), Some(1))
     );
     nothing_is_stored_twice(&data);
-}
-
-/// Changes a store while its daemon is down, as if a day had passed since its rows were looked at.
-fn behind_its_back(device: &mut Device, sql: &str) {
-    device.daemon.terminate();
-    let store = rusqlite::Connection::open(device.dir.join("engram.db")).expect("the store");
-    let past = "INSERT OR REPLACE INTO engramd_meta (key, value) VALUES ('rechecked_at', '2026-01-01 00:00:00');";
-    store.execute_batch(&format!("{sql}; {past}")).expect("changed");
-    drop(store);
-    device.boot();
-}
-
-fn events_tell(device: &Device, words: &str) -> bool {
-    device.ctl(&["events", "--json"]).out.contains(words)
-}
-
-/// CONV-1: rows that were changed behind the daemon's back raise `diverged` at the next daily pass, and are put right.
-#[test]
-fn conv_1_rows_changed_behind_its_back_are_said_and_put_right() {
-    let temp = tempfile::tempdir().expect("a directory");
-    let cloud = Cloud::start(&temp.path().join("cloud"));
-    let mut a = Device::enrolled(&temp.path().join("a"), &cloud, "demo");
-    let changed = a.save("demo", "as it was", "a text");
-    let lost = a.save("demo", "lost", "a text");
-    let deleted = a.save("demo", "deleted", "a text");
-    assert_eq!(a.ctl(&["delete", &deleted]).code, 0);
-    sync(&a);
-    let before = memories(&a, "demo");
-    behind_its_back(
-        &mut a,
-        &format!(
-            "UPDATE observations SET title = 'another' WHERE sync_id = '{changed}';
-             UPDATE observations SET deleted_at = NULL WHERE sync_id = '{deleted}';
-             DELETE FROM observations WHERE sync_id = '{lost}'"
-        ),
-    );
-    until("it is said", || events_tell(&a, "diverged: "));
-    until("it is put right", || memories(&a, "demo") == before && !a.finds_reason("diverged"));
-    sync(&a);
-}
-
-/// CONV-1, LOUD-1: a digest that is not the cloud's raises `diverged`, and the hint ends it.
-#[test]
-fn conv_1_a_digest_that_differs_is_said_and_ended_by_its_hint() {
-    let temp = tempfile::tempdir().expect("a directory");
-    let cloud = Cloud::start(&temp.path().join("cloud"));
-    let mut a = Device::enrolled(&temp.path().join("a"), &cloud, "demo");
-    let _ = a.save("demo", "one", "a text");
-    let _ = a.save("demo", "two", "a text");
-    sync(&a);
-    let before = memories(&a, "demo");
-    behind_its_back(&mut a, &format!("UPDATE engramd_digest SET digest = '{}'", "1".repeat(32)));
-    until("it is said", || a.finds_reason("diverged"));
-    let report = a.report();
-    assert_eq!(
-        (&report["projects"][0]["state"], &report["projects"][0]["reason_code"]),
-        (&json!("degraded"), &json!("diverged"))
-    );
-    let found = report["findings"].as_array().and_then(|all| all.iter().find(|one| one["code"] == "diverged").cloned());
-    follow(&a, &found.expect("it is said"));
-    until("it is over", || !a.finds_reason("diverged") && a.report()["projects"][0]["state"] == "healthy");
-    assert_eq!(memories(&a, "demo"), before);
 }

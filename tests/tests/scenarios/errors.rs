@@ -9,29 +9,29 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// A device with two projects behind a gateway, at rest and healthy.
-struct Place {
-    _temp: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) temp: tempfile::TempDir,
     dir: PathBuf,
     cloud: Cloud,
-    gateway: Gateway,
-    device: Device,
+    pub(crate) gateway: Gateway,
+    pub(crate) device: Device,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let temp = tempfile::tempdir().expect("a directory");
         let dir = temp.path().join("cloud");
         let cloud = Cloud::start(&dir);
         let gateway = Gateway::start(&cloud.url);
         let device = Device::enrolled_at(&temp.path().join("a"), &gateway.url, "demo");
         assert_eq!(device.ctl(&["enroll", "other"]).code, 0);
-        let place = Self { _temp: temp, dir, cloud, gateway, device };
+        let place = Self { temp, dir, cloud, gateway, device };
         place.healthy();
         place
     }
 
     /// Everything is done, and that is what is said.
-    fn healthy(&self) {
+    pub(crate) fn healthy(&self) {
         until("it is healthy", || {
             let _ = self.device.ctl(&["sync"]);
             self.device.ctl(&["status"]).code == 0
@@ -46,16 +46,16 @@ impl Place {
         });
     }
 
-    fn answer(&self, path: &'static str, status: u16, body: &Value) {
+    pub(crate) fn answer(&self, path: &'static str, status: u16, body: &Value) {
         self.gateway.inside().instead = vec![Instead { path, holding: "", status, body: body.to_string() }];
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.gateway.inside().instead.clear();
     }
 
     /// Waits for a finding, and checks that it is the one root cause, says what it must, and shows everywhere alike.
-    fn root(&self, code: &str) -> Value {
+    pub(crate) fn root(&self, code: &str) -> Value {
         let mut wrong = Vec::new();
         until(&format!("{code} is the one root cause"), || {
             let _ = self.device.ctl(&["sync"]);
@@ -76,7 +76,7 @@ impl Place {
     }
 
     /// Runs the command that a finding names; a token and a URL are what its reader has.
-    fn run(&self, finding: &Value) -> Answer {
+    pub(crate) fn run(&self, finding: &Value) -> Answer {
         let hint = finding["hint"].as_str().expect("a command");
         let url = self.gateway.url.as_str();
         let words = hint.split(' ').map(|word| if word == "URL" { url } else { word });

@@ -11,9 +11,12 @@ pub(super) async fn answer(cx: &Context, watch: bool, to: &Responder) -> Result<
     let mut changes = cx.driver.watch();
     loop {
         changes.mark_unchanged();
+        let is_alive = cx.driver.is_alive();
         to.more(report()).await?;
-        if changes.changed().await.is_err() {
-            return to.last(report()).await;
+        // Both may be dropped at any await without loss.
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return to.last(report()).await },
+            () = cx.driver.stalls(), if is_alive => {}
         }
     }
 }

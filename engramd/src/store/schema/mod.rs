@@ -32,6 +32,9 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 14, &[include_str!("v1_14_lookups.sql")]),
 ];
 
+/// Our indexes on shared tables.
+const LOOKUPS: &str = include_str!("lookups.sql");
+
 /// The version from which on what is known adds up to a digest.
 const DIGESTS: (u32, u32) = (1, 9);
 
@@ -55,7 +58,7 @@ pub(super) fn bring_forward(
     now: RowTime,
 ) -> Result<Option<PathBuf>, StoreError> {
     if is_current(found(conn)?)? {
-        return Ok(None);
+        return make_lookups_again(conn).map(|()| None);
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read again under the lock: another process may have done it meanwhile.
@@ -72,6 +75,7 @@ pub(super) fn bring_forward(
         }
         meta::set(&tx, KEY, Some(&format!("{major}.{minor}")))?;
     }
+    tx.execute_batch(LOOKUPS)?;
     if older {
         older::fill(&tx)?;
     }
@@ -85,6 +89,19 @@ pub(super) fn bring_forward(
     }
     tx.commit()?;
     Ok(copy)
+}
+
+/// Makes our indexes on shared tables where the Go program made such a table anew, and so dropped them.
+fn make_lookups_again(conn: &mut Connection) -> Result<(), StoreError> {
+    let sql = "SELECT count(*) FROM sqlite_master
+        WHERE type = 'index' AND name LIKE 'engramd^_%' ESCAPE '^' AND tbl_name NOT LIKE 'engramd^_%' ESCAPE '^'";
+    let there: u32 = conn.query_row(sql, [], |row| row.get(0))?;
+    if LOOKUPS.matches("CREATE INDEX").count() > there as usize {
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(LOOKUPS)?;
+        tx.commit()?;
+    }
+    Ok(())
 }
 
 /// Reads the version a file has; `None` where we were never here.
