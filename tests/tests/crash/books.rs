@@ -101,6 +101,9 @@ fn text(value: ValueRef<'_>) -> String {
 
 /// Says in which lines two dumps differ.
 pub(crate) fn difference(a: &str, b: &str) -> String {
+    if a == b {
+        return String::new();
+    }
     let only = |here: &str, there: &str, mark: &str| -> String {
         let gone = here.lines().filter(|line| !there.lines().any(|other| other == *line));
         gone.map(|line| format!("{mark} {line}\n")).collect()

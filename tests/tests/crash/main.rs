@@ -2,7 +2,7 @@
 //! processes under `kill -9` (verification.md).
 //!
 //! There are no hooks in the programs. What is durable goes through SQLite, and SQLite asks its file system for each
-//! step: [`engram_tests::disk`] stands there. So the named failpoints are the durable steps themselves (`FILE STEP N
+//! step: [`engram_tests::disk`] stands there; for the few files beside it `calls` asks the same. So the named failpoints are the durable steps themselves (`FILE STEP N
 //! before|after`), in this process for the sweeps, and in a child that links the same library (`child`) for the storms.
 //!
 //! `ENGRAM_CRASH_ROUNDS` multiplies what runs here (1 in continuous integration); `ENGRAM_CRASH_SEED` gives another
@@ -10,6 +10,8 @@
 
 mod books;
 mod broken;
+#[cfg(target_os = "linux")]
+mod calls;
 mod child;
 mod chunk_course;
 mod chunk_kills;

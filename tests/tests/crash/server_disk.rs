@@ -2,9 +2,10 @@
 
 use crate::{Dice, books, rounds};
 use engram_cloud::clock::Clock;
+use engram_cloud::config::Config;
 use engram_cloud::journal::embedded::{Embedded, FILE_NAME};
 use engram_cloud::journal::{Batch, Entry, Fate as Receipt, Journal, PageAsk, Pushed};
-use engram_cloud::keep::DataDir;
+use engram_cloud::keep::{DataDir, Kept};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::push::PushEntry;
 use engram_proto::id::ProjectName;
@@ -21,8 +22,10 @@ fn alpha() -> ProjectName {
     ProjectName::parse("alpha").expect("a name")
 }
 
+/// Opens it as the program does, after the secrets that are kept beside it.
 fn open(dir: &Path) -> Result<Embedded, String> {
     let claimed = DataDir::claim(&dir.join("cloud")).map_err(|error| error.to_string())?;
+    Kept::complete(&Config::local(dir.join("cloud")), &claimed).map_err(|error| error.to_string())?;
     Embedded::open(claimed, Clock::system()).map_err(|error| error.to_string())
 }
 

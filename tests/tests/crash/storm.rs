@@ -18,9 +18,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The durable steps of a device, by file; the number comes with each kill.
-pub(crate) const DEVICE_POINTS: &[&str] =
-    &["engram.db-wal write", "engram.db-wal sync", "engram.db write", "engram.db sync", "engram.db-wal truncate"];
+/// The durable steps of a device, by file; the number comes with each kill. The log is deleted when a daemon ends.
+pub(crate) const DEVICE_POINTS: &[&str] = &[
+    "engram.db-wal write",
+    "engram.db-wal sync",
+    "engram.db write",
+    "engram.db sync",
+    "engram.db-wal delete",
+    ".cloud.json.new sync",
+    "cloud.json rename",
+];
 
 /// A row of the server's journal: its number, its project, and whose it is.
 pub(crate) type CloudRow = (i64, String, String, String);
@@ -67,11 +74,14 @@ impl Writer {
             self.device.daemon.kill();
         } else {
             let point = DEVICE_POINTS[usize::try_from(dice.below(DEVICE_POINTS.len() as u64)).expect("few")];
-            let point = named(point, dice);
             self.device.daemon.kill();
-            let mut child = Process::new(child::daemon_with(&self.device.dir, &point));
+            let mut child = Process::new(child::daemon_with(&self.device.dir, &named(point, dice)));
+            if point.ends_with("delete") {
+                until("the child answers", || self.device.ctl(&["status"]).code != 4);
+                child.signal(rustix::process::Signal::TERM);
+            }
             if dies(&mut child) {
-                *tally.met.entry(point).or_default() += 1;
+                *tally.met.entry(point.to_owned()).or_default() += 1;
             }
             child.kill();
         }
@@ -88,15 +98,21 @@ impl Writer {
     }
 }
 
-/// Names a failpoint: one of its first few steps, before it or after it.
+/// Names a failpoint: one of its first few steps, before it or after it. What comes once is the first.
 pub(crate) fn named(point: &str, dice: &mut Dice) -> String {
-    let nth = 1 + dice.below(4) * dice.below(10);
+    let is_of_sqlite = point.contains(".db") && !point.ends_with("delete") && !point.ends_with("rename");
+    let nth = if is_of_sqlite { 1 + dice.below(4) * dice.below(10) } else { 1 };
     format!("{point} {nth} {}", if dice.below(2) == 0 { "before" } else { "after" })
 }
 
 /// Lets a random moment pass: what is under way is another step each time.
 pub(crate) fn moment(dice: &mut Dice) {
-    std::thread::sleep(Duration::from_micros(dice.below(60_000)));
+    moment_within(60_000, dice);
+}
+
+/// Lets a random moment pass, shorter than so many microseconds.
+pub(crate) fn moment_within(us: u64, dice: &mut Dice) {
+    std::thread::sleep(Duration::from_micros(dice.below(us)));
 }
 
 /// Waits a while for a child to meet its failpoint; not every course comes by.

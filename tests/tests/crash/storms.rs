@@ -33,6 +33,7 @@ fn add_up(what: &str, tally: &Tally, writers: &[Writer; 2], plain: &Plain) {
     eprintln!(
         "{what}: {kills} kills ({met} at failpoints, {deferred} rows waiting), {answered} writes answered, {unanswered} not"
     );
+    eprintln!("{what}: failpoints met: {:?}", tally.met);
     ledger::add_up(what, kills, answered);
     assert!(answered > plain.ledger.answered, "{what}: no device answered anything");
     assert!(deferred > 0, "{what}: no device was killed while a row waited for what it belongs to");
@@ -88,11 +89,10 @@ fn kill_server(mut cloud: Cloud, dir: &Path, dice: &mut Dice, tally: &mut Tally)
     } else {
         cloud.process.kill();
         let point = SERVER_POINTS[usize::try_from(dice.below(SERVER_POINTS.len() as u64)).expect("few")];
-        let point = named(point, dice);
         let address = cloud.url.trim_start_matches("http://").to_owned();
-        let mut child = Process::new(child::server_with(dir, &address, &point));
+        let mut child = Process::new(child::server_with(dir, &address, &named(point, dice)));
         if dies(&mut child) {
-            *tally.met.entry(point).or_default() += 1;
+            *tally.met.entry(point.to_owned()).or_default() += 1;
         }
         child.kill();
     }
