@@ -166,8 +166,7 @@ fn state_of(path: &Path) -> Option<Arc<Mutex<State>>> {
 /// # Errors
 /// What the step says, or that it failed.
 pub fn beside(path: &Path, step: Step, take: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
-    let verdict =
-        state_of(path).map_or(Verdict::Go, |state| state.lock().expect("no panic").before(path, step));
+    let verdict = state_of(path).map_or(Verdict::Go, |state| state.lock().expect("no panic").before(path, step));
     match verdict {
         Verdict::Go => take(),
         Verdict::Refuse(_) => Err(rustix::io::Errno::IO),

@@ -53,9 +53,7 @@ fn a_child_is_what_it_was_started_for() {
             "daemon" => {
                 let socket = dir.join(engram_proto::ipc::SOCKET_NAME);
                 let (settings, environment) = (Settings::default(), Environment::default());
-                daemon::run(Options { data_dir: dir, socket, settings, environment }, end)
-                    .await
-                    .expect("it runs");
+                daemon::run(Options { data_dir: dir, socket, settings, environment }, end).await.expect("it runs");
             }
             _ => {
                 let address: SocketAddr = std::env::var(ADDRESS).expect("an address").parse().expect("one");

@@ -15,6 +15,7 @@ mod calls;
 mod child;
 mod chunk_course;
 mod chunk_kills;
+mod closed;
 mod course;
 mod ledger;
 mod migration;
