@@ -161,12 +161,17 @@ fn state_of(path: &Path) -> Option<Arc<Mutex<State>>> {
     watched.iter().find(|(dir, _)| path.starts_with(dir)).map(|(_, state)| Arc::clone(state))
 }
 
-/// Takes a step that goes by SQLite, unless it is to fail.
+/// Takes a step that goes by SQLite, unless it is to fail. A sync is not passed on, as SQLite's are not.
 ///
 /// # Errors
 /// What the step says, or that it failed.
+///
+/// # Panics
+/// Never: nobody panics while he holds the state.
 pub fn beside(path: &Path, step: Step, take: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
-    let verdict = state_of(path).map_or(Verdict::Go, |state| state.lock().expect("no panic").before(path, step));
+    let Some(state) = state_of(path) else { return take() };
+    let verdict = state.lock().expect("no panic").before(path, step);
+    let take = || if step == Step::Sync { Ok(()) } else { take() };
     match verdict {
         Verdict::Go => take(),
         Verdict::Refuse(_) => Err(rustix::io::Errno::IO),

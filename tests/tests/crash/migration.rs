@@ -7,7 +7,7 @@ use engram_tests::disk::{Disk, Fate, Plan};
 use engram_tests::processes::{Device, Process, daemon};
 use engramd::store::Store;
 use rusqlite::Connection;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// The durable steps of bringing a store forward, by file: the copy from before, its name, and the one transaction.
@@ -100,9 +100,9 @@ fn is_forward(conn: &Connection, context: &str) -> bool {
 }
 
 /// What lies in the directory of copies, by how it ends.
-fn copies(dir: &Path, end: &str) -> usize {
-    let entries = std::fs::read_dir(dir.join("backups")).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == end)).count()
+fn copies(dir: &Path, end: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.join("backups")).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == end)).collect()
 }
 
 /// DUR-1: a daemon that has a large store of an older age is killed at random moments of its start, and at named
@@ -147,7 +147,7 @@ fn dur_1_kills_while_a_store_is_brought_forward_lose_nothing() {
             if is_forward(&conn, &context) {
                 break;
             }
-            midway += u64::from(copies(&dir, "part") + copies(&dir, "db") > 0);
+            midway += u64::from(!copies(&dir, "part").is_empty() || !copies(&dir, "db").is_empty());
             longest_us += longest_us / 2;
         }
         let mut device = Device::start(&dir);
@@ -159,7 +159,12 @@ fn dur_1_kills_while_a_store_is_brought_forward_lose_nothing() {
         let (now, faults) = store.read(|conn| Ok((memories(conn), books::faults(conn)))).expect("a read");
         assert_eq!((books::difference(&written, &now.join("\n")).as_str(), faults), ("", Vec::new()), "{age}");
         assert_eq!(now.len(), written.lines().count(), "{age}: nothing is there twice");
-        assert_eq!(copies(&dir, "part"), 0, "{age}: half a copy takes no room");
+        assert_eq!(copies(&dir, "part"), Vec::<PathBuf>::new(), "{age}: half a copy takes no room");
+        for copy in copies(&dir, "db") {
+            let conn = Connection::open(&copy).expect("it opens");
+            let changed = books::difference(&written, &memories(&conn).join("\n"));
+            assert_eq!((changed.as_str(), books::faults(&conn)), ("", Vec::new()), "{age}: {} is whole", copy.display());
+        }
         kept += now.len() as u64;
     }
     eprintln!("migration: {kills} kills ({met} at failpoints, {midway} with a copy begun), {kept} rows kept");
