@@ -2,8 +2,8 @@
 //!
 //! It stands where every durable step of both programs passes: between SQLite and the files below one directory. The
 //! programs know nothing of it: who links them opens SQLite's files through it by default ([`vfs`]). For what they keep
-//! beside SQLite (`cloud.json`, a server's secrets, the name of a backup) a test may stand in the place of the C library,
-//! and ask [`beside`] for each step; of that a power cut takes nothing back.
+//! beside SQLite (`cloud.json`, a server's secrets, the name of a backup) a test may stand in the place of the C
+//! library, and ask [`beside`] for each step; of that a power cut takes nothing back.
 
 mod change;
 mod vfs;

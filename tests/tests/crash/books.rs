@@ -47,8 +47,8 @@ pub(crate) fn server_faults(conn: &Connection) -> Vec<String> {
              WHERE m.seq = h.seq AND m.project = h.project AND m.entity = h.entity AND m.entity_key = h.entity_key)",
         "SELECT 'no head of ' || entity_key FROM cloud_mutations AS m WHERE NOT EXISTS (SELECT 1 FROM cloud_heads AS h
              WHERE h.project = m.project AND h.entity = m.entity AND h.entity_key = m.entity_key)",
-        "SELECT 'row of ' || mutation_id FROM cloud_mutation_ids AS i WHERE NOT EXISTS (SELECT 1 FROM cloud_mutations AS m
-             WHERE m.seq = i.seq AND m.project = i.project)",
+        "SELECT 'row of ' || mutation_id FROM cloud_mutation_ids AS i WHERE NOT EXISTS (SELECT 1 FROM cloud_mutations
+             AS m WHERE m.seq = i.seq AND m.project = i.project)",
         "SELECT 'winner over ' || entity_key FROM cloud_superseded AS s WHERE NOT EXISTS (SELECT 1 FROM cloud_mutations
              AS m WHERE m.seq = s.lost_to_seq)",
     ] {

@@ -1,5 +1,5 @@
-//! What the programs ask of the C library when they keep a file beside SQLite, as steps of [`engram_tests::disk`]: it is
-//! flushed, and takes its name.
+//! What the programs ask of the C library when they keep a file beside SQLite, as steps of [`engram_tests::disk`]: it
+//! is flushed, and takes its name.
 //!
 //! A binary that has functions of these names is asked before the C library is. They are of this binary alone.
 #![expect(unsafe_code, reason = "they take the place of functions of the C library")]

@@ -1,5 +1,5 @@
-//! A data directory that may not be written any more while its daemon runs: the daemon goes on or says why not, and goes
-//! on by itself once it may.
+//! A data directory that may not be written any more while its daemon runs: the daemon goes on or says why not, and
+//! goes on by itself once it may.
 
 use crate::books;
 use engram_tests::processes::{Answer, Cloud, Device, Process, TOKEN, program, until};

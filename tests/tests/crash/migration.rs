@@ -163,7 +163,8 @@ fn dur_1_kills_while_a_store_is_brought_forward_lose_nothing() {
         for copy in copies(&dir, "db") {
             let conn = Connection::open(&copy).expect("it opens");
             let changed = books::difference(&written, &memories(&conn).join("\n"));
-            assert_eq!((changed.as_str(), books::faults(&conn)), ("", Vec::new()), "{age}: {} is whole", copy.display());
+            let context = format!("{age}: {} is whole", copy.display());
+            assert_eq!((changed.as_str(), books::faults(&conn)), ("", Vec::new()), "{context}");
         }
         kept += now.len() as u64;
     }

@@ -30,10 +30,8 @@ fn add_up(what: &str, tally: &Tally, writers: &[Writer; 2], plain: &Plain) {
         (answered, unanswered) = (answered + ledger.answered, unanswered + ledger.unanswered);
     }
     let (kills, deferred, met) = (tally.kills, tally.deferred, tally.met.values().sum::<u64>());
-    eprintln!(
-        "{what}: {kills} kills ({met} at failpoints, {deferred} rows waiting), {answered} writes answered, {unanswered} not"
-    );
-    eprintln!("{what}: failpoints met: {:?}", tally.met);
+    eprintln!("{what}: {kills} kills ({met} at failpoints: {:?}), with {deferred} rows waiting", tally.met);
+    eprintln!("{what}: {answered} writes answered, {unanswered} not");
     ledger::add_up(what, kills, answered);
     assert!(answered > plain.ledger.answered, "{what}: no device answered anything");
     assert!(deferred > 0, "{what}: no device was killed while a row waited for what it belongs to");
@@ -105,8 +103,8 @@ fn kill_server(mut cloud: Cloud, dir: &Path, dice: &mut Dice, tally: &mut Tally)
     cloud.restart()
 }
 
-/// DUR-1: processes of Postgres are killed, so that all of it ends and recovers from its log, and the server's own, while
-/// both devices write and are killed.
+/// DUR-1: processes of Postgres are killed, so that all of it ends and recovers from its log, and the server's own,
+/// while both devices write and are killed.
 #[test]
 fn dur_1_kills_of_postgres_lose_nothing_and_double_nothing() {
     let Some(database) = Database::new() else { return };

@@ -217,8 +217,8 @@ fn dur_1_a_disk_full_from_any_step_on_loses_nothing() {
     assert!(met > 10, "{met} writes");
 }
 
-/// DUR-1: a log that grew while somebody read is cut by the first write after it was moved into the file; a process that
-/// dies there, a power cut, or a disk that fails to, loses nothing that was answered.
+/// DUR-1: a log that grew while somebody read is cut by the first write after it was moved into the file; a process
+/// that dies there, a power cut, or a disk that fails to, loses nothing that was answered.
 #[test]
 fn dur_1_the_log_is_cut_without_a_loss() {
     for (fate, power) in [(Fate::Stops, false), (Fate::Stops, true), (Fate::Fails, false)] {
