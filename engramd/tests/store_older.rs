@@ -250,6 +250,21 @@ fn dur_1_a_kill_in_the_middle_leaves_an_older_store_whole() {
 }
 
 #[test]
+fn half_a_copy_that_a_crash_left_gives_its_room_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = fixture(dir.path(), "v2026-02");
+    let folder = dir.path().join("backups");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, text) in [("engram-20260101000000.part", "half of it"), ("engram-20260101000000.db", "another copy")] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let store = Store::open(&path, at(0)).unwrap();
+    let left: BTreeSet<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let made = store.backup().unwrap().to_owned();
+    assert_eq!(left, BTreeSet::from([folder.join("engram-20260101000000.db"), made]));
+}
+
+#[test]
 fn without_room_for_a_copy_nothing_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let path = fixture(dir.path(), "v2026-02");

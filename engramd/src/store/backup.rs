@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 
 /// The folder beside the store.
 const FOLDER: &str = "backups";
+/// How the name of half a copy ends.
+const PART: &str = "part";
 
 /// Copies what is committed, readable by its owner only, and returns where to; half a copy never has the final name.
+/// To be called under the store's write lock.
 ///
 /// # Errors
 /// [`StoreError::Backup`], whatever the file system or SQLite says: nothing was changed then.
@@ -24,8 +27,9 @@ pub(super) fn make(store: &Path, now: RowTime) -> Result<PathBuf, StoreError> {
     let names = (0..).map(|n| if n == 0 { String::new() } else { format!("-{n}") });
     let mut names = names.map(|suffix| folder.join(format!("engram-{stamp}{suffix}.db")));
     let Some(name) = names.find(free) else { unreachable!("numbers do not end") };
-    let part = name.with_extension("part");
-    // A copy that was cut short by a crash is made anew.
+    let part = name.with_extension(PART);
+    // A copy that was cut short by a crash is made anew; nobody else can be making one.
+    remove_parts(&folder).map_err(io)?;
     let created = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
     let file = created.map_err(io)?;
     copy(store, &part).map_err(failed)?;
@@ -33,6 +37,17 @@ pub(super) fn make(store: &Path, now: RowTime) -> Result<PathBuf, StoreError> {
     fs::rename(&part, &name).map_err(io)?;
     fs::File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io)?;
     Ok(name)
+}
+
+/// Gives back the room that copies take which a crash cut short.
+fn remove_parts(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == PART) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn copy(store: &Path, to: &Path) -> Result<(), StoreError> {

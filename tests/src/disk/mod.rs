@@ -1,8 +1,9 @@
 //! A disk that fails, stops or loses power at a step of the test's choice.
 //!
 //! It stands where every durable step of both programs passes: between SQLite and the files below one directory. The
-//! programs know nothing of it: who links them opens SQLite's files through it by default ([`vfs`]). What they write
-//! beside SQLite (`cloud.json`, the lock) is met by kills at random moments.
+//! programs know nothing of it: who links them opens SQLite's files through it by default ([`vfs`]). For what they keep
+//! beside SQLite (`cloud.json`, a server's secrets, the name of a backup) a test may stand in the place of the C
+//! library, and ask [`beside`] for each step; of that a power cut takes nothing back.
 
 mod change;
 mod vfs;
@@ -25,16 +26,18 @@ pub enum Step {
     Truncate,
     /// The file goes.
     Delete,
+    /// A file that is whole takes this name.
+    Rename,
 }
 
 impl Step {
     /// All that change a file.
-    pub const DURABLE: &[Self] = &[Self::Write, Self::Sync, Self::Truncate, Self::Delete];
+    pub const DURABLE: &[Self] = &[Self::Write, Self::Sync, Self::Truncate, Self::Delete, Self::Rename];
 
     /// Reads the name of one.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Read, Self::Write, Self::Sync, Self::Truncate, Self::Delete]
+        [Self::Read, Self::Write, Self::Sync, Self::Truncate, Self::Delete, Self::Rename]
             .into_iter()
             .find(|step| format!("{step:?}").eq_ignore_ascii_case(name))
     }
@@ -156,6 +159,27 @@ static WATCHED: Mutex<Vec<(PathBuf, Arc<Mutex<State>>)>> = Mutex::new(Vec::new()
 fn state_of(path: &Path) -> Option<Arc<Mutex<State>>> {
     let watched = WATCHED.lock().expect("no panic");
     watched.iter().find(|(dir, _)| path.starts_with(dir)).map(|(_, state)| Arc::clone(state))
+}
+
+/// Takes a step that goes by SQLite, unless it is to fail. A sync is not passed on, as SQLite's are not.
+///
+/// # Errors
+/// What the step says, or that it failed.
+///
+/// # Panics
+/// Never: nobody panics while he holds the state.
+pub fn beside(path: &Path, step: Step, take: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    let Some(state) = state_of(path) else { return take() };
+    let verdict = state.lock().expect("no panic").before(path, step);
+    let take = || if step == Step::Sync { Ok(()) } else { take() };
+    match verdict {
+        Verdict::Go => take(),
+        Verdict::Refuse(_) => Err(rustix::io::Errno::IO),
+        Verdict::GoAndDie => {
+            let _ = take();
+            die()
+        }
+    }
 }
 
 /// Every SQLite file below one directory, opened by this process after this value was made.

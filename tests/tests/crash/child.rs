@@ -1,5 +1,5 @@
 //! A daemon or a server in a process of its own, from the same libraries as the programs, on a disk that kills it at a
-//! named failpoint: what [`crate::storm`] starts instead of the program.
+//! named failpoint: what [`crate::storm`] starts instead of the program. It ends in order where it is asked to.
 
 use engram_cloud::auth::Grant;
 use engram_cloud::config::{Config, Secret};
@@ -11,6 +11,7 @@ use engramd::daemon::{self, Options};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use tokio::signal::unix::{SignalKind, signal};
 
 const ROLE: &str = "ENGRAM_CRASH_ROLE";
 const DIR: &str = "ENGRAM_CRASH_DIR";
@@ -44,13 +45,15 @@ fn a_child_is_what_it_was_started_for() {
     disk.plan(std::env::var(FAILPOINT).expect("a failpoint").parse::<Plan>().expect("four words"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
+        let mut end = signal(SignalKind::terminate()).expect("a signal");
+        let end = async move {
+            let _ = end.recv().await;
+        };
         match role.as_str() {
             "daemon" => {
                 let socket = dir.join(engram_proto::ipc::SOCKET_NAME);
                 let (settings, environment) = (Settings::default(), Environment::default());
-                daemon::run(Options { data_dir: dir, socket, settings, environment }, std::future::pending())
-                    .await
-                    .expect("it runs");
+                daemon::run(Options { data_dir: dir, socket, settings, environment }, end).await.expect("it runs");
             }
             _ => {
                 let address: SocketAddr = std::env::var(ADDRESS).expect("an address").parse().expect("one");
@@ -58,7 +61,7 @@ fn a_child_is_what_it_was_started_for() {
                 config.token = Some(Secret::new(TOKEN.to_owned()));
                 config.projects = Some(Grant::Every);
                 let listener = tokio::net::TcpListener::bind(address).await.expect("the port is free");
-                engram_cloud::run(config, listener, std::future::pending()).await.expect("it runs");
+                engram_cloud::run(config, listener, end).await.expect("it runs");
             }
         }
     });

@@ -1,7 +1,8 @@
 //! Daemons that are killed while their clients export and import chunks: at random moments, and at named failpoints.
 
-use crate::storm::{DEVICE_POINTS, PROJECT, dies, moment, named};
-use crate::{Dice, books, child, rounds};
+use crate::course::PROJECT;
+use crate::storm::{DEVICE_POINTS, dies, moment, named};
+use crate::{Dice, books, child, ledger, rounds};
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engram_tests::processes::{Answer, Device, Process, ctl_in, program};
@@ -129,5 +130,6 @@ fn dur_1_a_daemon_that_is_killed_in_the_middle_of_chunks_loses_nothing() {
     assert_eq!(ana.chunks(&["verify"]).code, 0);
     assert_eq!(bob.dump(), ana.dump());
     assert_eq!(bob.dump().matches("\"entity\":\"observation\"").count(), saved, "0 lost, 0 doubled");
+    ledger::add_up("chunks", kills, saved as u64);
     println!("chunks: {kills} kills, {cut} commands cut off, {saved} memories");
 }

@@ -1,23 +1,25 @@
 //! What was asked of a device, and what it answered: the measure of what must be there afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-/// Every content that a memory may have now; `None` stands for its absence.
+/// Every content that a thing may have now; `None` stands for its absence.
 type Possible = BTreeSet<Option<String>>;
+
+/// What a device shows: each content of each name.
+pub(crate) type Shown = BTreeMap<String, Vec<String>>;
 
 /// A file of lines, and what follows from them.
 pub(crate) struct Ledger {
     file: File,
-    memories: BTreeMap<String, Memory>,
+    things: BTreeMap<String, Thing>,
     pub(crate) answered: u64,
     pub(crate) unanswered: u64,
 }
 
-#[derive(Default)]
-struct Memory {
+struct Thing {
     id: Option<String>,
     possible: Possible,
 }
@@ -25,55 +27,66 @@ struct Memory {
 impl Ledger {
     pub(crate) fn new(path: &Path) -> Self {
         let file = File::create(path).expect("a file");
-        Self { file, memories: BTreeMap::new(), answered: 0, unanswered: 0 }
+        Self { file, things: BTreeMap::new(), answered: 0, unanswered: 0 }
     }
 
-    /// Books an operation that was asked of a memory and would leave this content; `id` where it was answered as done.
-    pub(crate) fn book(&mut self, title: &str, content: Option<String>, answer: Option<&str>) {
+    /// Books an operation that was asked of a thing and would leave this content; `id` where it was answered as done.
+    pub(crate) fn book(&mut self, name: &str, content: Option<String>, answer: Option<&str>) {
         let word = if answer.is_some() { "done" } else { "asked" };
-        writeln!(self.file, "{word} {title} {content:?}").expect("written");
-        let memory = self
-            .memories
-            .entry(title.to_owned())
-            .or_insert_with(|| Memory { possible: Possible::from([None]), ..Memory::default() });
+        writeln!(self.file, "{word} {name} {content:?}").expect("written");
+        let none = || Thing { id: None, possible: Possible::from([None]) };
+        let thing = self.things.entry(name.to_owned()).or_insert_with(none);
         match answer {
             Some(id) => {
                 self.answered += 1;
-                memory.id = Some(id.to_owned());
-                memory.possible = Possible::from([content]);
+                thing.id = Some(id.to_owned());
+                thing.possible = Possible::from([content]);
             }
             None => {
                 self.unanswered += 1;
-                memory.possible.insert(content);
+                thing.possible.insert(content);
             }
         }
     }
 
-    /// Lists the memories whose identity was told, and that are there for sure.
-    pub(crate) fn known(&self) -> Vec<(String, String)> {
-        let there = self.memories.iter().filter(|(_, memory)| !memory.possible.contains(&None));
-        there.filter_map(|(title, memory)| Some((title.clone(), memory.id.clone()?))).collect()
+    /// Lists the things of a kind whose identity was told, and that are there for sure: name and identity.
+    pub(crate) fn known(&self, kind: &str) -> Vec<(String, String)> {
+        let of_kind = self.things.iter().filter(|(name, _)| name.starts_with(kind));
+        let there = of_kind.filter(|(_, thing)| !thing.possible.contains(&None));
+        there.filter_map(|(name, thing)| Some((name.clone(), thing.id.clone()?))).collect()
     }
 
-    /// Compares with what a device shows: everything answered is there, once, as answered last.
-    pub(crate) fn faults(&self, shown: &[(String, String)]) -> Vec<String> {
+    /// Closes the book of one thing: says what it may be.
+    pub(crate) fn close(&mut self, name: &str) -> Possible {
+        self.things.remove(name).map_or_else(|| Possible::from([None]), |thing| thing.possible)
+    }
+
+    /// Compares with what a device shows, and takes out of that what is booked here: everything answered is there,
+    /// once, as answered last.
+    pub(crate) fn faults(&self, shown: &mut Shown) -> Vec<String> {
         let mut faults = Vec::new();
-        let mut there: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (title, content) in shown {
-            there.entry(title).or_default().push(content);
-        }
-        for (title, memory) in &self.memories {
-            let now = there.remove(title.as_str()).unwrap_or_default();
-            let fits = match now[..] {
-                [] => memory.possible.contains(&None),
-                [content] => memory.possible.contains(&Some(content.to_owned())),
+        for (name, Thing { possible, .. }) in &self.things {
+            let now = shown.remove(name).unwrap_or_default();
+            let fits = match &now[..] {
+                [] => possible.contains(&None),
+                [content] => possible.contains(&Some(content.clone())),
                 _ => false,
             };
             if !fits {
-                faults.push(format!("{title}: may be {:?}, is {now:?}", memory.possible));
+                faults.push(format!("{name}: may be {possible:?}, is {now:?}"));
             }
         }
-        faults.extend(there.keys().map(|title| format!("{title}: nobody wrote it")));
         faults
     }
+}
+
+/// Adds two lines to the ledger of all storms, where one is kept; it has the form of `benches/ledger.tsv`.
+///
+/// What was lost or doubled has ended the storm before.
+pub(crate) fn add_up(what: &str, kills: u64, answered: u64) {
+    let Some(path) = std::env::var_os("ENGRAM_CRASH_LEDGER") else { return };
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a file");
+    let today = engramd::clock::row_time().to_string()[..10].to_owned();
+    let lines = format!("{today}\tkills {what}\t{kills}\t0\t0\n{today}\tanswered {what}\t{answered}\t0\t0\n");
+    file.write_all(lines.as_bytes()).expect("written");
 }

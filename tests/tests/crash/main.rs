@@ -2,19 +2,26 @@
 //! processes under `kill -9` (verification.md).
 //!
 //! There are no hooks in the programs. What is durable goes through SQLite, and SQLite asks its file system for each
-//! step: [`engram_tests::disk`] stands there. So the named failpoints are the durable steps themselves (`FILE STEP N
-//! before|after`), in this process for the sweeps, and in a child that links the same library (`child`) for the storms.
+//! step: [`engram_tests::disk`] stands there; for the few files beside it `calls` asks the same. So the named
+//! failpoints are the durable steps themselves (`FILE STEP N before|after`), in this process for the sweeps, and in a child that
+//! links the same library (`child`) for the storms.
 //!
 //! `ENGRAM_CRASH_ROUNDS` multiplies what runs here (1 in continuous integration); `ENGRAM_CRASH_SEED` gives another
-//! course; `ENGRAM_CRASH_STEP` shows the one step of a sweep that failed; `ENGRAM_CRASH_LEDGER` names a file that every storm adds a line of counts to.
+//! course; `ENGRAM_CRASH_STEP` shows the one step of a sweep that failed; `ENGRAM_CRASH_LEDGER` names a
+//! file that every storm adds two lines of counts to.
 
 mod books;
 mod broken;
+#[cfg(target_os = "linux")]
+mod calls;
 mod child;
 mod chunk_course;
 mod chunk_kills;
+mod closed;
+mod course;
 mod ledger;
 mod migration;
+mod plain;
 mod script;
 mod server_disk;
 mod storm;

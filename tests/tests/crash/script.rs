@@ -251,6 +251,11 @@ impl Device {
         self.store().apply_page(fence, CLOUD, &since, &page, at).map(drop).map_err(failed)
     }
 
+    /// Saves a memory of this text.
+    pub(crate) fn save_text(&mut self, title: &str, content: &str) -> Result<(), Failed> {
+        self.save(title, None, content, &Now { at: self.at(OPS.len()), random: *b"no other" })
+    }
+
     fn save(&mut self, title: &str, topic: Option<&str>, content: &str, now: &Now) -> Result<(), Failed> {
         let request = SaveRequest {
             title: title.to_owned(),

@@ -2,13 +2,15 @@
 
 use crate::{Dice, books, rounds};
 use engram_cloud::clock::Clock;
-use engram_cloud::journal::embedded::Embedded;
+use engram_cloud::config::Config;
+use engram_cloud::journal::embedded::{Embedded, FILE_NAME};
 use engram_cloud::journal::{Batch, Entry, Fate as Receipt, Journal, PageAsk, Pushed};
-use engram_cloud::keep::DataDir;
+use engram_cloud::keep::{DataDir, Kept};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::push::PushEntry;
 use engram_proto::id::ProjectName;
 use engram_tests::disk::{Disk, Fate, Plan};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,8 +22,10 @@ fn alpha() -> ProjectName {
     ProjectName::parse("alpha").expect("a name")
 }
 
+/// Opens it as the program does, after the secrets that are kept beside it.
 fn open(dir: &Path) -> Result<Embedded, String> {
     let claimed = DataDir::claim(&dir.join("cloud")).map_err(|error| error.to_string())?;
+    Kept::complete(&Config::local(dir.join("cloud")), &claimed).map_err(|error| error.to_string())?;
     Embedded::open(claimed, Clock::system()).map_err(|error| error.to_string())
 }
 
@@ -67,6 +71,16 @@ async fn rows(journal: &Embedded) -> Vec<PulledMutation> {
     journal.page(ask).await.expect("a page").expect("no witness to miss").rows
 }
 
+/// Looks at the file itself, as it lies in a copy, once there is a journal in it.
+fn check(dir: &Path, context: &str) {
+    let copy = books::copied(&dir.join("cloud"), FILE_NAME);
+    let conn = Connection::open(copy.path().join(FILE_NAME)).expect("it opens");
+    let whole = "SELECT count(*) = 2 FROM sqlite_schema WHERE name IN ('cloud_mutations', 'cloud_audit_control')";
+    if conn.query_row(whole, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{context}: {error}")) {
+        assert_eq!(books::server_faults(&conn), Vec::<String>::new(), "{context}");
+    }
+}
+
 /// DUR-1, IDEM-1: what a batch was told is there after a power cut, of the batch under way all or nothing, and sent again
 /// it is there once.
 #[tokio::test(flavor = "multi_thread")]
@@ -96,6 +110,7 @@ async fn dur_1_the_servers_journal_keeps_what_it_answered_through_a_power_cut() 
         disk.lose_power(&mut || dice.draw());
         drop(disk);
         let context = format!("stopped at step {nth}, {} rows told", told.len());
+        check(&dir, &context);
         let journal = open(&dir).unwrap_or_else(|error| panic!("{context}: {error}"));
         let kept: Vec<_> = rows(&journal).await.iter().map(|row| row.seq).collect();
         assert!(kept.starts_with(&told) && kept.len() - told.len() <= 3, "{context}: {told:?}, kept {kept:?}");
@@ -105,6 +120,7 @@ async fn dur_1_the_servers_journal_keeps_what_it_answered_through_a_power_cut() 
         let all: Vec<_> = rows(&journal).await.iter().map(|row| row.seq).collect();
         assert!(all.starts_with(&kept) && all.len() as u64 == 1 + 2 * BATCHES, "{context}: {kept:?}, now {all:?}");
         journal.close().await;
+        check(&dir, &context);
         nth += stride;
     }
     assert!(met > 10, "{met}");

@@ -216,3 +216,43 @@ fn dur_1_a_disk_full_from_any_step_on_loses_nothing() {
     });
     assert!(met > 10, "{met} writes");
 }
+
+/// DUR-1: a log that grew while somebody read is cut by the first write after it was moved into the file; a process
+/// that dies there, a power cut, or a disk that fails to, loses nothing that was answered.
+#[test]
+fn dur_1_the_log_is_cut_without_a_loss() {
+    for (fate, power) in [(Fate::Stops, false), (Fate::Stops, true), (Fate::Fails, false)] {
+        let context = format!("{fate:?}, power cut: {power}");
+        let (_temp, dir) = place();
+        let disk = Disk::watch(&dir);
+        let mut device = device(&dir, 1);
+        for op in 0..=OPS.iter().position(|op| *op == "session").expect("there") {
+            device.run(op).expect("it works");
+        }
+        let reader = rusqlite::Connection::open(dir.join("engram.db")).expect("the store");
+        reader.execute_batch("BEGIN; SELECT count(*) FROM observations;").expect("read");
+        let (log, text) = (dir.join("engram.db-wal"), "words ".repeat(8_000));
+        let mut saved = 0;
+        while log.metadata().expect("the log").len() < 20 << 20 {
+            device.save_text(&format!("long {saved}"), &format!("{saved} {text}")).expect("saved");
+            saved += 1;
+        }
+        drop(reader);
+        device.store().checkpoint().expect("moved");
+        disk.plan(Plan { file: "-wal".to_owned(), steps: vec![Step::Truncate], nth: 1, fate });
+        let last = device.save_text("the one after", "short");
+        assert!(disk.met(), "{context}: the log was not cut");
+        device.store = None;
+        if power {
+            disk.lose_power(&mut || 0);
+        }
+        drop(disk);
+        device.open().unwrap_or_else(|error| panic!("{context}: {error}"));
+        books::check(device.store(), &alpha(), &context);
+        let count = "SELECT count(*) FROM observations";
+        let there: i64 = device.store().read(|conn| Ok(conn.query_row(count, [], |row| row.get(0))?)).expect("a read");
+        let ends = if last.is_ok() { saved + 1..=saved + 1 } else { saved..=saved + 1 };
+        assert!(ends.contains(&there), "{context}: {saved} were answered, then {last:?}; {there} are there");
+        device.save_text("and on", "short").unwrap_or_else(|error| panic!("{context}: {error}"));
+    }
+}
