@@ -11,6 +11,7 @@ pub(crate) mod git;
 pub(crate) mod ids;
 pub mod listing;
 pub(crate) mod loads;
+mod named;
 pub(crate) mod place;
 pub mod read;
 pub(crate) mod reading;

@@ -20,8 +20,10 @@ const RATIO_MAX: u64 = 200;
 const RATIO_FREE_BYTES: u64 = 24 << 20;
 /// Words about what is inside of a file are no longer, in bytes: they may quote it.
 const WORDS_MAX: usize = 300;
-/// A row is no larger: it has to fit into a frame.
+/// A row is no larger: it has to fit into a frame. Neither is a value that is passed over.
 const ROW_BYTES_MAX: u64 = 6 << 20;
+/// Whoever waits for a check hears of so many rows at once.
+const HEARD_ROWS: u64 = 1_000;
 /// Between the budget of a row and what was read ahead of it.
 const AHEAD_BYTES: u64 = 64 << 10;
 
@@ -56,12 +58,17 @@ pub struct Checked {
 /// # Errors
 /// [`Damage`].
 pub fn check(id: &ChunkId, packed: &[u8]) -> Result<Checked, Damage> {
-    let checked = measure(packed)?;
+    check_aloud(id, packed, &mut |_| {})
+}
+
+/// Does the same, and calls a closure with how many rows were read, from time to time.
+pub(super) fn check_aloud(id: &ChunkId, packed: &[u8], hears: &mut dyn FnMut(u64)) -> Result<Checked, Damage> {
+    let checked = measure(packed, hears)?;
     let hash = Hash::from_hex(&checked.hash);
     if hash.is_some_and(|hash| id.names(&hash)) { Ok(checked) } else { Err(Damage::Hash(checked.hash)) }
 }
 
-fn measure(packed: &[u8]) -> Result<Checked, Damage> {
+fn measure(packed: &[u8], hears: &mut dyn FnMut(u64)) -> Result<Checked, Damage> {
     let (mut rows, mut bytes) = ([0; 4], 0);
     let (mut latest, mut sessions_first) = (String::new(), true);
     let hash = walk(packed, &mut |part, json| {
@@ -72,6 +79,10 @@ fn measure(packed: &[u8]) -> Result<Checked, Damage> {
         bytes += json.len();
         if let Ok(times) = serde_json::from_str::<Times>(json) {
             latest = std::mem::take(&mut latest).max(times.latest());
+        }
+        let read = rows.iter().sum::<u64>();
+        if read % HEARD_ROWS == 0 {
+            hears(read);
         }
     })?;
     Ok(Checked { hash, rows, bytes, latest, sessions_first })
@@ -159,7 +170,7 @@ impl Read for Bounded<'_> {
             return Err(io::Error::other("it unpacks to far more than its size"));
         }
         let budget = self.budget.get().checked_sub(bytes);
-        self.budget.set(budget.ok_or_else(|| io::Error::other(format!("a row is larger than {ROW_BYTES_MAX} bytes")))?);
+        self.budget.set(budget.ok_or_else(|| io::Error::other(format!("a row or value is larger than {ROW_BYTES_MAX} bytes")))?);
         self.hash.update(buffer.get(..read).unwrap_or_default());
         Ok(read)
     }
@@ -190,13 +201,69 @@ impl<'de> Visitor<'de> for Chunk<'_> {
         while let Some(name) = map.next_key::<String>()? {
             match ChunkPart::ALL.into_iter().find(|part| part.as_str() == name) {
                 Some(part) => map.next_value_seed(List { part, put: &mut *self.put, budget: self.budget })?,
-                // A newer program's: passed over without keeping any of it, however large.
-                None => {
-                    self.budget.set(u64::MAX);
-                    map.next_value::<IgnoredAny>()?;
-                }
+                None => map.next_value_seed(Passed(self.budget))?,
             }
             self.budget.set(ROW_BYTES_MAX + AHEAD_BYTES);
+        }
+        Ok(())
+    }
+}
+
+/// What a newer program put there. All of it may be as large as a chunk; it is passed over value by value, none of which
+/// may be larger than a row, and the reader of JSON bounds how deep they lie in each other: to pass over a value as a whole
+/// it keeps a byte for each level.
+#[derive(Clone, Copy)]
+struct Passed<'a>(&'a Cell<u64>);
+
+impl<'de> DeserializeSeed<'de> for Passed<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)?;
+        self.0.set(ROW_BYTES_MAX + AHEAD_BYTES);
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Passed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _value: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _value: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _value: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _value: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _value: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        while values.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while fields.next_key::<IgnoredAny>()?.is_some() {
+            fields.next_value_seed(self)?;
         }
         Ok(())
     }
@@ -256,6 +323,10 @@ mod tests {
         gz.finish().unwrap()
     }
 
+    fn measured(packed: &[u8]) -> Result<Checked, Damage> {
+        measure(packed, &mut |_| {})
+    }
+
     #[test]
     fn a_bomb_ends_where_it_shows_and_not_at_the_end_of_its_file() {
         let row = br#"{"title":"the same again"},"#.repeat(40_000);
@@ -263,14 +334,14 @@ mod tests {
         // Nothing of this can be unpacked, and the file is large enough for all that was to come before.
         bomb.truncate(bomb.len() / 5 * 4);
         bomb.resize(1 << 20, 0xff);
-        let damage = measure(&bomb).unwrap_err().to_string();
+        let damage = measured(&bomb).unwrap_err().to_string();
         assert!(damage.contains("far more than its size"), "{damage}");
     }
 
     #[test]
     fn as_much_as_an_export_puts_into_a_chunk_may_be_all_the_same() {
         let row = br#"{"title":"the same again"},"#.repeat(40_000);
-        assert_eq!(measure(&packed(&row, 20)).unwrap().rows, [0, 800_001, 0, 0]);
+        assert_eq!(measured(&packed(&row, 20)).unwrap().rows, [0, 800_001, 0, 0]);
     }
 
     #[test]
@@ -278,7 +349,7 @@ mod tests {
         let text = format!("\"{}\"", "é".repeat(1 << 20));
         let mut gz = GzEncoder::new(Vec::new(), Compression::best());
         gz.write_all(text.as_bytes()).unwrap();
-        let damage = measure(&gz.finish().unwrap()).unwrap_err().to_string();
+        let damage = measured(&gz.finish().unwrap()).unwrap_err().to_string();
         assert!(damage.starts_with("it is damaged: invalid type") && damage.len() < 400, "{damage}");
     }
 }

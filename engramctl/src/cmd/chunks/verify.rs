@@ -68,8 +68,10 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
     let ids = contents.files.iter().filter_map(|id| ChunkId::parse(id).ok());
     let reading = Reading::at(&place)?;
     for (done, id) in ids.enumerate() {
-        out.progress(&render::progress(done, contents.files.len(), verified.rows));
-        match reading.checked(&id) {
+        let before = verified.rows;
+        let shows = |rows| out.progress(&render::progress(done, contents.files.len(), before + rows));
+        shows(0);
+        match reading.checked_aloud(&id, &mut |rows| shows(rows)) {
             Ok(found) => {
                 verified.chunks += 1;
                 verified.rows += found.checked.rows.iter().sum::<u64>();
