@@ -359,7 +359,9 @@ mod tests {
         ] {
             assert!(is_another(text), "{text}");
         }
-        for text in ["{}", r#"{"version":2}"#, r#"{"version":"1","name":"app","chunks":[]}"#, "", "{\"name\":", "<<<<<<< a"] {
+        for text in
+            ["{}", r#"{"version":2}"#, r#"{"version":"1","name":"app","chunks":[]}"#, "", "{\"name\":", "<<<<<<< a"]
+        {
             assert!(!is_another(text), "{text}");
         }
         let twice = listing(&[entry("aaaaaaaa", 2), entry("aaaaaaaa", 1)]);

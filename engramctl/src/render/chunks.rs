@@ -53,7 +53,8 @@ pub(crate) fn imported(imported: &Imported, is_of_many: bool, view: &View) -> St
 
 /// Renders an export.
 pub(crate) fn exported(exported: &Exported, view: &View) -> String {
-    let of = exported.project.as_ref().map_or_else(String::new, |name| format!(" of project {}", text::clean_line(name)));
+    let of =
+        exported.project.as_ref().map_or_else(String::new, |name| format!(" of project {}", text::clean_line(name)));
     let chunks = &exported.chunks;
     let mut sums = if chunks.is_empty() {
         let made = if exported.manifest_written { "; the manifest was made again" } else { "" };
@@ -78,7 +79,9 @@ pub(crate) fn exported(exported: &Exported, view: &View) -> String {
         parts.push("Run: engramctl projects".to_owned());
     }
     let (word, paint) = if is_partial { ("Partial", Paint::Warning) } else { ("Exported", Paint::Good) };
-    let mut text = labelled(word, paint, parts, view);
+    // Scripts find all of it in one line.
+    let width = if view.wrap { view.width } else { usize::MAX };
+    let mut text = labelled(word, paint, parts, &View { width, ..*view });
     for chunk in chunks {
         text += &format!("  chunk    {}\n", chunk.id);
     }
@@ -199,8 +202,7 @@ mod tests {
     fn an_export_is_summed_up_in_one_line_however_many_chunks_it_has() {
         let chunk = |id: &str, memories| Written { id: id.to_owned(), sessions: 1, memories, prompts: 0, mutations: 2 };
         let chunks = vec![chunk("aaaaaaaa", 3), chunk("bbbbbbbb", 4)];
-        let export =
-            Exported { outcome: "exported", project: Some("app".to_owned()), chunks, ..Exported::default() };
+        let export = Exported { outcome: "exported", project: Some("app".to_owned()), chunks, ..Exported::default() };
         assert_eq!(
             exported(&export, &VIEW),
             "Exported: 2 chunks of project app, 2 sessions, 7 memories, 0 prompts, 4 other changes, 0 skipped.

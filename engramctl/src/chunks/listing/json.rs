@@ -1,7 +1,9 @@
 //! A manifest as JSON, of which only one entry at a time is in memory.
 
 use engram_proto::chunk::ManifestEntry;
-use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 use std::fmt;
 use std::io::Read;
 

@@ -54,8 +54,7 @@ struct Watched {
 pub(crate) async fn run(globals: &Globals, args: WatchArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
     let is_of_many = args.paths.len() > 1;
-    let watched =
-        |path| Watched { path: working.join(path), is_of_many, ..Watched::default() };
+    let watched = |path| Watched { path: working.join(path), is_of_many, ..Watched::default() };
     let mut all: Vec<_> = args.paths.iter().map(watched).collect();
     let mut interrupted = signal(SignalKind::interrupt()).map_err(CtlError::Runtime)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(CtlError::Runtime)?;
