@@ -1,6 +1,7 @@
 //! The files of git-friendly chunk sync: found, read and written here, with the caller's permissions, and never outside
 //! of their directory. What their rows mean is the daemon's business (chunks.md).
 
+mod bounded;
 pub(crate) mod build;
 pub(crate) mod content;
 mod data_dir;
@@ -11,6 +12,7 @@ pub(crate) mod git;
 pub(crate) mod ids;
 pub mod listing;
 pub(crate) mod loads;
+mod named;
 pub(crate) mod place;
 pub mod read;
 pub(crate) mod reading;

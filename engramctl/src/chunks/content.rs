@@ -97,12 +97,19 @@ pub(crate) struct Talk<'a> {
     goes_on: bool,
     /// What became of others.
     taken: ChunkTaken,
+    /// Who hears how many rows were taken, whenever some were.
+    hears: Option<Box<dyn Fn(u64) + 'a>>,
 }
 
 impl<'a> Talk<'a> {
     /// Prepares to ask about a place.
     pub(crate) fn about(client: &'a mut Client, place: String) -> Self {
-        Self { client, place, wants_all: false, given: None, goes_on: false, taken: ChunkTaken::default() }
+        Self { client, place, wants_all: false, given: None, goes_on: false, taken: ChunkTaken::default(), hears: None }
+    }
+
+    /// Lets somebody hear how many rows were taken since this was last asked for with [`taken`](Self::taken).
+    pub(crate) fn tell(&mut self, hears: impl Fn(u64) + 'a) {
+        self.hears = Some(Box::new(hears));
     }
 
     /// Asks something that has one answer about chunks.
@@ -197,11 +204,6 @@ impl<'a> Talk<'a> {
         read.map_err(changed)
     }
 
-    /// Counts the rows that were taken until here.
-    pub(crate) fn rows_taken(&self) -> u64 {
-        self.taken.rows
-    }
-
     /// Returns what became of all that was given since this was asked last.
     pub(crate) async fn taken(&mut self) -> Result<ChunkTaken, CtlError> {
         self.hear_of_rows().await?;
@@ -229,6 +231,9 @@ impl<'a> Talk<'a> {
             return Err(CtlError::Unexpected("not what became of rows"));
         };
         add(&mut self.taken, taken);
+        if let Some(hears) = &self.hears {
+            hears(self.taken.rows);
+        }
         Ok(())
     }
 }

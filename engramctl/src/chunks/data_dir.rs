@@ -23,7 +23,7 @@ pub(super) fn refused(path: &Path) -> CtlError {
 }
 
 /// Returns a path without links, as far as it is there.
-fn settled(path: &Path) -> PathBuf {
+pub(super) fn settled(path: &Path) -> PathBuf {
     if let Ok(path) = path.canonicalize() {
         return path;
     }

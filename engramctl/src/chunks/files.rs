@@ -25,7 +25,7 @@ const WRITE_BYTES: usize = 64 << 10;
 const ROOM_BYTES: usize = 1_024;
 
 /// What is written until it takes its place; whoever holds the lock may take one away that was left over.
-const BESIDE: &str = ".engramctl-writing";
+pub(super) const BESIDE: &str = ".engramctl-writing";
 
 /// Why a file, or a directory, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,12 @@ pub(crate) enum Fault {
     /// There are too many.
     #[error("there are more than {0} files")]
     TooMany(usize),
+    /// Somebody else's, with the same name.
+    #[error("it is no manifest of chunks, and is not to be overwritten")]
+    NotOurs,
+    /// Not a directory for chunks.
+    #[error("it holds other files, and no chunks")]
+    Others,
     /// The system's words.
     #[error("{0}")]
     Io(#[source] io::Error),

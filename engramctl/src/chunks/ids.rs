@@ -105,6 +105,11 @@ impl Ids {
         &self.text
     }
 
+    /// Tells whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Counts them.
     pub(crate) fn len(&self) -> usize {
         self.all.len()

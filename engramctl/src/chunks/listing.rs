@@ -30,6 +30,8 @@ pub struct Listing {
     pub broken: Option<String>,
     /// Chunks of whose entries a merge may have mixed up lines: what they count is to be seen in the file.
     pub(crate) unsure: BTreeSet<ChunkId>,
+    /// Whether it is something else, which has the same name and is not to be written over.
+    pub(crate) is_another: bool,
 }
 
 impl Listing {
@@ -42,6 +44,11 @@ impl Listing {
             Ok(entries) => Self { entries, ..Self::default() },
             Err(text) => Gathered::read(&text).listing(),
         }
+    }
+
+    /// Tells whether a text is a manifest, or what a merge left of one.
+    pub(crate) fn is_ours(&self) -> bool {
+        !self.is_another && (self.broken.is_none() || self.entries.len() > 0)
     }
 
     /// Makes the listing of a manifest that says nothing.
@@ -86,6 +93,7 @@ struct Gathered {
     broken: Option<String>,
     unsure: BTreeSet<ChunkId>,
     is_full: bool,
+    is_another: bool,
 }
 
 impl Gathered {
@@ -115,6 +123,10 @@ impl Gathered {
                 gathered.salvage(text);
                 gathered.refused.clear();
             }
+        }
+        if gathered.entries.len() + gathered.refused.len() == 0 && json::is_another(text) {
+            gathered.broken = Some("it is no manifest of chunks".to_owned());
+            gathered.is_another = true;
         }
         gathered
     }
@@ -186,7 +198,8 @@ impl Gathered {
         if self.is_full {
             return Listing::unreadable(format!("it lists more than {ENTRIES_MAX} chunks"));
         }
-        Listing { entries: self.entries, refused: self.refused, broken: self.broken, unsure: self.unsure }
+        let Self { entries, refused, broken, unsure, is_another, .. } = self;
+        Listing { entries, refused, broken, unsure, is_another }
     }
 }
 
@@ -336,6 +349,20 @@ mod tests {
         ] {
             let read = Listing::read(text.as_bytes());
             assert_eq!((read.entries.len(), read.broken.is_some()), (entries, broken), "{text:?}");
+        }
+        let is_another = |text: &str| Listing::read(text.as_bytes()).is_another;
+        for text in [
+            r#"{"name": "an app", "version": "1.0.3", "manifest_version": 3}"#,
+            r#"{"index.html": {"file": "assets/index-4889e940.js"}}"#,
+            r#"{"version": 1, "files": []}"#,
+            r#"["precached.js"]"#,
+        ] {
+            assert!(is_another(text), "{text}");
+        }
+        for text in
+            ["{}", r#"{"version":2}"#, r#"{"version":"1","name":"app","chunks":[]}"#, "", "{\"name\":", "<<<<<<< a"]
+        {
+            assert!(!is_another(text), "{text}");
         }
         let twice = listing(&[entry("aaaaaaaa", 2), entry("aaaaaaaa", 1)]);
         assert!(twice.broken.is_some() && twice.entries.len() == 1);

@@ -3,8 +3,10 @@
 use super::data_dir;
 use super::entries::Entries;
 use super::files::{self, Fault};
+use super::form::BEFORE;
 use super::ids::Ids;
 use super::listing::Listing;
+use super::named;
 use super::scan::Scan;
 use super::unusable::unusable;
 use crate::exit::CtlError;
@@ -89,6 +91,14 @@ impl Contents {
         self.files.iter().filter(is_unlisted)
     }
 
+    /// Fails where a manifest that has to be written again is something else of that name.
+    pub(crate) fn must_be_ours(&self) -> Result<(), CtlError> {
+        match self.unlike() {
+            Some(listing) if listing.is_another => Err(unusable(&self.place.path.join(MANIFEST), &Fault::NotOurs)),
+            _ => Ok(()),
+        }
+    }
+
     /// Says why the manifest has to be written again, if it has.
     pub(crate) fn broken(&self) -> Option<&String> {
         self.unlike()?.broken.as_ref()
@@ -115,10 +125,10 @@ impl Contents {
 impl Place {
     /// Finds the place: the one that is given, else `.engram` of the working directory or of its nearest parent that has
     /// one; where there is none, the working directory's, which need not be there. The daemon's own directory is passed
-    /// over, and refused where it is named or nothing else is left.
+    /// over, and refused where it is named or nothing else is left; so is one that holds other things.
     pub(crate) fn find(data_dir: Option<&Path>, given: Option<&Path>, working: &Path) -> Result<Self, CtlError> {
         let path = match given {
-            Some(given) => Self::given(given)?,
+            Some(given) => named::meant(given)?,
             None => {
                 let mut near = working.ancestors().map(|above| above.join(NAME));
                 // A link is named and not passed over.
@@ -126,21 +136,12 @@ impl Place {
                 near.find(there).unwrap_or_else(|| working.join(NAME))
             }
         };
-        if data_dir::is_one(&path, data_dir) { Err(data_dir::refused(&path)) } else { Self::open(path) }
-    }
-
-    /// Takes the directory that is named, or the `.engram` of a repository that is named.
-    fn given(given: &Path) -> Result<PathBuf, CtlError> {
-        let path = match given.canonicalize() {
-            Ok(path) => path,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                std::path::absolute(given).map_err(|error| unusable(given, &error.into()))?
-            }
-            Err(error) => return Err(unusable(given, &error.into())),
-        };
-        let holds_one = path.join(NAME).symlink_metadata().is_ok() || path.join(".git").exists();
-        let is_one = path.join(MANIFEST).exists() || path.join(CHUNKS).exists();
-        Ok(if holds_one && !is_one { path.join(NAME) } else { path })
+        if data_dir::is_one(&path, data_dir) {
+            return Err(data_dir::refused(&path));
+        }
+        let place = Self::open(path)?;
+        named::must_be_for_chunks(&place)?;
+        Ok(place)
     }
 
     fn open(path: PathBuf) -> Result<Self, CtlError> {
@@ -163,7 +164,12 @@ impl Place {
         &self.path
     }
 
-    /// Returns the same as text.
+    /// Returns the directory, if it is there.
+    pub(super) fn opened(&self) -> Option<&OwnedFd> {
+        self.dir.as_ref()
+    }
+
+    /// Returns its path as text.
     pub(crate) fn name(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
@@ -247,7 +253,16 @@ impl Place {
         }
     }
 
-    fn listing(&self) -> Result<Listing, CtlError> {
+    /// Tells whether the manifest begins as both programs write it; no more of it is read.
+    pub(super) fn begins_as_ours(&self) -> bool {
+        let mut begin = [0; BEFORE.len()];
+        let manifest = self.dir.as_ref().and_then(|dir| files::open(dir, MANIFEST).ok());
+        let read = manifest.map(|mut file| std::io::Read::read_exact(&mut file, &mut begin));
+        read.is_some_and(|read| read.is_ok()) && begin == BEFORE.as_bytes()
+    }
+
+    /// Reads what the manifest says.
+    pub(super) fn listing(&self) -> Result<Listing, CtlError> {
         let Some(dir) = &self.dir else { return Ok(Listing::default()) };
         match files::read(dir, MANIFEST, MANIFEST_BYTES_MAX) {
             Ok(bytes) => Ok(Listing::read(bytes)),

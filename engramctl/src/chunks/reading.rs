@@ -32,6 +32,11 @@ impl Reading {
 
     /// Reads a chunk into memory and checks it.
     pub(crate) fn checked(&self, id: &ChunkId) -> Result<Found, String> {
+        self.checked_aloud(id, &mut |_| {})
+    }
+
+    /// Does the same, and calls a closure with how many of its rows were read, from time to time.
+    pub(crate) fn checked_aloud(&self, id: &ChunkId, hears: &mut dyn FnMut(u64)) -> Result<Found, String> {
         let before = self.place.state(id, clock::unix_ns());
         if let Some(reason) = self.known(id, before.as_ref().map(|state| state.stamp.as_str())) {
             return Err(reason);
@@ -40,7 +45,7 @@ impl Reading {
             self.refused().remove(id.as_str());
             fault.to_string()
         })?;
-        match read::check(id, &packed) {
+        match read::check_aloud(id, &packed, hears) {
             Ok(checked) => {
                 self.refused().remove(id.as_str());
                 Ok(Found { id: id.clone(), packed, checked })

@@ -19,6 +19,8 @@ fn next_step(path: &str, fault: &Fault) -> String {
             format!("ls -l {path} shows where it leads; put the thing itself there, or name another with --dir")
         }
         Fault::NotPlain => not_meant(path),
+        Fault::NotOurs => format!("name the .engram of a repository, or another directory, or move {path} away"),
+        Fault::Others => "name a repository, its .engram, or an empty directory".to_owned(),
         Fault::TooLarge(_) | Fault::TooMany(_) => format!("take away what does not belong to {path}"),
         Fault::Io(error) => match error.kind() {
             ErrorKind::PermissionDenied => {

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use export::Exported;
+pub(crate) use export::{Exported, Written};
 pub(crate) use import::Imported;
 pub(crate) use init::Prepared;
 pub(crate) use status::State;
@@ -69,7 +69,7 @@ pub(crate) async fn run(globals: &Globals, command: ChunksCommand, out: &mut Out
         ChunksCommand::Status(args) => status::run(globals, args, out).await,
         ChunksCommand::Verify(args) => verify::run(globals, &args, out),
         ChunksCommand::Watch(args) => watch::run(globals, args, out).await,
-        ChunksCommand::MergeDriver(args) => merge_driver::run(&args, out),
+        ChunksCommand::MergeDriver(args) => merge_driver::run(args, out),
     };
     done.map_err(CtlError::run_again)
 }
@@ -84,7 +84,8 @@ pub(crate) struct Skipped {
 }
 
 impl Skipped {
-    fn new(chunk: impl ToString, reason: impl Into<Cow<'static, str>>) -> Self {
+    /// Names it, and why.
+    pub(crate) fn new(chunk: impl ToString, reason: impl Into<Cow<'static, str>>) -> Self {
         Self { chunk: chunk.to_string(), reason: reason.into() }
     }
 }

@@ -2,8 +2,7 @@
 
 use super::verdict::labelled;
 use super::{Paint, View, count, text};
-use crate::cmd::chunks::Skipped;
-use crate::cmd::chunks::{Exported, Imported, Prepared, State, Verified};
+use crate::cmd::chunks::{Exported, Imported, Prepared, Skipped, State, Verified, Written};
 use engram_proto::words;
 
 /// So many are named; `--json` has them all.
@@ -54,33 +53,37 @@ pub(crate) fn imported(imported: &Imported, is_of_many: bool, view: &View) -> St
 
 /// Renders an export.
 pub(crate) fn exported(exported: &Exported, view: &View) -> String {
-    let mut text = String::new();
-    for chunk in &exported.chunks {
-        let sums = format!(
-            "chunk {}{}, {}, {}, {}, {}.",
-            chunk.id,
-            exported
-                .project
-                .as_ref()
-                .map_or_else(String::new, |name| format!(" of project {}", text::clean_line(name))),
-            count(chunk.sessions, "session"),
-            count(chunk.memories, "memory"),
-            count(chunk.prompts, "prompt"),
-            count(chunk.mutations, "other change"),
-        );
-        text += &labelled("Exported", Paint::Good, vec![sums], view);
-    }
-    if exported.chunks.is_empty() {
-        let of = exported
-            .project
-            .as_ref()
-            .map_or_else(String::new, |name| format!(" of project {}", text::clean_line(name)));
+    let of =
+        exported.project.as_ref().map_or_else(String::new, |name| format!(" of project {}", text::clean_line(name)));
+    let chunks = &exported.chunks;
+    let mut sums = if chunks.is_empty() {
         let made = if exported.manifest_written { "; the manifest was made again" } else { "" };
-        let mut parts = vec![format!("nothing new{of}{made}.")];
-        if exported.is_unknown {
-            parts = vec![format!("nothing here is{of}{made}."), "Run: engramctl projects".to_owned()];
-        }
-        text += &labelled("Exported", Paint::Good, parts, view);
+        format!("{}{of}{made}", if exported.is_unknown { "nothing here is" } else { "nothing new" })
+    } else {
+        let sum = |of: fn(&Written) -> u64, noun| count(chunks.iter().map(of).sum(), noun);
+        format!(
+            "{}{of}, {}, {}, {}, {}",
+            count(chunks.len() as u64, "chunk"),
+            sum(|chunk| chunk.sessions, "session"),
+            sum(|chunk| chunk.memories, "memory"),
+            sum(|chunk| chunk.prompts, "prompt"),
+            sum(|chunk| chunk.mutations, "other change"),
+        )
+    };
+    let is_partial = exported.outcome == "partial";
+    if is_partial || !chunks.is_empty() {
+        sums += &format!(", {} skipped", exported.skipped.len());
+    }
+    let mut parts = vec![sums + "."];
+    if exported.is_unknown && chunks.is_empty() {
+        parts.push("Run: engramctl projects".to_owned());
+    }
+    let (word, paint) = if is_partial { ("Partial", Paint::Warning) } else { ("Exported", Paint::Good) };
+    // Scripts find all of it in one line.
+    let width = if view.wrap { view.width } else { usize::MAX };
+    let mut text = labelled(word, paint, parts, &View { width, ..*view });
+    for chunk in chunks {
+        text += &format!("  chunk    {}\n", chunk.id);
     }
     for id in &exported.adopted {
         text += &format!("  listed   {id}\n");
@@ -193,5 +196,25 @@ mod tests {
         let said = "Exported: nothing here is of project app. Run: engramctl projects\n";
         assert_eq!(exported(&export, &VIEW), said);
         assert_eq!(exported(&Exported::default(), &VIEW), "Exported: nothing new.\n");
+    }
+
+    #[test]
+    fn an_export_is_summed_up_in_one_line_however_many_chunks_it_has() {
+        let chunk = |id: &str, memories| Written { id: id.to_owned(), sessions: 1, memories, prompts: 0, mutations: 2 };
+        let chunks = vec![chunk("aaaaaaaa", 3), chunk("bbbbbbbb", 4)];
+        let export = Exported { outcome: "exported", project: Some("app".to_owned()), chunks, ..Exported::default() };
+        assert_eq!(
+            exported(&export, &VIEW),
+            "Exported: 2 chunks of project app, 2 sessions, 7 memories, 0 prompts, 4 other changes, 0 skipped.
+  chunk    aaaaaaaa\n  chunk    bbbbbbbb\n"
+        );
+        let skipped = vec![Skipped::new("cccccccc", "it is damaged")];
+        let export = Exported { outcome: "partial", skipped, ..export };
+        let said = exported(&export, &VIEW);
+        assert!(said.starts_with("Partial: 2 chunks of project app, 2 sessions"), "{said}");
+        assert!(said.contains(", 1 skipped.\n"), "{said}");
+        let export = Exported { chunks: Vec::new(), ..export };
+        let said = "Partial: nothing new of project app, 1 skipped.\n  skipped  cccccccc: it is damaged\n";
+        assert_eq!(exported(&export, &VIEW), said);
     }
 }

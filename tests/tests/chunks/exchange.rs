@@ -39,7 +39,11 @@ fn the_go_programs_chunks_come_in_with_what_it_drops_itself() {
     assert_eq!(count("SELECT count(*) FROM sessions"), 3 + 2);
     assert_eq!(count("SELECT count(*) FROM observations"), 36);
     assert_eq!(count("SELECT count(*) FROM user_prompts"), 10);
-    assert_eq!(ana.dump("gamma").matches("\"deleted\":\"yes\"").count(), 2);
+    assert_eq!(count("SELECT count(*) FROM memory_relations"), 3);
+    let dump: Vec<Value> =
+        ana.dump("gamma").lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let deleted: Vec<_> = dump.iter().filter(|line| line["deleted"] == "yes").map(|line| &line["key"]).collect();
+    assert_eq!(deleted, ["obs-4daa249e7c116689", "obs-c794e81517b34bce"]);
     // A reader of the format alone finds as much in it.
     let state = read_by_others(&ana.place());
     let listed = |list: &str| state[list].as_object().map_or(0, serde_json::Map::len);

@@ -45,11 +45,20 @@ impl History<'_> {
         let own = |id: &String| device.ctl(&["get", id]).code == 0;
         let known: Vec<String> = self.ids.iter().filter(|id| own(id)).cloned().collect();
         let some = known.get(dice.roll(known.len().max(1))).cloned();
-        match (dice.roll(6), some) {
+        let session = format!("{}-s{}", self.project, dice.roll(2));
+        match (dice.roll(8), some) {
             (0, Some(id)) => drop(device.ctl(&["update", &id, "--title", &format!("edited {}", dice.roll(99))])),
             (1, Some(id)) => drop(device.ctl(&["delete", &id])),
             (2, Some(id)) => drop(device.ctl(&["delete", &id, "--hard"])),
             (3, Some(id)) if id != known[0] => drop(device.ctl(&["relate", &known[0], "refines", &id])),
+            // Both may begin, and end, the same one; to end what is not here is refused.
+            (6, _) => drop(device.ctl(&["session", "start", "--id", &session, "--project", &self.project])),
+            (7, _) => {
+                let summary = format!("done {}", dice.roll(99));
+                if device.ctl(&["session", "end", &session, "--summary", &summary]).code == 0 {
+                    self.count("sessions ended");
+                }
+            }
             (4, _) => drop(device.ctl(&["prompt", "--project", &self.project, &format!("please {}", dice.roll(99))])),
             _ => self.ids.push(device.save(&self.project, &format!("title {}", dice.roll(999)), "text")),
         }
@@ -61,6 +70,14 @@ impl History<'_> {
         self.export_only(who);
         self.commit(who);
         self.count("exports");
+    }
+
+    /// Exports every project that this device has, of which the repository then has all.
+    fn export_all(&mut self, who: usize) {
+        let export = self.people[who].chunks(&["export", "--all"]);
+        assert!([0, 5].contains(&export.code), "{export:?}");
+        self.commit(who);
+        self.count("exports of all projects");
     }
 
     fn export_only(&self, who: usize) {
@@ -233,12 +250,17 @@ fn history(seed: u64, temp: &Path, all: &mut Everybody) {
         std::fs::write(history.people[who].work.join(format!("of-{who}")), "a first file").expect("written");
         history.commit(who);
     }
-    // One that nobody deletes: there is something to share.
+    // One that each of them may end, and one that nobody deletes: there is something to share.
+    for person in &history.people {
+        let id = format!("{}-s0", history.project);
+        assert_eq!(person.device.ctl(&["session", "start", "--id", &id, "--project", &history.project]).code, 0);
+    }
     let _ = history.people[0].device.save(&history.project, "first", "text");
     for _ in 0..STEPS {
         let who = dice.roll(2);
         match dice.roll(12) {
-            0 | 1 => history.export(who),
+            0 => history.export(who),
+            1 => history.export_all(who),
             2 | 3 => {
                 let rebase = dice.roll(3) == 0;
                 history.integrate(who, rebase, &mut dice);

@@ -1,6 +1,8 @@
 //! A repository that somebody filled with care: named errors, bounded memory, nothing written outside (chunks.md 6).
 
 use crate::harness::{Person, files, lay_chunk, lay_fixture};
+use engram_proto::chunk::ChunkId;
+use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -25,6 +27,8 @@ fn bad_file(name: &str, words: &str, lay: impl FnOnce(&Path)) {
     let listed = ana.device.json(&["list", "--project", "gamma", "--limit", "1000"]);
     assert_eq!(listed["observations"].as_array().map(Vec::len), Some(36), "the good ones come in");
     let export = ana.chunks(&["export", "--project", "gamma"]);
+    let summary = export.out.lines().next().unwrap_or_default();
+    assert!(summary.starts_with("Partial: ") && summary.ends_with(", 1 skipped."), "one line says it: {export:?}");
     assert!(export.code == 5 && export.out.contains(name), "{export:?}");
     let manifest = std::fs::read_to_string(ana.place().join("manifest.json")).expect("a manifest");
     assert!(!manifest.contains(name), "what cannot be read is not listed");
@@ -52,6 +56,33 @@ fn files_that_are_none_are_named_and_not_followed() {
     bad_file("00000006", "has the hash", |path| {
         std::fs::copy(path.with_file_name("765fd67e.jsonl.gz"), path).expect("a copy");
     });
+}
+
+#[test]
+fn so_large_a_file_and_so_many_names_are_not_read() {
+    bad_file("0000000d", "larger than 67108864 bytes", |path| {
+        // One that takes no room on the disk.
+        std::fs::File::create(path).and_then(|file| file.set_len((64 << 20) + 1)).expect("a file");
+    });
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let chunks = ana.place().join("chunks");
+    std::fs::create_dir_all(&chunks).expect("a directory");
+    for n in 0..200_000 {
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            chunks.join(n.to_string()),
+            rustix::fs::FileType::RegularFile,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .expect("a file");
+    }
+    for args in [&["export", "--all"][..], &["import"], &["status", "--all"], &["verify"]] {
+        let answer = ana.chunks(args);
+        let named = answer.err.contains("chunks cannot be used: there are more than 200000 files");
+        assert!(answer.code == 1 && named && answer.err.contains("take away what does not belong"), "{answer:?}");
+    }
 }
 
 #[test]
@@ -122,20 +153,60 @@ fn a_manifest_of_a_million_entries_is_not_read() {
 fn an_id_that_other_content_has_gets_more_digits() {
     let temp = tempfile::tempdir().expect("a directory");
     let (ana, bob) = (Person::new(temp.path(), "ana"), Person::new(temp.path(), "bob"));
-    let _ = ana.device.save("app", "title", "text");
-    let exported = ana.json(&["export", "--project", "app"]);
-    let id = exported["chunks"][0]["id"].as_str().expect("an id").to_owned();
-    // The same memory from the same store has the same id; here something else lies under that name.
-    let other = bob.work.join(".engram");
-    std::fs::create_dir_all(other.join("chunks")).expect("a directory");
-    std::fs::write(other.join(format!("chunks/{id}.jsonl.gz")), "other content").expect("written");
-    let dir = other.to_str().expect("a path");
-    let answer = ana.chunks(&["export", "--project", "app", "--dir", dir, "--json"]);
-    let longer = answer.json()["chunks"][0]["id"].as_str().expect("an id").to_owned();
-    assert!(answer.code == 5 && longer.len() == 16 && longer.starts_with(&id), "{answer:?}");
-    std::fs::remove_file(other.join(format!("chunks/{id}.jsonl.gz"))).expect("removed");
-    assert_eq!(bob.json(&["import"])["chunks"], 1);
+    let eve = Person::new(temp.path(), "eve");
+    // What an export makes of one memory, by its number: two of them begin with the same 32 bits.
+    const NUMBER: &str = "1000000000";
+    let save = |person: &Person, number: &str| {
+        let store = rusqlite::Connection::open(person.device.dir.join("engram.db")).expect("the store");
+        let sql = "INSERT INTO sessions (id, project, directory, started_at) VALUES ('s-NUMBER', 'app', '/d', '2026-11-22 10:00:00');
+            INSERT INTO observations (sync_id, session_id, type, title, content, project, scope, created_at, updated_at)
+                VALUES ('o-NUMBER', 's-NUMBER', 'note', 'title', 'text', 'app', 'project', '2026-11-22 10:00:00',
+                    '2026-11-22 10:00:00');";
+        store.execute_batch(&sql.replace("NUMBER", number)).expect("saved");
+    };
+    let export = |person: &Person, dir: &Path| {
+        let dir = dir.to_str().expect("a path");
+        let exported = person.json(&["export", "--project", "app", "--dir", dir]);
+        exported["chunks"][0]["id"].as_str().expect("an id").to_owned()
+    };
+    save(&eve, NUMBER);
+    let id = export(&eve, &eve.place());
+    let text = unpacked(&eve.place().join(format!("chunks/{id}.jsonl.gz")));
+    assert!(text.contains(NUMBER), "{text}");
+    let (mut seen, id_of) =
+        (HashMap::new(), |number: u32| ChunkId::of_bytes(text.replace(NUMBER, &number.to_string()).as_bytes()));
+    let pair = (1_000_000_001..).find_map(|number| {
+        let other = seen.insert(id_of(number), number)?;
+        Some((other, number, id_of(number).to_string()))
+    });
+    let (one, other, id) = pair.expect("among some hundred thousand");
+    save(&ana, &one.to_string());
+    save(&bob, &other.to_string());
+    let place = temp.path().join("shared/.engram");
+    assert_eq!(export(&ana, &place), id);
+    let longer = export(&bob, &place);
+    assert!(longer.len() == 16 && longer.starts_with(&id), "{id} {longer}");
+    let dir = place.to_str().expect("a path");
+    assert_eq!(bob.json(&["verify", "--dir", dir])["chunks"], 2);
+    // Each of the others has both, whoever has which under the short name.
+    for person in [&ana, &bob] {
+        assert_eq!(person.json(&["import", "--dir", dir])["chunks"], 1);
+        assert_eq!(person.one::<i64>("SELECT count(*) FROM observations"), 2);
+        assert_eq!(person.json(&["export", "--project", "app", "--dir", dir])["outcome"], "nothing");
+    }
     assert_eq!(bob.dump("app"), ana.dump("app"));
+    // Something that is no chunk under the name that a chunk would have is in its way too.
+    let garbage = temp.path().join("garbage/.engram");
+    std::fs::create_dir_all(garbage.join("chunks")).expect("a directory");
+    std::fs::write(garbage.join(format!("chunks/{}.jsonl.gz", id_of(1_000_000_000))), "no chunk").expect("written");
+    let dir = garbage.to_str().expect("a path");
+    let answer = eve.chunks(&["export", "--project", "app", "--dir", dir, "--json"]);
+    assert_eq!((answer.code, answer.json()["chunks"][0]["id"].as_str().map(str::len)), (5, Some(16)), "{answer:?}");
+}
+
+fn unpacked(path: &Path) -> String {
+    let file = std::fs::File::open(path).expect("a chunk");
+    std::io::read_to_string(flate2::read::GzDecoder::new(file)).expect("a text")
 }
 
 #[test]

@@ -4,8 +4,10 @@
 mod between;
 #[cfg(target_os = "linux")]
 mod cost;
+#[cfg(target_os = "linux")]
 mod crash;
 mod data_dir;
+mod driver;
 mod exchange;
 mod harness;
 mod histories;
@@ -13,6 +15,8 @@ mod hostile;
 mod init;
 mod manifest;
 mod memory;
+mod named;
+mod progress;
 #[cfg(target_os = "linux")]
 mod refused;
 mod statements;

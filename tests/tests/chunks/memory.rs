@@ -2,6 +2,7 @@
 
 use crate::harness::{Person, lay_fixture};
 use engram_tests::processes::program;
+use std::io::Write as _;
 use std::process::Command;
 
 /// Neither program needs more for a directory of three chunks, in KiB.
@@ -60,6 +61,49 @@ fn marked(text: &str) -> String {
     let (ours, rest) = text.split_at(middle);
     let (one, theirs) = rest.split_at(rest.find('\n').map_or(0, |at| at + 1));
     format!("{ours}<<<<<<< HEAD\n{one}=======\n{one}>>>>>>> theirs\n{theirs}")
+}
+
+/// Packs one part, which is repeated so many times without being packed again.
+fn packed(parts: &[(&[u8], usize)]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for &(part, times) in parts {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(part).expect("packed");
+        all.extend(gz.finish().expect("packed").repeat(times));
+    }
+    all
+}
+
+#[test]
+fn nothing_that_a_newer_program_put_into_a_chunk_takes_more_memory() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    // Each with some noise: what unpacks to much more than its size is refused for that.
+    let noisy = |text: &[u8], noise: &[u8; 4]| {
+        let mut dice = 1_u64;
+        let noise = (0..32 << 10).map(|_| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise[usize::try_from(dice >> 62).expect("two bits")]
+        });
+        text.repeat((1 << 20) / text.len()).into_iter().chain(noise).collect::<Vec<u8>>()
+    };
+    let (deep, objects) = (noisy(b"[", b" \n\t\r"), noisy(br#"{"a":"#, b" \n\t\r"));
+    let (text, values) = (noisy(b"a", b"bcde"), noisy(br#"[{"a":"b"},1],"#, b" \n\t\r"));
+    for (what, parts, words) in [
+        ("lists in lists", [(&br#"{"x":"#[..], 1), (&deep, 100), (b"", 0)], "recursion limit"),
+        ("objects in objects", [(br#"{"x":"#, 1), (&objects, 100), (b"", 0)], "recursion limit"),
+        ("one text", [(br#"{"x":""#, 1), (&text, 100), (br#""}"#, 1)], "larger than"),
+        ("many values", [(br#"{"sessions":[],"x":["#, 1), (&values, 20), (b"0]}", 1)], "has the hash"),
+    ] {
+        let path = ana.place().join("chunks/0000000e.jsonl.gz");
+        std::fs::create_dir_all(path.parent().expect("above")).expect("a directory");
+        std::fs::write(path, packed(&parts)).expect("written");
+        for args in [&["verify"][..], &["import"]] {
+            let (code, said, peak_kib) = measured(&ana, args);
+            assert!(code == 5 && said.contains(words), "{what}, {args:?}: {code} {said}");
+            assert!(peak_kib < PEAK_KIB, "{what}, {args:?}: {peak_kib} KiB");
+        }
+    }
 }
 
 #[test]

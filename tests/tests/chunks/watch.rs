@@ -75,6 +75,17 @@ fn put(dir: &Path, name: &str, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("written");
 }
 
+/// Waits until a directory has not changed for so long that two changes of it are told apart, by the clock of its files.
+fn rest(dir: &Path) {
+    let clock = tempfile::NamedTempFile::new_in(dir.ancestors().nth(3).expect("above")).expect("a file");
+    until("the directory has rested", || {
+        std::fs::write(&clock, "tick").expect("written");
+        let [now, then] =
+            [clock.path(), dir].map(|path| path.metadata().and_then(|data| data.modified()).expect("a time"));
+        now.duration_since(then).is_ok_and(|age| age.as_secs() >= 4)
+    });
+}
+
 #[test]
 fn two_directories_are_watched_whatever_comes_first_and_whatever_breaks() {
     let temp = tempfile::tempdir().expect("a directory");
@@ -123,13 +134,7 @@ fn two_directories_are_watched_whatever_comes_first_and_whatever_breaks() {
     put(&two, &format!("chunks/{sixth}.jsonl.gz"), &bytes);
     until("the daemon is missed", || watch.errors().contains("no daemon answers"));
     // For so long that the directory has rested: what could not be imported is not taken for seen.
-    let (clock, chunks) = (temp.path().join("clock"), two.join(".engram/chunks"));
-    until("the directory has rested", || {
-        std::fs::write(&clock, "tick").expect("written");
-        let [now, then] =
-            [&clock, &chunks].map(|path| path.metadata().and_then(|data| data.modified()).expect("a time"));
-        now.duration_since(then).is_ok_and(|age| age.as_secs() >= 4)
-    });
+    rest(&two.join(".engram/chunks"));
     bob.device.boot();
     until("it goes on with the daemon", || watch.imported(&two) == 4);
     assert_eq!(bob.dump("app"), ana.dump("app"));
@@ -164,4 +169,21 @@ fn a_watch_ends_with_what_stops_it() {
         }
         assert_eq!(watch.stop(how), Some(0), "{how:?}");
     }
+}
+
+/// What is put right in its place gives the directory no other name, and no other time.
+#[test]
+fn a_damaged_chunk_that_is_put_right_in_its_place_comes_in() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (ana, bob) = (Person::new(temp.path(), "ana"), Person::new(temp.path(), "bob"));
+    let (id, bytes) = exported(&ana, "first");
+    let name = format!("chunks/{id}.jsonl.gz");
+    put(&bob.work, &name, b"cut short");
+    let watch = Watch::start(&bob, &[&bob.work.clone()]);
+    until("the damaged chunk is named", || watch.named(&id) == 1);
+    // For so long that nothing which is young is looked at again.
+    rest(&bob.place().join("chunks"));
+    std::fs::write(bob.place().join(name), bytes).expect("written in its place");
+    until("it comes in", || watch.imported(&bob.work) == 1);
+    assert_eq!(bob.dump("app"), ana.dump("app"));
 }

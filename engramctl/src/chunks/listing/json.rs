@@ -1,7 +1,9 @@
 //! A manifest as JSON, of which only one entry at a time is in memory.
 
 use engram_proto::chunk::ManifestEntry;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 use std::fmt;
 use std::io::Read;
 
@@ -14,6 +16,37 @@ pub(super) fn read(text: impl Read, put: Put<'_>) -> serde_json::Result<u32> {
     let version = Manifest(put).deserialize(&mut json)?;
     json.end()?;
     Ok(version)
+}
+
+/// Tells whether a text is JSON to its end, and that of something else: no object, or one without a list of chunks.
+pub(super) fn is_another(text: &str) -> bool {
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.deserialize_any(Fields).and_then(|is_another| json.end().map(|()| is_another)).unwrap_or(false)
+}
+
+/// The fields of whatever it is; a version alone may be all that is left of a manifest.
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let (mut has_chunks, mut has_others) = (false, false);
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+            has_chunks |= name == "chunks";
+            has_others |= name != "version";
+        }
+        Ok(has_others && !has_chunks)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<bool, A::Error> {
+        while values.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(true)
+    }
 }
 
 /// The one object of a manifest.

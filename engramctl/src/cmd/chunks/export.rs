@@ -213,19 +213,24 @@ impl Export {
         let files = self.place.files()?;
         let meeting = self.talk().begin_meeting(&files).await?;
         // While the daemon compares, the list is looked at.
-        self.contents = Some(self.place.listed(files)?);
+        let contents = self.place.listed(files)?;
+        contents.must_be_ours()?;
+        self.contents = Some(contents);
         let met = self.talk().met(meeting).await?;
         let reading = Arc::new(Reading::at(&self.place)?);
         reading.know(&met.refused, self.contents()?);
         (self.reading, self.refused) = (Arc::clone(&reading), met.refused);
         let unknown: Vec<ChunkId> = met.unknown.iter().filter_map(|id| ChunkId::parse(id).ok()).collect();
-        let (mut loads, mut done) = (Loads::new(&reading, unknown), 0);
+        let (mut loads, mut done, mut rows) = (Loads::new(&reading, unknown), 0, 0);
         while let Some(read) = loads.next().await? {
-            out.progress(&render::progress(done, loads.len(), 0));
-            done = read.done;
+            let (at, all, before) = (std::mem::replace(&mut done, read.done), loads.len(), rows);
+            let shows = move |rows| out.progress(&render::progress(at, all, before + rows));
+            shows(0);
             self.seen.extend(read.load.chunks().iter().map(|found| (found.id.clone(), found.checked.clone())));
             self.report.skipped.extend(read.damaged.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
-            self.talk().give(read.load, Aim::Learn).await?;
+            let mut talk = self.talk();
+            talk.tell(shows);
+            rows += talk.give(read.load, Aim::Learn).await?.rows;
         }
         Ok(met.unknown.is_empty() && met.unread.is_empty())
     }

@@ -17,6 +17,7 @@ use engram_proto::chunk::ChunkId;
 use engram_proto::ipc::chunks::{ChunksHeld, ChunksReply, ChunksRequest};
 use engram_proto::reason::Exit;
 use serde::Serialize;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,8 +88,10 @@ pub(super) fn finish(imported: &Imported, is_of_many: bool, out: &mut Out) -> Re
 
 /// Reads what is news at a place.
 pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Result<Imported, CtlError> {
-    let mut client = Client::connect_patient(globals, PATIENCE).await?;
+    let (mut client, at) = (Client::connect_patient(globals, PATIENCE).await?, Cell::new((0, 0)));
     let mut talk = Talk::about(&mut client, place.name());
+    let shows = |rows| out.progress(&render::progress(at.get().0, at.get().1, rows));
+    talk.tell(shows);
     let stamp = place.stamp(clock::unix_ns());
     if talk.is_settled(stamp.as_deref()).await? {
         return Ok(Imported { dir: place.name(), outcome: "nothing", ..Imported::default() });
@@ -103,14 +106,16 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     imported.skipped = not_there(&contents);
     let reading = Arc::new(Reading::at(place)?);
     reading.know(&met.refused, &contents);
-    let mut done = 0;
     let mut loads = Loads::new(&reading, in_order(&contents, &news));
+    at.set((0, loads.len()));
+    if loads.len() > 0 {
+        shows(0);
+    }
     while let Some(read) = loads.next().await? {
-        out.progress(&render::progress(done, loads.len(), talk.rows_taken()));
-        done = read.done;
         imported.skipped.extend(read.damaged.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
         imported.chunks += read.load.chunks().len() as u64;
         talk.give_ahead(read.load, Aim::Apply).await?;
+        at.set((read.done.min(loads.len() - 1), loads.len()));
     }
     let taken = talk.taken().await?;
     (imported.rows, imported.changed, imported.queued) = (taken.rows, taken.changed, taken.queued);

@@ -1,14 +1,18 @@
 //! `engramctl chunks merge-driver`: what git runs to merge two manifests, or two files of one chunk. It asks nobody.
 
+use super::Skipped;
 use crate::chunks::listing::Listing;
 use crate::chunks::place::{CHUNK_BYTES_MAX, MANIFEST_BYTES_MAX, SUFFIX};
 use crate::chunks::read;
 use crate::exit::CtlError;
 use crate::out::Out;
+use crate::render::text::clean_line;
 use clap::Args;
 use engram_proto::chunk::ChunkId;
 use engram_proto::reason::Exit;
 use engram_proto::words::quoted;
+use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +24,11 @@ Examples:
     'engramctl chunks merge-driver %O %A %B %P'
 
 Unites two manifests: entries of both sides are kept, what one side took away
-stays away. The result takes the place of OURS.";
+stays away. The result takes the place of OURS.
+
+Exits 0 when it does, also where entries were left out that are no ids of
+chunks; each is named on standard error, for git takes any other exit as a
+conflict.";
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeDriverArgs {
@@ -41,12 +49,39 @@ pub(crate) struct MergeDriverArgs {
     path: Option<String>,
 }
 
-/// Merges.
-pub(crate) fn run(args: &MergeDriverArgs, _out: &mut Out) -> Result<Exit, CtlError> {
+/// How a merge went.
+#[derive(Debug, Serialize)]
+struct Merged {
+    /// `united` of manifests; `ours` or `theirs` of chunks, one of which is as it should be.
+    outcome: &'static str,
+    /// The file, as git knows it.
+    path: Option<String>,
+    /// Chunks that the manifest lists.
+    chunks: usize,
+    /// What is no id of a chunk, and was left out.
+    skipped: Vec<Skipped>,
+}
+
+/// Merges. Git says which files it merges, so that people only hear of what was left out.
+pub(crate) fn run(args: MergeDriverArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let path = args.path.as_deref().unwrap_or_default();
-    match chunk_of(path) {
-        Some(id) => chunk(&id, &quoted(path), args),
-        None => manifest(args),
+    let merged = match chunk_of(path) {
+        Some(id) => chunk(&id, &quoted(path), &args),
+        None => manifest(&args),
+    };
+    let merged = Merged { path: args.path, ..merged? };
+    for Skipped { chunk, reason } in &merged.skipped {
+        out.note(&format!("skipped {}: {reason}", clean_line(chunk)));
+    }
+    if out.json {
+        out.value(&merged)?;
+    }
+    Ok(Exit::Done)
+}
+
+impl Merged {
+    fn is(outcome: &'static str) -> Self {
+        Self { outcome, path: None, chunks: 0, skipped: Vec::new() }
     }
 }
 
@@ -56,9 +91,9 @@ fn chunk_of(path: &str) -> Option<ChunkId> {
 }
 
 /// Two files of one chunk differ in how they were packed, or one is damaged.
-fn chunk(id: &ChunkId, path: &str, args: &MergeDriverArgs) -> Result<Exit, CtlError> {
+fn chunk(id: &ChunkId, path: &str, args: &MergeDriverArgs) -> Result<Merged, CtlError> {
     if read::check(id, &bytes(&args.ours, CHUNK_BYTES_MAX)?).is_ok() {
-        return Ok(Exit::Done);
+        return Ok(Merged::is("ours"));
     }
     let theirs = bytes(&args.theirs, CHUNK_BYTES_MAX)?;
     if let Err(damage) = read::check(id, &theirs) {
@@ -67,17 +102,19 @@ fn chunk(id: &ChunkId, path: &str, args: &MergeDriverArgs) -> Result<Exit, CtlEr
         return Err(CtlError::Place { message, hint });
     }
     std::fs::write(&args.ours, theirs).map_err(|error| not_given(&args.ours, &error))?;
-    Ok(Exit::Done)
+    Ok(Merged::is("theirs"))
 }
 
-fn manifest(args: &MergeDriverArgs) -> Result<Exit, CtlError> {
+fn manifest(args: &MergeDriverArgs) -> Result<Merged, CtlError> {
     let [base, ours, theirs] = [&args.base, &args.ours, &args.theirs].map(|path| bytes(path, MANIFEST_BYTES_MAX));
-    let (base, ours, theirs) = (base?, ours?, theirs?);
+    let (base, ours, theirs) = (base?, Listing::read(ours?), Listing::read(theirs?));
     // Where both sides made the file, git gives an empty ancestor.
     let base = if base.is_empty() { Listing::default() } else { Listing::read(base) };
-    let united = Listing::unite(&base, &Listing::read(ours), &Listing::read(theirs));
-    std::fs::write(&args.ours, united.entries.write()).map_err(|error| not_given(&args.ours, &error))?;
-    Ok(Exit::Done)
+    let united = Listing::unite(&base, &ours, &theirs).entries;
+    std::fs::write(&args.ours, united.write()).map_err(|error| not_given(&args.ours, &error))?;
+    let refused: BTreeSet<&String> = ours.refused.iter().chain(&theirs.refused).collect();
+    let skipped = refused.into_iter().map(|id| Skipped::new(id, "it is no id of a chunk; it was left out")).collect();
+    Ok(Merged { chunks: united.len(), skipped, ..Merged::is("united") })
 }
 
 fn bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, CtlError> {

@@ -58,7 +58,10 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
     let contents = place.contents()?;
     let mut verified = Verified { dir: place.name(), ..Verified::default() };
     if let Some(why) = contents.broken() {
-        let reason = format!("{why}; the next export makes it again");
+        let is_ours = contents.must_be_ours().is_ok();
+        let next =
+            if is_ours { "the next export makes it again" } else { "move it away, and the next export makes one" };
+        let reason = format!("{why}; {next}");
         verified.problems.push(Skipped::new("manifest.json", reason));
     }
     let missing = not_there(&contents);
@@ -68,8 +71,10 @@ pub(crate) fn run(globals: &Globals, args: &VerifyArgs, out: &mut Out) -> Result
     let ids = contents.files.iter().filter_map(|id| ChunkId::parse(id).ok());
     let reading = Reading::at(&place)?;
     for (done, id) in ids.enumerate() {
-        out.progress(&render::progress(done, contents.files.len(), verified.rows));
-        match reading.checked(&id) {
+        let before = verified.rows;
+        let shows = |rows| out.progress(&render::progress(done, contents.files.len(), before + rows));
+        shows(0);
+        match reading.checked_aloud(&id, &mut |rows| shows(rows)) {
             Ok(found) => {
                 verified.chunks += 1;
                 verified.rows += found.checked.rows.iter().sum::<u64>();

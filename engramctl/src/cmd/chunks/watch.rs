@@ -8,6 +8,7 @@ use crate::exit::CtlError;
 use crate::out::Out;
 use crate::project::working_directory;
 use clap::Args;
+use engram_proto::chunk::ChunkId;
 use engram_proto::reason::Exit;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,12 +35,15 @@ pub(crate) struct WatchArgs {
 }
 
 /// One directory, and what was said of it.
+#[derive(Default)]
 struct Watched {
     path: PathBuf,
     /// Whether others are watched too, so that what is said names it.
     is_of_many: bool,
-    /// How it was when all of it was read.
+    /// How it was when all of it was read that could be.
     seen: Option<String>,
+    /// The files that could not be: the one place where something may change without another name.
+    damaged: Vec<ChunkId>,
     /// What was passed over the last time: a broken chunk is named once.
     skipped: Vec<Skipped>,
     /// Why it could not be read the last time; that is said once too.
@@ -50,8 +54,7 @@ struct Watched {
 pub(crate) async fn run(globals: &Globals, args: WatchArgs, out: &mut Out) -> Result<Exit, CtlError> {
     let working = working_directory()?;
     let is_of_many = args.paths.len() > 1;
-    let watched =
-        |path| Watched { path: working.join(path), is_of_many, seen: None, skipped: Vec::new(), failed: None };
+    let watched = |path| Watched { path: working.join(path), is_of_many, ..Watched::default() };
     let mut all: Vec<_> = args.paths.iter().map(watched).collect();
     let mut interrupted = signal(SignalKind::interrupt()).map_err(CtlError::Runtime)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(CtlError::Runtime)?;
@@ -85,19 +88,33 @@ impl Watched {
     async fn look(&mut self, globals: &Globals, working: &Path, out: &mut Out) -> Result<(), CtlError> {
         let place = Place::find(globals.data_dir().as_deref(), Some(&self.path), working)?;
         place.must_exist()?;
-        let stamp = place.stamp(clock::unix_ns());
-        if stamp.is_some() && stamp == self.seen {
+        let begun_ns = clock::unix_ns();
+        let stamp = place.stamp(begun_ns);
+        let now = self.with_damaged(stamp.clone(), &place, begun_ns);
+        if now.is_some() && now == self.seen {
             return Ok(());
         }
         let imported = import::import(globals, &place, out).await;
         out.progress("");
         let imported = imported?;
-        self.seen = stamp;
+        let named = imported.skipped.iter().filter_map(|skipped| ChunkId::parse(&skipped.chunk).ok());
+        // One that is missing comes as another name in the directory.
+        self.damaged = named.filter(|id| place.state(id, begun_ns).is_some()).collect();
+        // What changed since this began is too young to be told apart.
+        self.seen = self.with_damaged(stamp, &place, begun_ns);
         if imported.chunks > 0 || imported.skipped != self.skipped {
             import::finish(&imported, self.is_of_many, out)?;
         }
         self.skipped = imported.skipped;
         Ok(())
+    }
+
+    /// Adds the states of the damaged files to the stamp of a place; nothing where one of them may change unseen.
+    fn with_damaged(&self, stamp: Option<String>, place: &Place, now_unix_ns: i128) -> Option<String> {
+        self.damaged.iter().try_fold(stamp?, |all, id| {
+            let state = place.state(id, now_unix_ns).filter(|state| state.has_rested)?;
+            Some(format!("{all} {}", state.stamp))
+        })
     }
 
     fn fails(&mut self, error: &CtlError, out: &Out) {
