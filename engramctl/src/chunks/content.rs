@@ -300,7 +300,6 @@ fn add(sum: &mut ChunkTaken, part: ChunkTaken) {
     sum.rows += part.rows;
     sum.changed += part.changed;
     sum.queued += part.queued;
-    sum.skipped.extend(part.skipped);
     for project in part.projects {
         if !sum.projects.contains(&project) {
             sum.projects.push(project);

@@ -133,8 +133,11 @@ fn find(conn: &Connection, id: i64) -> Result<Option<Row>, StoreError> {
 /// Tries one row; tells whether it left the list.
 fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
     let Ok(project) = ProjectName::parse(&row.project) else {
-        let named = row.journal_seq.map(|seq| naming::name_later(applying.conn(), seq)).transpose()?;
-        return if named == Some(true) { held::release(applying.conn(), row.id) } else { Ok(false) };
+        return match row.journal_seq {
+            Some(seq) if naming::name_later(applying.conn(), seq)? => held::release(applying.conn(), row.id),
+            Some(_) => Ok(false),
+            None => applying.name_held(row.id),
+        };
     };
     match row.kind {
         HeldKind::Quarantined => held::release(applying.conn(), row.id),
@@ -154,7 +157,7 @@ fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
                 payload: serde_json::from_str(&row.payload).unwrap_or_default(),
                 occurred_at: String::new(),
             };
-            let source = if row.cloud_seq.is_some() { Source::Cloud } else { Source::Aside };
+            let source = if row.cloud_seq.is_some() { Source::Cloud } else { Source::Aside(row.id) };
             applying.retry_dead(&project, row.id, &pulled, source)
         }
     }

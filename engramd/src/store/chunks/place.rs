@@ -85,11 +85,15 @@ impl Store {
         })
     }
 
-    /// Writes down that every chunk that lies at a place in this state was applied, and is listed.
+    /// Writes down that every chunk that lies at a place in this state was applied, and is listed; not where a row of them
+    /// is held: that is said again by every import.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn place_settle(&mut self, path: &str, stamp: &str, now: RowTime) -> Result<(), StoreError> {
+        if self.held_at(path, 0)?.0 > 0 {
+            return Ok(());
+        }
         let kept = self.applying(false, now, |applying| {
             let (conn, place) = (applying.conn(), ensure(applying.conn(), path)?);
             conn.prepare_cached("UPDATE engramd_place SET stamp = ?2 WHERE place = ?1")?

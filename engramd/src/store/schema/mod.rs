@@ -29,6 +29,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 11, &[include_str!("v1_11_read.sql")]),
     (1, 12, &[include_str!("v1_12_places.sql")]),
     (1, 13, &[include_str!("v1_13_refused.sql")]),
+    (1, 14, &[include_str!("v1_14_set_aside.sql")]),
 ];
 
 /// The version from which on what is known adds up to a digest.
