@@ -2,7 +2,7 @@
 
 use super::apply::{Applying, Source};
 use super::error::StoreError;
-use super::{Store, held, journal, naming};
+use super::{Store, chunks, held, journal, naming};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -84,6 +84,9 @@ impl Store {
         let left = self.write(|tx| {
             let Some(row) = find(tx, id)? else { return Ok(None) };
             held::release(tx, id)?;
+            if row.entity == chunks::of_server::ENTITY {
+                chunks::of_server::give_up(tx, &row.project, &row.key, &row.payload)?;
+            }
             if let Some(seq) = row.journal_seq {
                 journal::void(tx, seq, journal::DROPPED, Some(now))?;
             }
@@ -140,6 +143,8 @@ fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
         };
     };
     match row.kind {
+        // It is asked for again with the next page, which whoever tries again brings on.
+        _ if row.entity == chunks::of_server::ENTITY => Ok(true),
         HeldKind::Quarantined => held::release(applying.conn(), row.id),
         HeldKind::Deferred => {
             if let Some(entity) = Entity::parse(&row.entity) {
