@@ -103,7 +103,7 @@ fn iso_3_a_row_whose_project_nothing_tells_is_held_until_somebody_decides() {
         (ChunkPart::Observation, json!(["no row"])),
     ];
     let id = shelf.lay(1, &rows);
-    shelf.import(&mut desk.lab.store);
+    assert!(shelf.import(&mut desk.lab.store).is_any_held, "whoever imports is told");
     let rows = held(&desk);
     let kinds: Vec<_> = rows.iter().map(|row| (row.kind, row.entity_key.as_str())).collect();
     assert_eq!(kinds, [(HeldKind::Deferred, "o-lost"), (HeldKind::Dead, "o-alone"), (HeldKind::Dead, "")]);
@@ -120,7 +120,7 @@ fn iso_3_a_row_whose_project_nothing_tells_is_held_until_somebody_decides() {
     assert_eq!((shelf.import(&mut desk.lab.store).rows, left(&desk, PLACE)), (0, 3));
     // The same file elsewhere, and the same row in another one, are not whole either; it is held once.
     let other = Shelf { path: "/other/.engram".to_owned(), ..shelf.clone() };
-    other.import(&mut desk.lab.store);
+    assert!(other.import(&mut desk.lab.store).is_any_held);
     let mut third = Shelf::at("/third/.engram");
     let more = [
         (ChunkPart::Observation, nameless(observation("o-lost", "s-lost", "lost", 1))),

@@ -68,6 +68,7 @@ impl Shelf {
             all.changed += taken.changed;
             all.queued += taken.queued;
             all.projects.extend(taken.projects);
+            all.is_any_held |= taken.is_any_held;
         }
         let projects: Vec<ProjectName> = all.projects.iter().map(|name| project(name)).collect();
         for project in &projects {
@@ -94,6 +95,7 @@ impl Shelf {
             all.changed += taken.changed;
             all.queued += taken.queued;
             all.projects.extend(taken.projects);
+            all.is_any_held |= taken.is_any_held;
         }
         all
     }

@@ -182,6 +182,8 @@ pub struct ChunksMet {
     pub unread: Vec<String>,
     /// What was kept as refused.
     pub refused: Vec<RefusedFile>,
+    /// Whether a row of the chunks there is held; then `Imported` tells which.
+    pub is_any_held: bool,
 }
 
 /// A file that was read to where it cannot be used, so that nobody has to do that again before it changes.
@@ -211,6 +213,8 @@ pub struct ChunkTaken {
     pub queued: u64,
     /// The projects they belong to.
     pub projects: Vec<String>,
+    /// Whether a row of the chunks at the place is held now; then `Imported` tells which.
+    pub is_any_held: bool,
 }
 
 /// What of the chunks at a place is not in, after an import.

@@ -180,7 +180,7 @@ fn iso_3_a_row_that_cannot_apply_is_held_and_the_rest_comes_in() {
     let codes: Vec<_> = ana.device.report()["findings"].as_array().expect("a list").clone();
     assert!(codes.iter().any(|finding| finding["code"] == "row_undeliverable"), "{codes:?}");
     for row in listed {
-        assert_eq!(ana.device.ctl(&["held", "drop", &row["id"].to_string()]).code, 0);
+        assert_eq!(ana.device.ctl(&["held", "drop", &row["id"].to_string(), "--yes"]).code, 0);
     }
     assert_eq!(ana.chunks(&["import"]).code, 0);
 }

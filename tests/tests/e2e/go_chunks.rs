@@ -139,7 +139,7 @@ fn loud_1_a_chunk_that_cannot_be_read_is_shown_and_asked_for_again() {
     assert_eq!(keys, ids[..4]);
     until("it is shown", || device.finds_reason("row_undeliverable"));
     // Whoever gives one up is not told of it again.
-    assert_eq!(device.ctl(&["held", "drop", &rows[3]["id"].to_string()]).code, 0);
+    assert_eq!(device.ctl(&["held", "drop", &rows[3]["id"].to_string(), "--yes"]).code, 0);
     assert_eq!(device.ctl(&["sync"]).code, 5);
     assert_eq!(held(&device).len(), 3);
     // One that is not listed any more is missed by nobody.

@@ -117,14 +117,17 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     imported.is_any_lost = !imported.skipped.is_empty();
     talk.refuse(reading.news(&met.refused)).await?;
     let complete = imported.skipped.is_empty();
-    let stamp = stamp.filter(|_| complete && contents.is_listed());
+    let mut settled = stamp.filter(|_| complete && contents.is_listed());
     let mut projects = taken.projects;
-    projects.sort_unstable();
-    let request = ChunksRequest::Imported { place: place.name(), projects, complete, stamp };
-    let ChunksReply::Imported(ChunksHeld { held, named }) = talk.ask(request).await? else {
-        return Err(CtlError::Unexpected("not how an import ended"));
-    };
-    (imported.held, imported.held_rows) = (held, named);
+    if !projects.is_empty() || met.is_any_held || taken.is_any_held {
+        projects.sort_unstable();
+        let request = ChunksRequest::Imported { place: place.name(), projects, complete, stamp: settled.take() };
+        let ChunksReply::Imported(ChunksHeld { held, named }) = talk.ask(request).await? else {
+            return Err(CtlError::Unexpected("not how an import ended"));
+        };
+        (imported.held, imported.held_rows) = (held, named);
+    }
+    talk.settle(settled).await?;
     imported.outcome = match (imported.held > 0 || !complete, imported.chunks) {
         (true, _) => "partial",
         (false, 0) => "nothing",

@@ -58,7 +58,8 @@ async fn meet(cx: &Context, place: String, ids: String) -> Result<ChunksReply, F
         let ids: Vec<&str> = ids.split(' ').filter(|id| !id.is_empty()).collect();
         let met = store.chunks_meet(&place, &ids)?;
         let refused = store.refused_at(&place)?;
-        Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, refused }))
+        let is_any_held = store.held_at(&place, 0)?.0 > 0;
+        Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, refused, is_any_held }))
     })
     .await
 }

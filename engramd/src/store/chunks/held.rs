@@ -38,6 +38,12 @@ pub(in super::super) fn note_held(
     Ok(())
 }
 
+/// Tells whether a row of a chunk is held.
+pub(super) fn is_any_of(conn: &Connection, chunk: i64) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM engramd_held_chunk WHERE chunk = ?1)")?;
+    Ok(statement.query_row([chunk], |row| row.get(0))?)
+}
+
 impl Store {
     /// Counts the held rows of the chunks that lie at a place, and lists the first of them.
     ///

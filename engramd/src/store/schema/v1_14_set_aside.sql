@@ -3,10 +3,11 @@
 
 -- In which chunks the held rows are that came in chunks.
 CREATE TABLE engramd_held_chunk (
-    held  INTEGER NOT NULL,
     chunk INTEGER NOT NULL,
-    PRIMARY KEY (held, chunk)
+    held  INTEGER NOT NULL,
+    PRIMARY KEY (chunk, held)
 ) WITHOUT ROWID;
+CREATE INDEX engramd_held_chunk_held ON engramd_held_chunk(held);
 
 -- Chunks that a cloud lists for a project and that were read to the end, or given up.
 CREATE TABLE engramd_cloud_chunk (
