@@ -265,7 +265,7 @@ fn iso_3_a_child_waits_for_its_session_and_gets_a_stand_in_at_the_end() {
     shelf.chunks.insert(format!("2{}", chunk_support::hash(&orphan)), orphan);
     shelf.chunks.insert(format!("3{}", chunk_support::hash(&parent)), parent);
     let taken = shelf.import(&mut desk.lab.store);
-    assert_eq!((taken.rows, taken.skipped.len()), (3, 0));
+    assert_eq!(taken.rows, 3);
     assert_eq!(desk.lab.one::<i64>("SELECT count(*) FROM engramd_held"), 0);
     assert_eq!(desk.get("o-1").unwrap().session_id, "s-late");
     assert_eq!(

@@ -5,6 +5,7 @@
 mod go_support;
 mod store_support;
 
+use engram_proto::reason::ReasonCode;
 use engramd::store::Store;
 use go_support::Go;
 use serde_json::json;
@@ -119,7 +120,7 @@ fn iso_1_a_row_whose_project_nothing_tells_is_held_where_it_is_seen_until_someth
     let held = two.lab.store.held().unwrap();
     assert_eq!(held.iter().map(|row| row.entity_key.as_str()).collect::<Vec<_>>(), ["o1", "o9"]);
     assert!(held[0].evidence.contains("no project") && held[0].project.is_empty());
-    assert_eq!(two.lab.store.nameless().unwrap(), 2);
+    assert_eq!(two.lab.store.nameless().unwrap(), [(ReasonCode::RowRejected, 2)].into());
     assert_eq!(two.lab.store.held_retry(None, at(9)).unwrap(), 0, "still nothing tells");
     let still = two.lab.store.held_retry(Some(held[0].id), at(9)).unwrap_err();
     assert!(still.to_string().contains("no project"));

@@ -305,7 +305,7 @@ fn add(sum: &mut ChunkTaken, part: ChunkTaken) {
     sum.rows += part.rows;
     sum.changed += part.changed;
     sum.queued += part.queued;
-    sum.skipped.extend(part.skipped);
+    sum.is_any_held |= part.is_any_held;
     for project in part.projects {
         if !sum.projects.contains(&project) {
             sum.projects.push(project);

@@ -56,8 +56,6 @@ pub struct Projects {
     pub paused: BTreeMap<ProjectName, (Option<String>, i64)>,
     /// Everything paused.
     pub paused_all: Option<(Option<String>, i64)>,
-    /// Rows that are held because nothing tells their project.
-    pub nameless: u64,
 }
 
 /// What went wrong with the store.
@@ -92,6 +90,8 @@ pub enum Event {
     ProjectsChanged(Projects),
     /// The store was counted again: after writes of ours and of others.
     Counted(Counts),
+    /// So were the rows that are held because nothing tells their project, by the reason that they are held for.
+    NamelessCounted(BTreeMap<ReasonCode, u64>),
     /// Time passed.
     Tick,
     /// The cause of whatever is waited for may be gone: network back, resume from suspend.

@@ -190,12 +190,12 @@ impl Machine {
             conditions.extend(own.map(|condition| condition.about(name)));
         }
         conditions.extend(self.not_enrolled());
-        conditions.extend(self.nameless.map(|(rows, since)| {
+        conditions.extend(self.nameless.iter().map(|(&code, &(rows, since))| {
             let message = match rows {
                 1 => "1 row names no project and is held".to_owned(),
                 rows => format!("{rows} rows name no project and are held"),
             };
-            Condition::new(ReasonCode::RowRejected, message, since)
+            Condition::new(code, message, since)
         }));
         conditions
     }

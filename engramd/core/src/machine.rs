@@ -57,8 +57,8 @@ pub struct Machine {
     /// Since when local rows of projects that are not enrolled exist.
     pub(crate) others_since: Option<Now>,
     pub(crate) paused_all: Option<(Option<String>, i64)>,
-    /// Rows that are held because nothing tells their project, and since when there are any.
-    pub(crate) nameless: Option<(u64, Now)>,
+    /// Rows that are held because nothing tells their project, by their reason, and since when there are any.
+    pub(crate) nameless: BTreeMap<ReasonCode, (u64, Now)>,
     pub(crate) projects: BTreeMap<ProjectName, Project>,
     pub(crate) counts: Counts,
     pub(crate) lease: Lease,
@@ -93,7 +93,7 @@ impl Machine {
             cloud_since: Now::default(),
             others_since: None,
             paused_all: None,
-            nameless: None,
+            nameless: BTreeMap::new(),
             projects: BTreeMap::new(),
             counts: Counts::new(),
             lease: Lease::default(),
@@ -156,6 +156,10 @@ impl Machine {
             }
             Event::ProjectsChanged(projects) => self.projects_changed(projects),
             Event::Counted(counts) => self.counted(counts),
+            Event::NamelessCounted(nameless) => {
+                let since = |code| self.nameless.get(&code).map_or(self.now, |&(_, since)| since);
+                self.nameless = nameless.into_iter().map(|(code, rows)| (code, (rows, since(code)))).collect();
+            }
             Event::Tick => {}
             Event::Woken => self.wake(),
             Event::SyncRequested { ticket, project, direction } => self.sync_requested(ticket, project, direction),
@@ -245,8 +249,6 @@ impl Machine {
 
     fn projects_changed(&mut self, projects: Projects) {
         self.paused_all = projects.paused_all;
-        let since = self.nameless.map_or(self.now, |(_, since)| since);
-        self.nameless = (projects.nameless > 0).then_some((projects.nameless, since));
         let enrolled = projects.enrolled.into_iter().map(|name| {
             let mut project = self.projects.remove(&name).unwrap_or_default();
             let paused = projects.paused.get(&name).cloned();

@@ -244,7 +244,7 @@ impl Machine {
         self.pull_succeeded();
         let end = self.take_denials(&request, &page, generation);
         let moves = end.cursors.iter().any(|(name, cursor)| request.cursors.get(name) != Some(cursor));
-        if page.mutations.is_empty() && page.unnumbered.is_empty() && page.notes.is_empty() && !moves {
+        if page.mutations.is_empty() && page.unnumbered.is_empty() && page.chunks.is_empty() && !moves {
             return self.page_done(end, generation, &BTreeMap::new());
         }
         if self.clock_was_set() {

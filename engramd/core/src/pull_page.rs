@@ -4,8 +4,8 @@ use engram_proto::http::pull::{PullReply, PullRequest};
 
 /// Returns what is wrong with a page; a page that is wrong is the server's fault and applies nothing.
 ///
-/// "More" without a cursor that moves would be a loop without end, and a cursor that moves back or past the head a
-/// promise that nobody can keep (CUR-1).
+/// "More" without a cursor that moves, or a chunk that was read, would be a loop without end, and a cursor that moves back
+/// or past the head a promise that nobody can keep (CUR-1).
 ///
 /// # Errors
 /// What is wrong, in words.
@@ -28,7 +28,8 @@ pub fn check(request: &PullRequest, reply: &PullReply) -> Result<(), String> {
             return Err(format!("row {} of {project} lies before {asked}", row.seq));
         }
     }
-    let moves = reply.cursors.iter().any(|(project, &cursor)| request.cursors[project] < cursor);
+    let moves =
+        !reply.chunks.is_empty() || reply.cursors.iter().any(|(project, &cursor)| request.cursors[project] < cursor);
     if reply.has_more && !moves && request.limit > 0 {
         return Err("it says that there is more and moves no cursor".to_owned());
     }
@@ -39,6 +40,7 @@ pub fn check(request: &PullRequest, reply: &PullReply) -> Result<(), String> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use engram_proto::http::pull::ChunksRead;
     use engram_proto::id::ProjectName;
 
     #[test]
@@ -51,6 +53,8 @@ mod tests {
         assert_eq!(check(&request, &page(16, false)), Ok(()));
         assert!(check(&request, &page(8, false)).unwrap_err().contains("back"));
         assert!(check(&request, &page(16, true)).unwrap_err().contains("moves no cursor"));
+        let chunks = [(p.clone(), ChunksRead::default())].into();
+        assert_eq!(check(&request, &PullReply { chunks, ..page(16, true) }), Ok(()), "chunks came");
         let other = PullReply { cursors: [(ProjectName::parse("q").unwrap(), 1)].into(), ..PullReply::default() };
         assert!(check(&request, &other).unwrap_err().contains("not asked for"));
     }

@@ -174,7 +174,10 @@ fn loud_1_rows_that_name_no_project_are_said_until_none_is_left() {
         let findings = report.findings.into_iter().filter(|finding| finding.code == ReasonCode::RowRejected);
         findings.map(|finding| (finding.message, finding.hint.unwrap_or_default())).collect::<Vec<_>>()
     };
-    let told = |nameless| Event::ProjectsChanged(Projects { enrolled: vec![alpha()], nameless, ..Projects::default() });
+    let told = |rows: u64| {
+        let counted = [ReasonCode::RowRejected, ReasonCode::RowUndeliverable].map(|code| (code, rows));
+        Event::NamelessCounted(counted.into_iter().filter(|(_, rows)| *rows > 0).collect())
+    };
     looped.tell(told(2));
     let said = ("2 rows name no project and are held".to_owned(), "engramctl held list".to_owned());
     assert_eq!(nameless(&looped), [said]);

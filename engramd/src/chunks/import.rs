@@ -5,21 +5,21 @@ use crate::peers::disguise;
 use crate::store::chunks::Part;
 use crate::store::{Store, StoreError};
 use engram_proto::canonical::Hash;
+use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunkName, ChunkRow, ChunkRows, ChunkTaken, ChunksHeld};
-use engram_proto::ipc::reply::{HeldKind, HeldRow};
+use engram_proto::ipc::reply::HeldRow;
 use engram_proto::time::RowTime;
-use std::collections::BTreeSet;
 
 /// So many held rows are named at most; `held list` has them all.
-const NAMED_MAX: usize = 20;
+const NAMED_MAX: u32 = 20;
 
 /// Rows of a chunk that were read without the store.
 #[derive(Debug)]
 pub struct ReadRows {
     id: String,
     hash: Hash,
-    rows: Vec<Result<read::Read, String>>,
+    rows: Vec<PulledMutation>,
     last: bool,
 }
 
@@ -49,19 +49,13 @@ pub fn take(
     for ReadRows { id, hash, rows, last } in parts {
         taken.rows += rows.len() as u64;
         let mut part = Part { place: place.to_owned(), id, hash, rows: Vec::with_capacity(rows.len()), last };
-        for row in rows {
-            let entry = match row {
-                Ok(row) => read::entry(store, row)?,
-                Err(reason) => Err(reason),
-            };
-            match entry {
-                Ok((project, mut row)) => {
-                    row.project = project.to_string();
-                    if disguise::take_back(&mut row) {
-                        part.rows.push((project, row));
-                    }
-                }
-                Err(reason) => taken.skipped.push((part.id.clone(), reason)),
+        for mut row in rows {
+            let project = ProjectName::parse(&row.project).ok();
+            if let Some(project) = &project {
+                row.project = project.to_string();
+            }
+            if disguise::take_back(&mut row) {
+                part.rows.push((project, row));
             }
         }
         read.push(part);
@@ -72,6 +66,7 @@ pub fn take(
             taken.queued += applied.queued;
             taken.projects.push(project.to_string());
         }
+        taken.is_any_held = store.held_at(place, 0)?.0 > 0;
     } else {
         store.chunks_learn(&read, now)?;
     }
@@ -102,25 +97,17 @@ pub fn hash(name: &ChunkName) -> Result<Hash, StoreError> {
     Hash::from_hex(&name.hash).ok_or_else(|| StoreError::Invalid(format!("{:?} is no hash of a chunk", name.hash)))
 }
 
-/// Names what is still held of what an import brought, after stand-ins were made where every chunk was read
+/// Names what is held of the chunks that lie at a place, after stand-ins were made where every chunk was read
 /// ([`Store::stand_ins_of_import`]).
 ///
 /// # Errors
 /// What SQLite says.
-pub fn held(store: &Store, projects: &[ProjectName], held_since: i64) -> Result<ChunksHeld, StoreError> {
-    let names: BTreeSet<&str> = projects.iter().map(ProjectName::as_str).collect();
-    let mut held = ChunksHeld::default();
-    for row in store.held_since(held_since)? {
-        if names.contains(row.project.as_str()) && row.kind != HeldKind::Quarantined {
-            held.held += 1;
-            if held.named.len() < NAMED_MAX {
-                held.named.push(words(&row));
-            }
-        }
-    }
-    Ok(held)
+pub fn held(store: &Store, place: &str) -> Result<ChunksHeld, StoreError> {
+    let (held, named) = store.held_at(place, NAMED_MAX)?;
+    Ok(ChunksHeld { held, named: named.iter().map(words).collect() })
 }
 
 fn words(row: &HeldRow) -> String {
-    format!("{} {} {} of project {}: {}", row.kind.as_str(), row.entity, row.entity_key, row.project, row.evidence)
+    let of = if row.project.is_empty() { "no project".to_owned() } else { format!("project {}", row.project) };
+    format!("{} {} {} of {of}: {}", row.kind.as_str(), row.entity, row.entity_key, row.evidence)
 }

@@ -1,33 +1,20 @@
 //! Reading a row of a chunk, whoever wrote it.
 
-use crate::store::{Store, StoreError};
 use engram_proto::canonical::Object;
 use engram_proto::http::pull::PulledMutation;
-use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunkPart, ChunkRow};
 use engram_proto::mutation::{Entity, Op, text_of};
-use rusqlite::OptionalExtension as _;
 use serde_json::Value;
 
 /// Fields of the Go program's rows that say nothing to others: its local number, and a date that no payload carries.
 const LOCAL_FIELDS: [&str; 2] = ["id", "review_after"];
 
-/// A row, and the project it belongs to.
-pub(super) type Entry = (ProjectName, PulledMutation);
-
-/// A row that was read without the store.
-#[derive(Debug)]
-pub(super) struct Read {
-    part: ChunkPart,
-    /// It may name no project.
-    mutation: PulledMutation,
-}
-
-/// Reads a row; the error says why there is nothing that could be applied or held.
-pub(super) fn read(row: &ChunkRow) -> Result<Read, String> {
-    let part = row.part.as_str();
-    let mut object: Object =
-        serde_json::from_str(&row.json).map_err(|error| format!("a row of {part} is no JSON object: {error}"))?;
+/// Reads a row; it may name no project. What cannot be read stays as it is: it is held with its evidence.
+pub(super) fn read(row: &ChunkRow) -> PulledMutation {
+    let mut object: Object = match serde_json::from_str(&row.json) {
+        Ok(object) => object,
+        Err(_) => return unread(row),
+    };
     let mut mutation = PulledMutation {
         seq: 0,
         project: text(&object, "project"),
@@ -55,7 +42,6 @@ pub(super) fn read(row: &ChunkRow) -> Result<Read, String> {
             mutation.op = text(&object, "op");
             mutation.entity_key = text(&object, "entity_key");
             let payload = object.remove("payload").unwrap_or_default();
-            // What cannot be read stays as it is: it is held with its evidence.
             let decoded = engram_proto::mutation::payload_object(payload.clone());
             mutation.payload = decoded.map_or(payload, Value::Object);
         }
@@ -70,21 +56,26 @@ pub(super) fn read(row: &ChunkRow) -> Result<Read, String> {
     if mutation.project.is_empty() {
         mutation.project = inner(&mutation, "project");
     }
-    Ok(Read { part: row.part, mutation })
+    mutation
 }
 
-/// Finds the project of a row that names none; the inner error says that there is none.
-///
-/// # Errors
-/// What SQLite says.
-pub(super) fn entry(store: &Store, Read { part, mut mutation }: Read) -> Result<Result<Entry, String>, StoreError> {
-    if mutation.project.is_empty() {
-        mutation.project = project_of_session(store, &inner(&mutation, "session_id"))?.unwrap_or_default();
+/// Takes a row that is no JSON object by its text.
+fn unread(row: &ChunkRow) -> PulledMutation {
+    let entity = match row.part {
+        ChunkPart::Session => Entity::Session.as_str(),
+        ChunkPart::Observation => Entity::Observation.as_str(),
+        ChunkPart::Prompt => Entity::Prompt.as_str(),
+        ChunkPart::Mutation => "",
+    };
+    PulledMutation {
+        seq: 0,
+        project: String::new(),
+        entity: entity.to_owned(),
+        entity_key: String::new(),
+        op: Op::Upsert.to_string(),
+        payload: Value::String(row.json.clone()),
+        occurred_at: String::new(),
     }
-    Ok(match ProjectName::parse(&mutation.project) {
-        Ok(project) => Ok((project, mutation)),
-        Err(_) => Err(format!("{} {:?} of {} names no project", mutation.entity, mutation.entity_key, part.as_str())),
-    })
 }
 
 fn inner(mutation: &PulledMutation, field: &str) -> String {
@@ -93,12 +84,4 @@ fn inner(mutation: &PulledMutation, field: &str) -> String {
 
 fn text(object: &Object, field: &str) -> String {
     text_of(object, field).unwrap_or_default().trim().to_owned()
-}
-
-/// A row that names no project belongs to that of its session.
-fn project_of_session(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
-    store.read(|conn| {
-        let mut statement = conn.prepare_cached("SELECT project FROM sessions WHERE id = ?1")?;
-        Ok(statement.query_row([id], |row| row.get(0)).optional()?)
-    })
 }

@@ -32,7 +32,7 @@ pub(super) fn stamp_from_now() -> u64 {
 /// What the store says.
 pub fn count(store: &mut Store) -> Result<Counted, StoreError> {
     let counts = store.counts()?;
-    Ok(Counted { stamp: next_stamp(), counts })
+    Ok(Counted { stamp: next_stamp(), counts, nameless: store.nameless()? })
 }
 
 /// How many journal rows of other processes one transaction takes up (OWN-3).
@@ -284,8 +284,8 @@ pub fn read_projects(store: &mut Store) -> Result<Projects, StoreError> {
     };
     let paused_all = notes.remove(&None).map(words);
     let paused: BTreeMap<_, _> = notes.into_iter().filter_map(|(name, note)| Some((name?, words(note)))).collect();
-    let (enrolled, queueing, nameless) = (store.enrolled()?, store.backfills_due()?, store.nameless()?);
-    Ok(Projects { enrolled, queueing, paused, paused_all, nameless })
+    let (enrolled, queueing) = (store.enrolled()?, store.backfills_due()?);
+    Ok(Projects { enrolled, queueing, paused, paused_all })
 }
 
 fn flat<R>(answer: Result<Result<R, StoreError>, StoreGone>) -> Result<R, StoreTrouble> {

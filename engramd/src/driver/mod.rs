@@ -20,6 +20,7 @@ use crate::config::cloud::{CloudConfig, Environment, Loaded};
 use crate::peers::Remote;
 use crate::store::StoreHandle;
 use engram_proto::http::health::HealthReply;
+use engram_proto::reason::ReasonCode;
 use engramd_core::classify::Failure;
 use engramd_core::event::Projects;
 use engramd_core::health::Who;
@@ -27,7 +28,7 @@ use engramd_core::rows::Counts;
 use engramd_core::{Effect, Event, Machine, Now, Settings, TicketId};
 use handle::{Command, Sync, SyncUpdate};
 use publish::Publisher;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -84,6 +85,8 @@ pub struct Counted {
     pub stamp: u64,
     /// What was counted.
     pub counts: Counts,
+    /// Rows that are held because nothing tells their project, by the reason that they are held for.
+    pub nameless: BTreeMap<ReasonCode, u64>,
 }
 
 /// What a task brings back.
@@ -123,6 +126,8 @@ pub struct Driver {
     /// Of the newest configuration that was heard of: several may be read at once, and come in any order.
     loaded_stamp: u64,
     counted_stamp: u64,
+    /// As last told.
+    nameless: BTreeMap<ReasonCode, u64>,
     /// Of the newest projects that were heard of, read alone or with a configuration.
     projects_stamp: u64,
     last_turn: Now,
@@ -149,6 +154,7 @@ impl Driver {
             syncs: Vec::new(),
             loaded_stamp: 0,
             counted_stamp: 0,
+            nameless: BTreeMap::new(),
             projects_stamp: 0,
             last_turn: clock::now(),
         };
@@ -233,6 +239,10 @@ impl Driver {
         if counted.stamp > self.counted_stamp {
             self.counted_stamp = counted.stamp;
             self.feed(Event::Counted(counted.counts));
+            if counted.nameless != self.nameless {
+                self.nameless.clone_from(&counted.nameless);
+                self.feed(Event::NamelessCounted(counted.nameless));
+            }
         }
     }
 
@@ -290,10 +300,9 @@ impl Driver {
                         self.remote = Some((config, remote));
                         engramd_core::Cloud::Configured { host }
                     }
-                    Err(failure) => engramd_core::Cloud::Invalid {
-                        code: engram_proto::reason::ReasonCode::TlsFailed,
-                        message: format!("{failure:?}"),
-                    },
+                    Err(failure) => {
+                        engramd_core::Cloud::Invalid { code: ReasonCode::TlsFailed, message: format!("{failure:?}") }
+                    }
                 }
             }
         }

@@ -74,7 +74,7 @@ fn never_left(tx: &Transaction<'_>, project: &ProjectName, sync_id: &str) -> Res
         return Ok(false);
     }
     let mut left = tx.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM sync_chunks) OR EXISTS (
+        "SELECT EXISTS (SELECT 1 FROM sync_chunks WHERE target_key = 'local') OR EXISTS (
              SELECT 1 FROM sync_mutations AS m LEFT JOIN engramd_journal AS j USING (seq)
              WHERE m.project = ?1 AND m.entity = 'observation' AND m.entity_key = ?2 AND j.void IS NULL)",
     )?;

@@ -7,13 +7,14 @@ use engram_proto::ipc::reply::{HeldDetail, HeldKind, HeldRow};
 use engram_proto::reason::ReasonCode;
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::collections::BTreeMap;
 
 /// A row on its way aside.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SetAside<'a> {
     pub(super) kind: HeldKind,
     pub(super) reason: ReasonCode,
-    /// Blank where no project could be found.
+    /// Blank where nothing tells it.
     pub(super) project: &'a str,
     pub(super) entity: &'a str,
     pub(super) key: &'a str,
@@ -26,8 +27,8 @@ pub(super) struct SetAside<'a> {
     pub(super) now: RowTime,
 }
 
-/// Keeps a row; a journal row that is held already stays as it is.
-pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<bool, StoreError> {
+/// Keeps a row, and returns its number; a journal row that is held already stays as it is.
+pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<Option<i64>, StoreError> {
     let inserted = conn
         .prepare_cached(
             "INSERT OR IGNORE INTO engramd_held (kind, reason_code, project, entity, entity_key, op, journal_seq,
@@ -48,15 +49,16 @@ pub(super) fn set_aside(conn: &Connection, row: &SetAside<'_>) -> Result<bool, S
             row.waits_for,
             row.now.to_string(),
         ])?;
-    if inserted == 1 {
-        let counter = params![row.project, row.kind.as_str(), row.reason.as_str()];
-        conn.prepare_cached(
-            "INSERT INTO engramd_held_count (project, kind, reason_code, held) VALUES (?1, ?2, ?3, 1)
-             ON CONFLICT (project, kind, reason_code) DO UPDATE SET held = held + 1",
-        )?
-        .execute(counter)?;
+    if inserted == 0 {
+        return Ok(None);
     }
-    Ok(inserted == 1)
+    let id = conn.last_insert_rowid();
+    conn.prepare_cached(
+        "INSERT INTO engramd_held_count (project, kind, reason_code, held) VALUES (?1, ?2, ?3, 1)
+         ON CONFLICT (project, kind, reason_code) DO UPDATE SET held = held + 1",
+    )?
+    .execute(params![row.project, row.kind.as_str(), row.reason.as_str()])?;
+    Ok(Some(id))
 }
 
 /// A held row of this device's journal.
@@ -91,13 +93,14 @@ pub(super) fn release(conn: &Connection, id: i64) -> Result<bool, StoreError> {
         "UPDATE engramd_held_count SET held = held - 1 WHERE project = ?1 AND kind = ?2 AND reason_code = ?3",
     )?
     .execute(counter)?;
+    conn.prepare_cached("DELETE FROM engramd_held_chunk WHERE held = ?1")?.execute([id])?;
     Ok(true)
 }
 
-const COLUMNS: &str = "id, kind, reason_code, project, entity, entity_key, op, evidence, waits_for, since, \
+pub(super) const COLUMNS: &str = "id, kind, reason_code, project, entity, entity_key, op, evidence, waits_for, since, \
                        coalesce(journal_seq, cloud_seq, 0), payload";
 
-fn row_of(row: &Row<'_>) -> Result<HeldRow, StoreError> {
+pub(super) fn row_of(row: &Row<'_>) -> Result<HeldRow, StoreError> {
     let kind: String = row.get(1)?;
     let since: String = row.get(9)?;
     Ok(HeldRow {
@@ -120,17 +123,8 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn held(&self) -> Result<Vec<HeldRow>, StoreError> {
-        self.held_since(0)
-    }
-
-    /// Lists the rows that were set aside after one, which need not be there any more.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn held_since(&self, id: i64) -> Result<Vec<HeldRow>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM engramd_held WHERE id > ?1 ORDER BY id");
-        let mut statement = self.conn.prepare_cached(&sql)?;
-        let mut rows = statement.query([id])?;
+        let mut statement = self.conn.prepare_cached(&format!("SELECT {COLUMNS} FROM engramd_held ORDER BY id"))?;
+        let mut rows = statement.query([])?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {
             held.push(row_of(row)?);
@@ -138,22 +132,22 @@ impl Store {
         Ok(held)
     }
 
-    /// Counts the rows that are held because nothing tells their project.
+    /// Counts the rows that are held because nothing tells their project, by the reason that they are held for.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn nameless(&self) -> Result<u64, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT count(*) FROM engramd_held WHERE project = ''")?;
-        Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
-    }
-
-    /// Returns the number of the last row that is set aside, or 0.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn held_through(&self) -> Result<i64, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT coalesce(max(id), 0) FROM engramd_held")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
+    pub fn nameless(&self) -> Result<BTreeMap<ReasonCode, u64>, StoreError> {
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT reason_code, held FROM engramd_held_count WHERE project = '' AND held > 0")?;
+        let mut rows = statement.query([])?;
+        let mut counts = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let code: String = row.get(0)?;
+            let Some(&code) = ReasonCode::ALL.iter().find(|known| known.as_str() == code) else { continue };
+            *counts.entry(code).or_default() += row.get::<_, i64>(1)?.unsigned_abs();
+        }
+        Ok(counts)
     }
 
     /// Shows one held row with its payload.
@@ -211,10 +205,20 @@ pub(super) fn has_dead(
     Ok(statement.query_row([project.as_str(), entity, key, payload], |row| row.get(0))?)
 }
 
+/// Tells whether this very row is kept without a project already.
+pub(super) fn has_nameless(conn: &Connection, entity: &str, key: &str, payload: &str) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM engramd_held
+         WHERE project = '' AND entity = ?1 AND entity_key = ?2 AND journal_seq IS NULL AND payload = ?3)",
+    )?;
+    Ok(statement.query_row([entity, key, payload], |row| row.get(0))?)
+}
+
 /// A row that waits for a parent.
 pub(super) struct Child {
     pub(super) id: i64,
-    pub(super) project: ProjectName,
+    /// `None` where nothing told it.
+    pub(super) project: Option<ProjectName>,
     pub(super) entity: String,
     pub(super) key: String,
 }
@@ -233,9 +237,7 @@ pub(super) fn children(
     let mut rows = statement.query(params![waits_for, through, i64::try_from(rows_max).unwrap_or(i64::MAX)])?;
     let mut children = Vec::new();
     while let Some(row) = rows.next()? {
-        let name: String = row.get(1)?;
-        // Every name in this table was one.
-        let Ok(project) = ProjectName::parse(&name) else { continue };
+        let project = ProjectName::parse(&row.get::<_, String>(1)?).ok();
         children.push(Child { id: row.get(0)?, project, entity: row.get(2)?, key: row.get(3)? });
     }
     Ok(children)

@@ -2,7 +2,7 @@
 
 use super::apply::{Applying, Source};
 use super::error::StoreError;
-use super::{Store, held, journal, naming};
+use super::{Store, chunks, held, journal, naming};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -84,6 +84,9 @@ impl Store {
         let left = self.write(|tx| {
             let Some(row) = find(tx, id)? else { return Ok(None) };
             held::release(tx, id)?;
+            if row.entity == chunks::of_server::ENTITY {
+                chunks::of_server::give_up(tx, &row.project, &row.key, &row.payload)?;
+            }
             if let Some(seq) = row.journal_seq {
                 journal::void(tx, seq, journal::DROPPED, Some(now))?;
             }
@@ -133,10 +136,15 @@ fn find(conn: &Connection, id: i64) -> Result<Option<Row>, StoreError> {
 /// Tries one row; tells whether it left the list.
 fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
     let Ok(project) = ProjectName::parse(&row.project) else {
-        let named = row.journal_seq.map(|seq| naming::name_later(applying.conn(), seq)).transpose()?;
-        return if named == Some(true) { held::release(applying.conn(), row.id) } else { Ok(false) };
+        return match row.journal_seq {
+            Some(seq) if naming::name_later(applying.conn(), seq)? => held::release(applying.conn(), row.id),
+            Some(_) => Ok(false),
+            None => applying.name_held(row.id),
+        };
     };
     match row.kind {
+        // It is asked for again with the next page, which whoever tries again brings on.
+        _ if row.entity == chunks::of_server::ENTITY => Ok(true),
         HeldKind::Quarantined => held::release(applying.conn(), row.id),
         HeldKind::Deferred => {
             if let Some(entity) = Entity::parse(&row.entity) {
@@ -154,7 +162,7 @@ fn retry(applying: &mut Applying<'_>, row: &Row) -> Result<bool, StoreError> {
                 payload: serde_json::from_str(&row.payload).unwrap_or_default(),
                 occurred_at: String::new(),
             };
-            let source = if row.cloud_seq.is_some() { Source::Cloud } else { Source::Aside };
+            let source = if row.cloud_seq.is_some() { Source::Cloud } else { Source::Aside(row.id) };
             applying.retry_dead(&project, row.id, &pulled, source)
         }
     }

@@ -120,7 +120,11 @@ pub(super) fn project_of(
             "SELECT coalesce(nullif(trim(p.project), ''), s.project) FROM user_prompts AS p
              LEFT JOIN sessions AS s ON s.id = p.session_id WHERE p.sync_id = ?1 LIMIT 1"
         }
-        Some(Entity::Relation) => return rows::relation::project_of(conn, key),
+        Some(Entity::Relation) => {
+            let of_row = rows::relation::project_of(conn, key)?;
+            let source = text_of(payload, "source_id").filter(|_| of_row.is_none());
+            return source.map_or(Ok(of_row), |source| project_of_memory(conn, source));
+        }
         None => return Ok(None),
     };
     for (sql, id) in [(of_session, text_of(payload, "session_id")), (of_row, Some(key))] {
@@ -131,6 +135,13 @@ pub(super) fn project_of(
         }
     }
     Ok(None)
+}
+
+/// Finds the project of a relation's source: a relation belongs there.
+fn project_of_memory(conn: &Connection, sync_id: &str) -> Result<Option<ProjectName>, StoreError> {
+    let sql = "SELECT project FROM observations WHERE sync_id = ?1 AND trim(coalesce(project, '')) <> '' LIMIT 1";
+    let name: Option<String> = conn.prepare_cached(sql)?.query_row([sync_id], |row| row.get(0)).optional()?;
+    Ok(name.and_then(|name| ProjectName::parse(&name).ok()))
 }
 
 fn table_of(entity: Entity) -> Option<&'static Table> {

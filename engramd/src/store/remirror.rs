@@ -210,7 +210,7 @@ fn queue_unknown(
     let mut statement = tx.prepare_cached(
         "SELECT id, entity, entity_key, op, payload FROM engramd_held AS h INDEXED BY engramd_held_kind
          WHERE project = ?1 AND kind = 'dead' AND reason_code = ?2 AND id > ?3
-             AND entity NOT IN ('session', 'observation', 'prompt', 'relation')
+             AND entity NOT IN ('session', 'observation', 'prompt', 'relation', 'chunk')
              AND NOT EXISTS (SELECT 1 FROM engramd_held AS later WHERE later.project = ?1 AND later.entity = h.entity
                  AND later.entity_key = h.entity_key AND later.kind = 'dead' AND later.id > h.id)
          ORDER BY id LIMIT ?4",

@@ -153,6 +153,7 @@ fn hold(
             now,
         },
     )
+    .map(|held| held.is_some())
 }
 
 /// Moves the acknowledged seq of both targets, and says of the project whether anything is left.

@@ -5,9 +5,10 @@
 use super::store_support::{at, project};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
-use engram_proto::ipc::chunks::{ChunkName, ChunkRow, ChunkRows, ChunkTaken};
+use engram_proto::ipc::chunks::{ChunkName, ChunkPart, ChunkRow, ChunkRows, ChunkTaken};
 use engramd::chunks;
 use engramd::store::Store;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A directory of chunks.
@@ -20,6 +21,14 @@ pub struct Shelf {
 impl Shelf {
     pub fn at(path: &str) -> Self {
         Self { path: path.to_owned(), ..Self::default() }
+    }
+
+    /// Lays a chunk; files are read in the order of their names.
+    pub fn lay(&mut self, nth: u8, rows: &[(ChunkPart, Value)]) -> String {
+        let rows: Vec<_> = rows.iter().map(|(part, row)| ChunkRow { part: *part, json: row.to_string() }).collect();
+        let id = format!("{nth}{}", hash(&rows).short(15));
+        self.chunks.insert(id.clone(), rows);
+        id
     }
 
     /// Exports one project; returns the rows that were in no chunk.
@@ -50,7 +59,6 @@ impl Shelf {
 
     /// Imports what is news; returns what became of it.
     pub fn import(&self, store: &mut Store) -> ChunkTaken {
-        let since = store.held_through().unwrap();
         let ids: Vec<String> = self.chunks.keys().cloned().collect();
         let met = store.chunks_meet(&self.path, &ids).unwrap();
         let mut all = ChunkTaken::default();
@@ -60,13 +68,13 @@ impl Shelf {
             all.changed += taken.changed;
             all.queued += taken.queued;
             all.projects.extend(taken.projects);
-            all.skipped.extend(taken.skipped);
+            all.is_any_held |= taken.is_any_held;
         }
         let projects: Vec<ProjectName> = all.projects.iter().map(|name| project(name)).collect();
         for project in &projects {
             while store.stand_ins_of_import(project, at(5_001)).unwrap().unfinished {}
         }
-        chunks::held(store, &projects, since).unwrap();
+        chunks::held(store, &self.path).unwrap();
         all
     }
 
@@ -87,7 +95,7 @@ impl Shelf {
             all.changed += taken.changed;
             all.queued += taken.queued;
             all.projects.extend(taken.projects);
-            all.skipped.extend(taken.skipped);
+            all.is_any_held |= taken.is_any_held;
         }
         all
     }

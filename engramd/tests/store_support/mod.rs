@@ -91,7 +91,7 @@ pub const BACK_TO_1_2: &str = "DROP TABLE engramd_reread;
     ALTER TABLE engramd_cursor DROP COLUMN first_head; DROP TABLE engramd_served; DROP TABLE engramd_look;
     DROP TABLE engramd_chunk; DROP TABLE engramd_exported; DROP TABLE engramd_place;
     DROP TABLE engramd_place_chunk; DROP TABLE engramd_place_mark; DROP TABLE engramd_due;
-    DROP TABLE engramd_refused;
+    DROP TABLE engramd_refused; DROP TABLE engramd_held_chunk; DROP TABLE engramd_cloud_chunk;
     DROP TABLE engramd_softly; DROP INDEX engramd_relations_updated;
     DROP TABLE engramd_digest; DROP TABLE engramd_different; DROP TABLE engramd_home; DROP TABLE engramd_remirror;
     DROP TABLE engramd_read; DROP TABLE engramd_held_count; DROP TABLE engramd_arrived; DROP INDEX engramd_held_parent;

@@ -74,9 +74,22 @@ pub struct PullReply {
     /// Rows that no number orders, of a history that came in chunks: they are applied first and move no cursor.
     #[serde(skip)]
     pub unnumbered: Vec<PulledMutation>,
-    /// What whoever read the page wants to find again once it is applied: kept in the transaction of its last row.
+    /// What became of the chunks that those rows are of: kept in the transaction of the page's last row.
     #[serde(skip)]
-    pub notes: BTreeMap<String, String>,
+    pub chunks: BTreeMap<ProjectName, ChunksRead>,
+}
+
+/// What became of chunks that a server lists for a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChunksRead {
+    /// What tells this list from any other, where nothing of it is left but what was passed over.
+    pub list: Option<String>,
+    /// Read to the end, by their ids.
+    pub read: Vec<String>,
+    /// Not to be had, or no chunk: the ids, each with the reason in words.
+    pub passed_over: Vec<(String, String)>,
+    /// Passed over once, and not listed any more.
+    pub unlisted: Vec<String>,
 }
 
 impl PullReply {

@@ -100,9 +100,7 @@ pub enum ChunksRequest {
         projects: Vec<String>,
         /// Whether no chunk was missing, damaged or passed over.
         complete: bool,
-        /// The `held_through` of the beginning.
-        held_since: i64,
-        /// Where it is given, the place is settled in this state; see `Settle`.
+        /// Where it is given, and nothing is held, the place is settled in this state; see `Settle`.
         stamp: Option<String>,
     },
     /// Say what is in no chunk at a place.
@@ -182,10 +180,10 @@ pub struct ChunksMet {
     pub unknown: Vec<String>,
     /// What is in them is known, but was not applied.
     pub unread: Vec<String>,
-    /// The last held row there is, for the end of an import.
-    pub held_through: i64,
     /// What was kept as refused.
     pub refused: Vec<RefusedFile>,
+    /// Whether a row of the chunks there is held; then `Imported` tells which.
+    pub is_any_held: bool,
 }
 
 /// A file that was read to where it cannot be used, so that nobody has to do that again before it changes.
@@ -215,14 +213,14 @@ pub struct ChunkTaken {
     pub queued: u64,
     /// The projects they belong to.
     pub projects: Vec<String>,
-    /// Rows that say nothing that could be held: the chunk's id, and the reason.
-    pub skipped: Vec<(String, String)>,
+    /// Whether a row of the chunks at the place is held now; then `Imported` tells which.
+    pub is_any_held: bool,
 }
 
-/// What an import left over.
+/// What of the chunks at a place is not in, after an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunksHeld {
-    /// How many rows are held since it began.
+    /// How many of their rows are held, since this import or an earlier one.
     pub held: u64,
     /// The first of them, in words.
     pub named: Vec<String>,

@@ -14,6 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+pub use chunks::chunk_id;
 use rules::ROWS_MAX;
 pub use rules::{Inside, Reply, Row};
 use serde_json::{Value, json};

@@ -218,7 +218,9 @@ fn iso_3_a_row_that_cannot_apply_is_held_and_the_rest_comes_in() {
         "observations": [
             {"id": 7, "sync_id": "obs-1", "session_id": "s-nobody-has", "type": "t", "title": "kept", "content": "c",
              "project": "app", "scope": "project", "created_at": "2026-01-01 00:00:00", "updated_at": "2026-01-01 00:00:00"},
-            {"sync_id": "obs-2", "session_id": "s-nobody-has", "title": "of no project"},
+            {"sync_id": "obs-2", "session_id": "s-nobody-has", "type": "t", "title": "of no project", "content": "c",
+             "scope": "project", "created_at": "2026-01-01 00:00:00", "updated_at": "2026-01-01 00:00:00"},
+            {"sync_id": "obs-3", "session_id": "s-of-nobody", "type": "t", "title": "lost", "content": "c"},
         ],
         "prompts": [],
         "mutations": [
@@ -233,11 +235,23 @@ fn iso_3_a_row_that_cannot_apply_is_held_and_the_rest_comes_in() {
     let answer = import.json();
     assert_eq!((import.code, &answer["chunks"]), (5, &1.into()), "{import:?}");
     let held = answer["held_rows"].to_string();
-    for named in ["rel-1", "d-1", "rel-2"] {
+    for named in ["rel-1", "d-1", "rel-2", "obs-3"] {
         assert!(held.contains(named), "{named}: {held}");
     }
-    assert!(answer["skipped"].to_string().contains("obs-2") && answer["skipped"].to_string().contains(&id), "{answer}");
-    // A row was passed over, so the session may still come: no stand-in is made for it yet.
-    assert!(held.contains("obs-1"), "{held}");
-    assert_eq!(ana.device.ctl(&["held", "list"]).code, 0);
+    assert!(held.contains(&id), "what names no project is found by its chunk: {held}");
+    // Every chunk was read, so the session is stood in for; that tells the project of what names none, too.
+    assert!(!held.contains("obs-1") && !held.contains("obs-2"), "{held}");
+    assert!(ana.device.titles("of no project").contains(&"of no project".to_owned()));
+    // As long as something of it is held the import is not whole, and says so.
+    let again = ana.chunks(&["import", "--json"]);
+    assert_eq!((again.code, &again.json()["chunks"], &again.json()["held"]), (5, &0.into(), &4.into()), "{again:?}");
+    let listed = ana.device.json(&["held", "list"]);
+    let listed = listed["held"].as_array().expect("a list");
+    assert_eq!(listed.len(), 4, "{listed:?}");
+    let codes: Vec<_> = ana.device.report()["findings"].as_array().expect("a list").clone();
+    assert!(codes.iter().any(|finding| finding["code"] == "row_undeliverable"), "{codes:?}");
+    for row in listed {
+        assert_eq!(ana.device.ctl(&["held", "drop", &row["id"].to_string(), "--yes"]).code, 0);
+    }
+    assert_eq!(ana.chunks(&["import"]).code, 0);
 }

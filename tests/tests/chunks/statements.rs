@@ -90,7 +90,7 @@ impl Counted {
     fn import(&mut self, nth: usize) {
         assert_eq!(self.give(rows(nth)).changed, ROWS as u64 + u64::from(self.files.len() == 1));
         let _ = self.store.stand_ins_of_import(&alpha(), at(self.clock)).expect("none are needed");
-        let _ = chunks::held(&self.store, &[alpha()], 0).expect("none are held");
+        let _ = chunks::held(&self.store, PLACE).expect("none are held");
     }
 
     /// Exports what is new, as daemon and client do; returns how many rows there were.

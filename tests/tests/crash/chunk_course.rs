@@ -184,10 +184,9 @@ impl Clone {
 
     fn import_all(&mut self) -> Result<(), String> {
         let (ids, at) = (self.repository.keys().cloned().collect::<Vec<_>>(), self.at());
-        let since = self.store().held_through().map_err(failed)?;
         let met = self.store().chunks_meet(PLACE, &ids).map_err(failed)?;
         met.unknown.iter().chain(&met.unread).try_for_each(|id| self.give(id, true))?;
-        chunks::held(self.store(), &[alpha()], since).map_err(failed)?;
+        chunks::held(self.store(), PLACE).map_err(failed)?;
         self.store().place_settle(PLACE, &ids.join(" "), at).map_err(failed)
     }
 

@@ -32,8 +32,8 @@ Reads every chunk that was not read yet, in any order, row by row. What it
 brings is queued for the cloud like what is saved here: it goes there once its
 project is enrolled, and stays on this machine until then. No file is written.
 
-Exits 0 when all of it is in, 5 when a chunk was passed over or a row is held;
-each is named.";
+Exits 0 when all of it is in, 5 when a chunk was passed over or a row of those
+that lie there is held; each is named.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -57,11 +57,11 @@ pub(crate) struct Imported {
     pub(crate) changed: u64,
     /// Rows queued for the cloud.
     pub(crate) queued: u64,
-    /// Rows that are held.
+    /// Rows of the chunks there that are held.
     pub(crate) held: u64,
     /// The first of them.
     pub(crate) held_rows: Vec<String>,
-    /// Chunks, and rows, that were passed over.
+    /// Chunks that were passed over.
     pub(crate) skipped: Vec<Skipped>,
     /// Whether a file is missing, or not as its id says.
     #[serde(skip)]
@@ -120,15 +120,13 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
     let taken = talk.taken().await?;
     (imported.rows, imported.changed, imported.queued) = (taken.rows, taken.changed, taken.queued);
     imported.is_any_lost = !imported.skipped.is_empty();
-    imported.skipped.extend(taken.skipped.into_iter().map(|(id, reason)| Skipped::new(id, reason)));
     talk.refuse(reading.news(&met.refused)).await?;
     let complete = imported.skipped.is_empty();
     let mut settled = stamp.filter(|_| complete && contents.is_listed());
     let mut projects = taken.projects;
-    if !projects.is_empty() {
+    if !projects.is_empty() || met.is_any_held || taken.is_any_held {
         projects.sort_unstable();
-        let (place, held_since, stamp) = (place.name(), met.held_through, settled.take());
-        let request = ChunksRequest::Imported { place, projects, complete, held_since, stamp };
+        let request = ChunksRequest::Imported { place: place.name(), projects, complete, stamp: settled.take() };
         let ChunksReply::Imported(ChunksHeld { held, named }) = talk.ask(request).await? else {
             return Err(CtlError::Unexpected("not how an import ended"));
         };

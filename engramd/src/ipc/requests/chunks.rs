@@ -37,9 +37,8 @@ pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder)
         }
         ChunksRequest::Found { place, chunks, apply } => found(cx, place, chunks, apply).await,
         ChunksRequest::Rows { place, parts, apply, unasked } => rows(cx, (place, apply), parts, unasked).await,
-        ChunksRequest::Imported { place, projects, complete, held_since, stamp } => {
-            let settled = stamp.map(|stamp| (place, stamp));
-            imported(cx, (names(&projects), complete), held_since, settled).await
+        ChunksRequest::Imported { place, projects, complete, stamp } => {
+            imported(cx, place, (names(&projects), complete), stamp).await
         }
         ChunksRequest::Exported { place, marks } => {
             let marks: Vec<Mark> = marks.iter().filter_map(mark).collect();
@@ -56,11 +55,11 @@ pub(super) async fn answer(cx: &Context, request: ChunksRequest, to: &Responder)
 
 async fn meet(cx: &Context, place: String, ids: String) -> Result<ChunksReply, Failure> {
     on_store(cx, move |store| {
-        let held_through = store.held_through()?;
         let ids: Vec<&str> = ids.split(' ').filter(|id| !id.is_empty()).collect();
         let met = store.chunks_meet(&place, &ids)?;
         let refused = store.refused_at(&place)?;
-        Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, held_through, refused }))
+        let is_any_held = store.held_at(&place, 0)?.0 > 0;
+        Ok(ChunksReply::Met(ChunksMet { unknown: met.unknown, unread: met.unread, refused, is_any_held }))
     })
     .await
 }
@@ -100,9 +99,9 @@ async fn rows(
 /// Ends an import: makes the stand-ins, each transaction as a job of its own, and tells what is still held.
 async fn imported(
     cx: &Context,
+    place: String,
     (projects, complete): (Vec<ProjectName>, bool),
-    held_since: i64,
-    settled: Option<(String, String)>,
+    stamp: Option<String>,
 ) -> Result<ChunksReply, Failure> {
     for project in projects.iter().filter(|_| complete) {
         let mut unfinished = true;
@@ -114,10 +113,10 @@ async fn imported(
     }
     counted(cx, move |store| {
         store.brought_all()?;
-        if let Some((place, stamp)) = settled {
+        if let Some(stamp) = stamp {
             store.place_settle(&place, &stamp, clock::row_time())?;
         }
-        Ok(ChunksReply::Imported(chunks::held(store, &projects, held_since)?))
+        Ok(ChunksReply::Imported(chunks::held(store, &place)?))
     })
     .await
 }

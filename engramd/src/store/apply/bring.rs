@@ -71,7 +71,10 @@ impl Applying<'_> {
                     return Ok((at, row));
                 }
                 row += 1;
-                self.row(project, mutation, careful)?;
+                match project {
+                    Some(project) => self.row_of_chunk(project, mutation, careful)?,
+                    None => self.row_without_project(&part.id, mutation, careful)?,
+                }
             }
             if part.last {
                 chunks::read_through(self.conn, part, (chunk, chunks::APPLIED), self.now)?;
@@ -79,6 +82,17 @@ impl Applying<'_> {
             (at, row) = (at + 1, 0);
         }
         Ok((at, row))
+    }
+
+    /// Takes one row, and writes down in which chunk it is, where it is held now.
+    pub(super) fn row_of_chunk(
+        &mut self,
+        project: &ProjectName,
+        row: &PulledMutation,
+        careful: bool,
+    ) -> Result<(), StoreError> {
+        self.row(project, row, careful)?;
+        if self.any_held { chunks::note_held(self.conn, self.source, project.as_str(), row) } else { Ok(()) }
     }
 
     /// Takes one version in as if it were written here, unless it adds nothing to what this device has.

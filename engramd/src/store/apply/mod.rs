@@ -3,6 +3,7 @@
 mod again;
 mod bring;
 mod merge_in;
+mod nameless;
 mod page;
 mod place;
 mod replay;
@@ -69,8 +70,8 @@ pub(super) enum Source {
     Cloud,
     /// A chunk of this number holds them.
     Chunk(i64),
-    /// A chunk held them once, and they were set aside.
-    Aside,
+    /// A chunk held them once, and they were set aside as the held row of this number.
+    Aside(i64),
 }
 
 /// What a transaction did.
@@ -256,7 +257,7 @@ impl<'c> Applying<'c> {
     ) -> Result<bool, StoreError> {
         self.source = source;
         self.refused = false;
-        self.row(project, row, true)?;
+        self.row_of_chunk(project, row, true)?;
         if !self.refused {
             held::release(self.conn, id)?;
         }

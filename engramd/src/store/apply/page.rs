@@ -2,7 +2,7 @@
 
 use super::super::error::StoreError;
 use super::super::turn::Turns;
-use super::super::{Store, cursor, desired, lease, meta, served, witness};
+use super::super::{Store, chunks, cursor, desired, lease, served, witness};
 use super::{Applying, Outcome, Quiet};
 use engram_proto::http::pull::{PullReply, PulledMutation};
 use engram_proto::id::ProjectName;
@@ -140,8 +140,8 @@ impl Slice<'_> {
             };
             let mut ends: BTreeMap<&ProjectName, u64> = last_seqs.into_iter().map(earlier).collect();
             if done == self.rows.len() {
-                for (key, note) in &self.page.notes {
-                    meta::set(conn, key, Some(note))?;
+                for (project, read) in &self.page.chunks {
+                    chunks::of_server::note_read(conn, self.cloud_id, project, read, self.clocks.own)?;
                 }
                 // Behind the last row, a cursor may pass what is not its project's.
                 for (project, &seq) in &self.page.cursors {

@@ -52,8 +52,10 @@ impl Applying<'_> {
                 break;
             }
             (looked, through) = (looked + 1, child.id);
-            if let Some(entity) = Entity::parse(&child.entity) {
-                self.place_again(&child.project, entity, &child.key)?;
+            match (&child.project, Entity::parse(&child.entity)) {
+                (Some(project), Some(entity)) => self.place_again(project, entity, &child.key)?,
+                (None, _) => drop(self.name_held(child.id)?),
+                (Some(_), None) => {}
             }
         }
         if looked < children.len() {

@@ -3,6 +3,7 @@
 use super::super::Store;
 use super::super::apply::Applying;
 use super::super::error::StoreError;
+use super::super::naming;
 use super::{Part, READ, due, number, read_through};
 use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
@@ -115,6 +116,12 @@ fn said(row: &PulledMutation) -> Option<Version> {
     Version::read(entity, &row.entity_key, op, &payload).ok()
 }
 
+/// Finds the project of a row that names none; where nothing tells it, the row is no version of anything here.
+fn of_session(conn: &Connection, row: &PulledMutation) -> Result<Option<ProjectName>, StoreError> {
+    let payload = payload_object(row.payload.clone()).unwrap_or_default();
+    naming::project_of(conn, Entity::parse(&row.entity), &row.entity_key, &payload)
+}
+
 impl Store {
     /// Writes down versions that chunks hold, without applying them. What a power cut takes of it is read again.
     ///
@@ -144,7 +151,12 @@ fn learn_some(
                 return Ok((at, row));
             }
             row += 1;
-            if let Some(version) = said(mutation) {
+            let Some(version) = said(mutation) else { continue };
+            let of_session = match project {
+                Some(_) => None,
+                None => of_session(conn, mutation)?,
+            };
+            if let Some(project) = project.as_ref().or(of_session.as_ref()) {
                 learn(conn, chunk, (project, &mutation.entity_key), &version)?;
             }
         }

@@ -5,13 +5,17 @@
 
 mod candidates;
 pub(super) mod due;
+mod held;
 mod learn;
+pub(super) mod of_server;
 mod place;
 mod refused;
 mod travel;
 
 pub use candidates::{Candidates, Mark};
+pub(super) use held::note_held;
 pub(super) use learn::{is_in_a_chunk, is_in_any, learn, number_of};
+pub use of_server::Unread;
 pub use place::Met;
 pub(super) use place::read_through;
 pub use travel::Travelling;
@@ -36,8 +40,8 @@ pub struct Part {
     pub id: String,
     /// Of its content.
     pub hash: Hash,
-    /// The rows, each with its project.
-    pub rows: Vec<(ProjectName, PulledMutation)>,
+    /// The rows, each with its project, if it names one.
+    pub rows: Vec<(Option<ProjectName>, PulledMutation)>,
     /// Whether no more of it follow: from then on it counts as read.
     pub last: bool,
 }

@@ -3,7 +3,7 @@
 use super::super::error::StoreError;
 use super::super::turn::Room;
 use super::super::{Store, journal};
-use super::{APPLIED, Mark, Part, READ, due, learn};
+use super::{APPLIED, Mark, Part, READ, due, held, learn};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
@@ -85,11 +85,15 @@ impl Store {
         })
     }
 
-    /// Writes down that every chunk that lies at a place in this state was applied, and is listed.
+    /// Writes down that every chunk that lies at a place in this state was applied, and is listed; not where a row of them
+    /// is held: that is said again by every import.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn place_settle(&mut self, path: &str, stamp: &str, now: RowTime) -> Result<(), StoreError> {
+        if self.held_at(path, 0)?.0 > 0 {
+            return Ok(());
+        }
         let kept = self.applying(false, now, |applying| {
             let (conn, place) = (applying.conn(), ensure(applying.conn(), path)?);
             conn.prepare_cached("UPDATE engramd_place SET stamp = ?2 WHERE place = ?1")?
@@ -140,7 +144,7 @@ impl Store {
     }
 
     /// Tells of which chunks (id and hash) that were found at a place the rows are wanted; where the same content was
-    /// read elsewhere, they are not.
+    /// read elsewhere, they are not, unless a row of it is held.
     ///
     /// # Errors
     /// What SQLite says.
@@ -165,7 +169,8 @@ impl Store {
                 let rest = rest.iter().zip(leading.iter().skip(wanted.len()));
                 let part = rest.take_while(|_| applying.takes()).map(|((id, hash), leading)| {
                     let (chunk, state) = learn::chunk(conn, *hash)?;
-                    if state < if to_apply { APPLIED } else { READ } {
+                    let is_whole = state >= if to_apply { APPLIED } else { READ };
+                    if !is_whole || to_apply && held::is_any_of(conn, chunk)? {
                         return Ok(true);
                     }
                     lies_at(conn, (path, id), chunk, state == APPLIED, now)?;

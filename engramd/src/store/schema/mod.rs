@@ -30,6 +30,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 12, &[include_str!("v1_12_places.sql")]),
     (1, 13, &[include_str!("v1_13_refused.sql")]),
     (1, 14, &[include_str!("v1_14_lookups.sql")]),
+    (1, 15, &[include_str!("v1_15_set_aside.sql")]),
 ];
 
 /// Our indexes on shared tables.

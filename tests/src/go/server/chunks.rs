@@ -30,7 +30,9 @@ impl Inside {
     }
 }
 
-fn chunk_id(chunk: &Value) -> String {
+/// Tells by which id it lists a chunk.
+#[must_use]
+pub fn chunk_id(chunk: &Value) -> String {
     ChunkId::of_bytes(&encode(chunk)).to_string()
 }
 
@@ -46,7 +48,13 @@ pub(super) async fn one(
     Path(id): Path<String>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
+    while shared.lock().expect("no request panicked").chunk_stalled.as_ref() == Some(&id) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     let inside = shared.lock().expect("no request panicked");
+    if let Some((status, text)) = inside.chunk_faults.get(&id) {
+        return Reply::plain(*status, text).into_response();
+    }
     let project = query.get("project").cloned().unwrap_or_default();
     if !inside.allows(&project) {
         return Reply::forbidden().into_response();

@@ -56,6 +56,10 @@ pub struct Inside {
     pub allowed: Option<BTreeSet<String>>,
     /// Chunks by project, in the order of their list: who made them, and what is in them.
     pub chunks: BTreeMap<String, Vec<(String, Value)>>,
+    /// Chunks that are listed, and answered with this status and text.
+    pub chunk_faults: BTreeMap<String, (u16, String)>,
+    /// A chunk that is listed, and whose request is not answered as long as it stands here.
+    pub chunk_stalled: Option<String>,
     /// Projects whose pushes are paused.
     pub paused: BTreeSet<String>,
     /// For the next pushes, in order.
