@@ -13,4 +13,5 @@ mod network;
 mod poison;
 mod queue;
 mod recovery;
+mod size;
 mod undeliverable;
