@@ -62,6 +62,8 @@ pub struct Inside {
     pub faults: Vec<Fault>,
     /// Answers that are given instead.
     pub instead: Vec<Instead>,
+    /// Pushes with entries whose keys begin so are refused with 400, which names these; empty for none.
+    pub invalid: &'static str,
     /// Bodies longer than this, unpacked, are refused with 413.
     pub body_bytes_max: Option<usize>,
     /// While it is there, requests are delayed, come a second time later, or their answer is lost: the state of the dice.
@@ -200,10 +202,26 @@ fn told(behind: &Behind, path: &str, body: &str) -> Option<Response> {
     if inside.body_bytes_max.is_some_and(|max| body.len() > max) {
         return Some((StatusCode::PAYLOAD_TOO_LARGE, "<html>413 Request Entity Too Large</html>").into_response());
     }
+    let bad = if inside.invalid.is_empty() { None } else { invalid(body, inside.invalid) };
+    if let Some(invalid) = bad {
+        return Some((StatusCode::BAD_REQUEST, [("content-type", "application/json")], invalid).into_response());
+    }
     let fits = |instead: &&Instead| path.starts_with(instead.path) && body.contains(instead.holding);
     let instead = inside.instead.iter().find(fits)?;
     let status = StatusCode::from_u16(instead.status).expect("a status");
     Some((status, [("content-type", "application/json")], instead.body.clone()).into_response())
+}
+
+/// The refusal of a push that has entries with such keys.
+fn invalid(body: &str, prefix: &str) -> Option<String> {
+    let push: serde_json::Value = serde_json::from_str(body).ok()?;
+    let is_bad = |entry: &serde_json::Value| entry["entity_key"].as_str().is_some_and(|key| key.starts_with(prefix));
+    let bad = push["entries"].as_array()?.iter().enumerate().filter(|(_, entry)| is_bad(entry));
+    let named: Vec<_> = bad
+        .map(|(index, entry)| serde_json::json!({"index": index, "field": "content", "entity": entry["entity"]}))
+        .collect();
+    let error = serde_json::json!({"error": "invalid rows", "reason_code": "validation_error", "invalid": named});
+    (!named.is_empty()).then(|| error.to_string())
 }
 
 /// Where a request goes now, and in what weather.

@@ -80,6 +80,13 @@ pub(crate) fn add(device: &Device, rows: &[Row]) {
     tx.commit().expect("committed");
 }
 
+/// Does the same while the daemon is away, which therefore does not make room for whoever wrote them.
+pub(crate) fn add_while_away(device: &mut Device, rows: &[Row]) {
+    device.daemon.terminate();
+    add(device, rows);
+    device.boot();
+}
+
 /// Asks a device's store for one number.
 pub(crate) fn number(device: &Device, sql: &str) -> i64 {
     store(device).query_row(sql, [], |row| row.get(0)).expect("a number")
