@@ -156,10 +156,12 @@ fn scenario_3_iso_2_a_pull_waits_for_no_push() {
     gateway.inside().instead = vec![Instead { path, holding: "\"refused\"", status: 403, body }];
     queue::add(&a, &[Row::session("refused", "s-refused")]);
     until("the refusal shows", || a.finds_reason("policy_forbidden"));
+    // One that has nothing to push.
+    let c = Device::enrolled(&temp.path().join("c"), &cloud, "demo");
     let b = Device::enrolled(&temp.path().join("b"), &cloud, "demo");
     queue::add(&b, &[Row::session("demo", "s")]);
     queue::add(&b, &(0..50).map(|n| Row::memory("demo", &format!("m-{n}"), "s")).collect::<Vec<_>>());
-    until("all 50 arrive", || a.titles("text").len() == 50);
+    until("all 50 arrive", || [&a, &c].iter().all(|device| device.titles("text").len() == 50));
     assert!(a.finds_reason("policy_forbidden"), "and the push problem is still said");
     let seen = gateway.inside().seen.iter().any(|seen| format!("{seen:?}").contains("private-"));
     assert!(!seen, "SCOPE-1: not even a name of the others was sent");
