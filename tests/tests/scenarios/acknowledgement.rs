@@ -49,6 +49,7 @@ fn scenario_2_ack_1_answers_that_prove_less_acknowledge_less() {
     let mut all = vec![Row::session("demo", "s")];
     all.extend((0..rows).map(|n| Row::memory("demo", &format!("m-{n}"), "s")));
     queue::add_while_away(&mut a, &all);
+    until("they are counted", || a.report()["totals"]["pending"].as_u64() > Some(0));
     let (left, mut deaths) = (|| gateway.inside().faults.len(), 0);
     for turn in 0.. {
         let report = a.report();
