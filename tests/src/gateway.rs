@@ -12,19 +12,19 @@ use tokio::runtime::Runtime;
 /// No body here is larger.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// What becomes of the next push, after the server behind has done it.
+/// What becomes of the next push. Rows are told by their places: bits of a pattern, which begins anew after 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The answer is lost.
+    /// The server has done it, and the answer is lost.
     LoseAnswer,
-    /// The answer ends in the middle.
+    /// The server has done it, and the answer ends in the middle.
     Truncate,
-    /// A page in HTML is the answer.
+    /// The server hears nothing of it; a page in HTML is the answer.
     Html,
-    /// An answer that names nothing.
-    NameNothing,
-    /// An answer that names every second row.
-    NameSome,
+    /// The server has done it, and the answer names some of the rows, or none.
+    NameSome(u64),
+    /// The server hears of some of the rows, and the answer names those.
+    TakeSome(u64),
 }
 
 /// An answer that is given instead of the server's.
@@ -62,10 +62,14 @@ pub struct Inside {
     pub faults: Vec<Fault>,
     /// Answers that are given instead.
     pub instead: Vec<Instead>,
+    /// Pushes with entries whose keys begin so are refused with 400, which names these; empty for none.
+    pub invalid: &'static str,
     /// Bodies longer than this, unpacked, are refused with 413.
     pub body_bytes_max: Option<usize>,
     /// While it is there, requests are delayed, come a second time later, or their answer is lost: the state of the dice.
     pub storm: Option<u64>,
+    /// Answers to pushes are kept back as long as this is so.
+    pub keeps_answers: bool,
     /// Where requests go instead, without an outage.
     pub behind: Option<String>,
     /// Everything that passed by.
@@ -138,6 +142,12 @@ impl Gateway {
         self.shared.lock().expect("no request panicked")
     }
 
+    /// Counts the pushes that were answered so.
+    #[must_use]
+    pub fn answered(&self, status: u16) -> usize {
+        self.inside().seen.iter().filter(|seen| is_push(&seen.line) && seen.status == status).count()
+    }
+
     /// Returns the pushes that passed by.
     #[must_use]
     pub fn pushes(&self) -> Vec<Seen> {
@@ -161,7 +171,12 @@ fn unpacked(headers: &HeaderMap, body: &[u8]) -> String {
     }
 }
 
+/// Passes a request on, whether or not whoever sent it still waits.
 async fn pass(State(behind): State<Behind>, request: Request) -> Response {
+    tokio::spawn(through(behind, request)).await.expect("no request panicked")
+}
+
+async fn through(behind: Behind, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
     let line = format!("{} {}", parts.method, parts.uri);
@@ -187,10 +202,26 @@ fn told(behind: &Behind, path: &str, body: &str) -> Option<Response> {
     if inside.body_bytes_max.is_some_and(|max| body.len() > max) {
         return Some((StatusCode::PAYLOAD_TOO_LARGE, "<html>413 Request Entity Too Large</html>").into_response());
     }
+    let bad = if inside.invalid.is_empty() { None } else { invalid(body, inside.invalid) };
+    if let Some(invalid) = bad {
+        return Some((StatusCode::BAD_REQUEST, [("content-type", "application/json")], invalid).into_response());
+    }
     let fits = |instead: &&Instead| path.starts_with(instead.path) && body.contains(instead.holding);
     let instead = inside.instead.iter().find(fits)?;
     let status = StatusCode::from_u16(instead.status).expect("a status");
     Some((status, [("content-type", "application/json")], instead.body.clone()).into_response())
+}
+
+/// The refusal of a push that has entries with such keys.
+fn invalid(body: &str, prefix: &str) -> Option<String> {
+    let push: serde_json::Value = serde_json::from_str(body).ok()?;
+    let is_bad = |entry: &serde_json::Value| entry["entity_key"].as_str().is_some_and(|key| key.starts_with(prefix));
+    let bad = push["entries"].as_array()?.iter().enumerate().filter(|(_, entry)| is_bad(entry));
+    let named: Vec<_> = bad
+        .map(|(index, entry)| serde_json::json!({"index": index, "field": "content", "entity": entry["entity"]}))
+        .collect();
+    let error = serde_json::json!({"error": "invalid rows", "reason_code": "validation_error", "invalid": named});
+    (!named.is_empty()).then(|| error.to_string())
 }
 
 /// Where a request goes now, and in what weather.
@@ -205,10 +236,20 @@ async fn ask(
     uri: String,
     method: axum::http::Method,
     mut headers: HeaderMap,
-    body: Bytes,
+    mut body: Bytes,
 ) -> Response {
     headers.remove("host");
     let (server, weather) = now(behind);
+    let fault = if is_push(line) { next_fault(behind) } else { None };
+    match fault {
+        Some(Fault::Html) => return "<html><body>Sign in to the network</body></html>".into_response(),
+        Some(Fault::TakeSome(places)) => {
+            body = some(&unpacked(&headers, &body), &["entries"], places);
+            headers.remove("content-encoding");
+            headers.remove("content-length");
+        }
+        _ => {}
+    }
     let url = format!("{server}{uri}");
     tokio::time::sleep(weather.delay).await;
     let request = behind.client.request(method, url).headers(headers).body(body);
@@ -222,24 +263,23 @@ async fn ask(
     let Ok(answer) = request.send().await else {
         return (StatusCode::BAD_GATEWAY, "nobody behind").into_response();
     };
+    while is_push(line) && keeps_answers(behind) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     if weather.is_lost {
         return (StatusCode::BAD_GATEWAY, "lost on its way").into_response();
     }
     let (status, mut headers) = (answer.status(), answer.headers().clone());
     let Ok(body) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
-    let mut inside = behind.shared.lock().expect("no request panicked");
-    let fault = (is_push(line) && !inside.faults.is_empty()).then(|| inside.faults.remove(0));
-    drop(inside);
     let body = match fault {
-        None => body,
         Some(Fault::LoseAnswer) => return StatusCode::BAD_GATEWAY.into_response(),
-        Some(Fault::Html) => return "<html><body>Sign in to the network</body></html>".into_response(),
         Some(Fault::Truncate) => body.slice(..body.len() / 2),
-        Some(fault) => {
+        Some(Fault::NameSome(places)) => {
             let text = unpacked(&headers, &body);
             headers.remove("content-encoding");
-            named(&text, fault)
+            some(&text, &["accepted_seqs", "receipts"], places)
         }
+        None | Some(Fault::Html | Fault::TakeSome(_)) => body,
     };
     headers.remove("content-length");
     headers.remove("transfer-encoding");
@@ -248,14 +288,23 @@ async fn ask(
     response
 }
 
-/// An answer to a push that names less than it should.
-fn named(text: &str, fault: Fault) -> Bytes {
-    let mut answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    for field in ["accepted_seqs", "receipts"] {
-        if let Some(list) = answer[field].as_array_mut() {
-            let keep = |at: usize| fault == Fault::NameSome && at.is_multiple_of(2);
+fn next_fault(behind: &Behind) -> Option<Fault> {
+    let mut inside = behind.shared.lock().expect("no request panicked");
+    (!inside.faults.is_empty()).then(|| inside.faults.remove(0))
+}
+
+fn keeps_answers(behind: &Behind) -> bool {
+    behind.shared.lock().expect("no request panicked").keeps_answers
+}
+
+/// An object whose lists lack what stands at the other places.
+fn some(text: &str, lists: &[&str], places: u64) -> Bytes {
+    let mut object: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    for list in lists {
+        if let Some(list) = object[list].as_array_mut() {
+            let keep = |at: usize| places >> (at % 64) & 1 == 1;
             *list = list.drain(..).enumerate().filter(|(at, _)| keep(*at)).map(|(_, one)| one).collect();
         }
     }
-    Bytes::from(answer.to_string())
+    Bytes::from(object.to_string())
 }

@@ -1,6 +1,7 @@
 //! Situation 8: It lives peacefully beside the Go processes. 9. Unenrolled means inert.
 
-use crate::queue::{self, Row, memory, session};
+use crate::queue::{self, Row, memory, reached, session};
+use crate::size::part;
 use engram_tests::gateway::Gateway;
 use engram_tests::go::saver::{Failure, Saver, thinks};
 use engram_tests::go::{Remote, Wire as _};
@@ -23,10 +24,8 @@ struct Size {
     pushed: usize,
 }
 
-/// The situation at its full size takes a minute without optimisation; everywhere else a quarter of it has to do.
 fn size() -> Size {
-    let part = if std::env::var_os("ENGRAM_SCENARIO_FULL").is_some() { 1 } else { 4 };
-    Size { writers: 4, saves: 1_000 / part, pulled: 20_000 / part, pushed: 5_000 / part }
+    Size { writers: 4, saves: part(1_000, 250), pulled: part(20_000, 5_000), pushed: part(5_000, 1_250) }
 }
 
 /// Pushes memories to a server as a Go client does, a thousand at once.
@@ -53,16 +52,6 @@ fn form(device: &Device) -> (i64, String) {
     let number = conn.query_row("PRAGMA schema_version", [], |row| row.get(0)).expect("a number");
     let all = "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_master ORDER BY name)";
     (number, conn.query_row(all, [], |row| row.get(0)).expect("a text"))
-}
-
-/// Waits until a count is there, as long as it goes on: how long that takes is a matter of the machine.
-fn reached(what: &str, goal: usize, count: impl Fn() -> usize) {
-    let mut last = count();
-    while last < goal {
-        until(what, || count() > last);
-        last = count();
-    }
-    assert_eq!(last, goal, "{what}");
 }
 
 /// The variable that says what a process of these tests has to do as a Go process.
@@ -126,8 +115,7 @@ fn scenario_8_own_3_writers_beside_a_busy_daemon_never_fail() {
     let dir = temp.path().join("cloud");
     let cloud = Cloud::start(&dir);
     fill(&cloud, pulled);
-    let stored =
-        || queue::cloud(&dir, "SELECT count(*) || '' FROM cloud_mutations")[0].parse::<usize>().expect("a number");
+    let stored = || queue::cloud_number(&dir, "SELECT count(*) FROM cloud_mutations");
     assert_eq!(stored(), pulled + 1);
 
     let a = Device::start(&temp.path().join("a"));
@@ -161,14 +149,17 @@ fn scenario_8_own_3_writers_beside_a_busy_daemon_never_fail() {
     let journal = "SELECT count(*) FROM sync_mutations WHERE entity_key LIKE 'go-%' AND source = 'local'";
     assert_eq!(here(journal), writers * saves);
     until("all is acknowledged", || here("SELECT count(*) FROM sync_mutations WHERE acked_at IS NULL") == 0);
-    let twice = "SELECT count(*) || '' FROM (SELECT 1 FROM cloud_mutations GROUP BY entity_key HAVING count(*) > 1)";
-    assert_eq!(queue::cloud(&dir, twice), ["0"], "nothing was sent twice");
+    let twice = "SELECT count(*) FROM (SELECT 1 FROM cloud_mutations GROUP BY entity_key HAVING count(*) > 1)";
+    assert_eq!(queue::cloud_number(&dir, twice), 0, "nothing was sent twice");
     let log = std::fs::read_to_string(a.log()).expect("a log");
     for words in ["database is locked", "another process is writing", "busy"] {
         assert!(!log.contains(words), "{log}");
     }
     assert_eq!(form(&a), before, "the daemon changed a table");
 }
+
+/// Projects that nobody enrolled.
+const PRIVATE: usize = 20;
 
 /// SCOPE-1, LOUD-1: projects that are not enrolled are information; the daemon adds no row for them, and enrolling one
 /// later delivers it exactly once.
@@ -184,29 +175,43 @@ fn scenario_9_scope_1_what_is_not_enrolled_is_inert() {
     let cloud = Cloud::start(&dir);
     let gateway = Gateway::start(&cloud.url);
     let a = Device::enrolled_at(&temp.path().join("a"), &gateway.url, "demo");
-    for n in 0..20 {
-        let project = format!("private-{n}");
-        let session = format!("s-{n}");
-        let mut rows = vec![Row::session(&project, &session)];
-        rows.extend((0..50).map(|m| Row::memory(&project, &format!("{project}-{m}"), &session)));
-        queue::add(&a, &rows);
+    // The daemon saves, and a Go process beside it.
+    let (saves, by_daemon) = (part(500, 50), part(250, 2));
+    let mut go = Saver::open(&a.dir.join("engram.db"));
+    let mut failures = Vec::new();
+    for n in 0..PRIVATE {
+        let (project, session) = (format!("private-{n}"), format!("s-{n}"));
+        assert_eq!(a.ctl(&["session", "start", "--id", &session, "--project", &project]).code, 0);
+        for m in 0..saves {
+            let title = format!("{project}-{m}");
+            if m < by_daemon {
+                let _ = a.save(&project, &title, &format!("a text of {title}"));
+            } else {
+                failures.extend(go.save(&project, &session, &title));
+            }
+        }
     }
+    assert!(failures.is_empty(), "{failures:?}");
     let _ = a.save("demo", "t", "shared");
     until("it is sent", || queue::cloud(&dir, "SELECT entity FROM cloud_mutations").len() == 2);
-    until("they are counted", || a.report()["totals"]["not_enrolled_pending"] == 20 * 51);
+    until("they are counted", || a.report()["totals"]["not_enrolled_pending"] == PRIVATE * (saves + 1));
     let status = a.ctl(&["status"]);
     assert_eq!(status.code, 0, "{status:?}");
     until("it is healthy", || a.report()["sync"]["health"] == "healthy" && a.report()["totals"]["pending"] == 0);
     assert!(a.finds_reason("non_enrolled_pending_mutations"));
     let rows = "SELECT count(*) FROM sync_mutations WHERE project LIKE 'private-%'";
-    assert_eq!(queue::number(&a, rows), 20 * 51, "nothing of its own was added");
+    assert_eq!(
+        usize::try_from(queue::number(&a, rows)).expect("a count"),
+        PRIVATE * (saves + 1),
+        "nothing of its own was added"
+    );
     let projects = a.json(&["projects"]);
-    assert_eq!(projects["projects"].as_array().map(Vec::len), Some(21), "all are listed: {projects}");
+    assert_eq!(projects["projects"].as_array().map(Vec::len), Some(PRIVATE + 1), "all are listed: {projects}");
     assert!(!gateway.inside().seen.iter().any(|seen| format!("{seen:?}").contains("private-")), "not even a name");
 
     assert_eq!(a.ctl(&["enroll", "private-7"]).code, 0);
     let delivered = "SELECT entity_key FROM cloud_mutations WHERE project = 'private-7'";
-    until("the backlog is delivered", || queue::cloud(&dir, delivered).len() >= 51);
+    until("the backlog is delivered", || queue::cloud(&dir, delivered).len() > saves);
     assert_eq!(a.ctl(&["sync"]).code, 0);
-    assert_eq!(queue::cloud(&dir, delivered).len(), 51, "exactly once");
+    assert_eq!(queue::cloud(&dir, delivered).len(), saves + 1, "exactly once");
 }

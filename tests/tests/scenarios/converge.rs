@@ -2,19 +2,31 @@
 //! loses, whose clocks are a day apart (where libfaketime is installed; elsewhere clocks are the simulator's).
 
 use crate::queue;
+use crate::size::part;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use engram_tests::clocks::set_clock;
 use engram_tests::gateway::Gateway;
-use engram_tests::processes::{Cloud, Device, daemon, until};
+use engram_tests::processes::{Cloud, Device, TOKEN, daemon, until};
 use engramd::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
-const SEEDS: std::ops::Range<u64> = 1..4;
 const STEPS: usize = 45;
+
+/// So many seeds share processes; each has a project of its own.
+const SEEDS_OF_WORLD: u64 = 25;
+
+/// Which seeds are run: `ENGRAM_SCENARIO_SEEDS=FROM-TO` says it, else a few, or a thousand.
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("ENGRAM_SCENARIO_SEEDS") else {
+        return 1..1 + u64::try_from(part(1_000, 3)).expect("a number");
+    };
+    let (from, to) = text.split_once('-').expect("FROM-TO");
+    from.parse().expect("a number")..to.parse().expect("a number")
+}
 
 /// Numbers that look random and are the same at every run.
 struct Dice(u64);
@@ -29,7 +41,7 @@ impl Dice {
 }
 
 /// Does something on a device; what it has not heard of yet, or nobody has any more, is refused.
-fn act(device: &Device, ids: &mut Vec<String>, dice: &mut Dice, step: usize) {
+fn act(device: &Device, project: &str, ids: &mut Vec<String>, dice: &mut Dice, step: usize) {
     let one = ids.get(dice.roll(ids.len().max(1))).cloned();
     let text = format!("text {step}");
     let answer = match (dice.roll(10), one) {
@@ -37,8 +49,8 @@ fn act(device: &Device, ids: &mut Vec<String>, dice: &mut Dice, step: usize) {
         (5, Some(id)) => device.ctl(&["delete", &id]),
         (6, Some(id)) if step > STEPS / 2 => device.ctl(&["delete", &id, "--hard"]),
         (7, Some(id)) => device.ctl(&["relate", &ids[0], "refines", &id]),
-        (8, _) => device.ctl(&["prompt", "--project", "demo", &text]),
-        _ => return ids.push(device.save("demo", &format!("title {step}"), &text)),
+        (8, _) => device.ctl(&["prompt", "--project", project, &text]),
+        _ => return ids.push(device.save(project, &format!("title {step}"), &text)),
     };
     assert!([0, 1].contains(&answer.code), "{answer:?}");
 }
@@ -56,20 +68,20 @@ fn start(dir: &Path, off_s: i64) -> Device {
 }
 
 /// The canonical dump, of the file alone.
-fn dump(device: &Device) -> String {
+fn dump(device: &Device, project: &str) -> String {
     let now = engram_proto::time::RowTime::parse("2026-11-22 15:00:00").expect("a time");
     let store = Store::open(&device.dir.join("engram.db"), now).expect("the store");
-    store.canonical_dump(&ProjectName::parse("demo").expect("a name")).expect("a dump")
+    store.canonical_dump(&ProjectName::parse(project).expect("a name")).expect("a dump")
 }
 
 /// What a device wrote about memories: key, hash, the hash it was made over, and the payload.
-fn edits(device: &Device) -> Vec<(String, String, Option<String>, String)> {
+fn edits(device: &Device, project: &str) -> Vec<(String, String, Option<String>, String)> {
     let sql = "SELECT m.entity_key, m.op, m.payload, j.base FROM sync_mutations m
                LEFT JOIN engramd_journal j ON j.seq = m.seq
-               WHERE m.entity = 'observation' AND (j.void IS NULL OR j.void = 'superseded')";
+               WHERE m.project = ?1 AND m.entity = 'observation' AND (j.void IS NULL OR j.void = 'superseded')";
     let store = queue::store(device);
     let mut statement = store.prepare(sql).expect("a statement");
-    let rows = statement.query_map([], |row| {
+    let rows = statement.query_map([project], |row| {
         let (key, op, text): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let payload = engram_proto::mutation::payload_text(&text).expect("an object");
         let op = Op::parse(&op).expect("an operation");
@@ -94,54 +106,76 @@ fn books(device: &Device, key: &str) -> String {
 }
 
 /// What a device lists as lost.
-fn lost(device: &Device) -> BTreeSet<(String, String)> {
+fn lost(device: &Device, project: &str) -> BTreeSet<(String, String)> {
     let store = queue::store(device);
-    let mut statement = store.prepare("SELECT entity_key, hash FROM engramd_conflict").expect("a statement");
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+    let sql = "SELECT entity_key, hash FROM engramd_conflict WHERE project = ?1";
+    let mut statement = store.prepare(sql).expect("a statement");
+    let rows = statement.query_map([project], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
     rows.collect::<Result<_, _>>().expect("rows")
 }
 
-/// CONV-1, CONV-6: the dumps are one, to the byte, and whatever was written ends as the version that all show, as one that
-/// another was made over, or in a list of conflicts.
-#[test]
-fn scenario_12_conv_1_conv_6_three_daemons_in_a_storm_agree() {
-    for seed in SEEDS {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+/// A server, a gateway, and three devices that seeds use one after the other.
+struct World {
+    gateway: Gateway,
+    devices: [Device; 3],
+    _cloud: Cloud,
+    _temp: tempfile::TempDir,
+}
+
+impl World {
+    fn start() -> Self {
         let temp = tempfile::tempdir().expect("a directory");
         let cloud = Cloud::start(&temp.path().join("cloud"));
         let gateway = Gateway::start(&cloud.url);
-        let mut devices = [("a", 0), ("b", 86_000), ("c", -86_000)].map(|(name, off_s)| {
-            let device = start(&temp.path().join(name), off_s);
-            device.enroll_at(&gateway.url, "demo");
-            device
-        });
-        let mut ids = vec![devices[0].save("demo", "first", "text of the beginning")];
-        gateway.inside().storm = Some(seed);
-        for step in 0..STEPS {
-            act(&devices[dice.roll(3)], &mut ids, &mut dice, step);
-        }
-        gateway.inside().storm = None;
-        until("all are drained and agree", || {
-            let synced = devices.iter().all(|device| device.ctl(&["sync"]).code == 0);
-            let dumps: BTreeSet<String> = devices.iter().map(dump).collect();
-            synced && dumps.len() == 1
-        });
+        let devices =
+            [("a", 0), ("b", 86_000), ("c", -86_000)].map(|(name, off_s)| start(&temp.path().join(name), off_s));
         for device in &devices {
+            let login = device.ctl_with(&["cloud", "login", "--server", &gateway.url, "--token-stdin"], TOKEN);
+            assert_eq!(login.code, 0, "{login:?}");
+        }
+        Self { gateway, devices, _cloud: cloud, _temp: temp }
+    }
+
+    /// Everybody works in a storm, in a project of its own; then all must come to agree.
+    fn run(&self, seed: u64) {
+        let devices = &self.devices;
+        let (mut dice, project) = (Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1), format!("demo-{seed}"));
+        for device in devices {
+            let enroll = device.ctl(&["enroll", &project]);
+            assert_eq!(enroll.code, 0, "{enroll:?}");
+        }
+        let mut ids = vec![devices[0].save(&project, "first", "text of the beginning")];
+        self.gateway.inside().storm = Some(seed);
+        for step in 0..STEPS {
+            act(&devices[dice.roll(3)], &project, &mut ids, &mut dice, step);
+        }
+        self.gateway.inside().storm = None;
+        let dumps = || devices.iter().map(|device| dump(device, &project)).collect::<BTreeSet<String>>();
+        until(&format!("all are drained and agree, seed {seed}"), || {
+            devices.iter().all(|device| device.ctl(&["sync"]).code == 0) && dumps().len() == 1
+        });
+        for device in devices {
             let report = device.report();
             let findings = report["findings"].as_array().expect("a list");
             assert!(findings.iter().all(|finding| finding["code"] == "clock_skew"), "seed {seed}: {findings:?}");
         }
-        devices.iter_mut().for_each(|device| assert_eq!(device.daemon.terminate(), Some(0)));
-        let dumps: BTreeSet<String> = devices.iter().map(dump).collect();
-        assert_eq!(dumps.len(), 1, "seed {seed}");
+        self.check_traces(seed, &project);
+        // What is over costs the next seed nothing.
+        for device in devices {
+            assert_eq!(device.ctl(&["unenroll", &project]).code, 0);
+        }
+        self.gateway.inside().seen.clear();
+    }
 
-        let all: Vec<_> = devices.iter().flat_map(edits).collect();
+    fn check_traces(&self, seed: u64, project: &str) {
+        let devices = &self.devices;
+        let all: Vec<_> = devices.iter().flat_map(|device| edits(device, project)).collect();
         let seen: BTreeSet<(&str, &str)> = all
             .iter()
             .filter_map(|(key, hash, base, _)| Some((key.as_str(), base.as_deref().filter(|b| b != hash)?)))
             .collect();
-        let listed: BTreeSet<_> = devices.iter().flat_map(lost).collect();
-        let ends: BTreeMap<String, BTreeSet<String>> = ends(&devices[0]);
+        let listed: BTreeSet<_> = devices.iter().flat_map(|device| lost(device, project)).collect();
+        let ends = ends(&devices[0], project);
         for (key, hash, _, payload) in &all {
             let is_kept = ends.get(key).is_some_and(|ends| ends.contains(hash))
                 || seen.contains(&(key, hash))
@@ -150,14 +184,40 @@ fn scenario_12_conv_1_conv_6_three_daemons_in_a_storm_agree() {
             assert!(is_kept, "seed {seed}: lost without a trace: {payload}\nends {:?}{}", ends.get(key), told());
         }
     }
+
+    /// Ends the daemons; the files alone must agree, too.
+    fn end(mut self, seeds: std::ops::Range<u64>) {
+        self.devices.iter_mut().for_each(|device| assert_eq!(device.daemon.terminate(), Some(0)));
+        for seed in seeds {
+            let project = format!("demo-{seed}");
+            let dumps: BTreeSet<String> = self.devices.iter().map(|device| dump(device, &project)).collect();
+            assert!(dumps.len() == 1 && dumps.first().is_some_and(|dump| dump.len() > STEPS), "seed {seed}");
+        }
+    }
+}
+
+/// CONV-1, CONV-6: the dumps are one, to the byte, and whatever was written ends as the version that all show, as one that
+/// another was made over, or in a list of conflicts.
+#[test]
+fn scenario_12_conv_1_conv_6_three_daemons_in_a_storm_agree() {
+    let seeds = seeds();
+    let mut from = seeds.start;
+    while from < seeds.end {
+        let to = seeds.end.min(from + SEEDS_OF_WORLD);
+        let world = World::start();
+        (from..to).for_each(|seed| world.run(seed));
+        world.end(from..to);
+        from = to;
+    }
+    println!("{} seeds agree", seeds.end - seeds.start);
 }
 
 /// The hashes of what a device ends with.
-fn ends(device: &Device) -> BTreeMap<String, BTreeSet<String>> {
+fn ends(device: &Device, project: &str) -> BTreeMap<String, BTreeSet<String>> {
     let store = queue::store(device);
-    let sql = "SELECT entity_key, head FROM engramd_version WHERE entity = 'observation'";
+    let sql = "SELECT entity_key, head FROM engramd_version WHERE project = ?1 AND entity = 'observation'";
     let mut statement = store.prepare(sql).expect("a statement");
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).expect("rows");
+    let rows = statement.query_map([project], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).expect("rows");
     let mut ends = BTreeMap::<String, BTreeSet<String>>::new();
     for row in rows {
         let (key, head) = row.expect("a row");

@@ -1,7 +1,10 @@
 //! Situation 14: One instance, any crash, clean start. 22. Project identity is explicit and stable.
 
 use crate::queue::{self, Row};
+use engram_tests::go::GoClient;
 use engram_tests::processes::{Answer, Cloud, Device, Process, TOKEN, daemon, until};
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
@@ -125,4 +128,105 @@ fn scenario_22_a_projects_name_is_the_same_everywhere() {
     let refused = a.ctl(&["enroll", " "]);
     assert!(refused.code != 0 && refused.err.trim().lines().count() == 1, "{refused:?}");
     assert_eq!(a.json(&["projects"])["projects"].as_array().map(Vec::len), Some(3), "nothing else was enrolled");
+}
+
+/// A path is a name as any other: it takes the normal form, and is the same here, in requests, and there.
+#[test]
+fn scenario_22_a_path_is_a_name_as_any_other() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("cloud");
+    let cloud = Cloud::start(&dir);
+    let (typed, name) = ("/Home/Ana/My Work/foo--bar?x=1&y#z%20", "/home/ana/my work/foo-bar?x=1&y#z%20");
+    let a = Device::enrolled(&temp.path().join("a"), &cloud, typed);
+    let b = Device::enrolled(&temp.path().join("b"), &cloud, name);
+    let _ = a.save(typed, "one", "a text of the path");
+    until("it arrives", || b.titles("text") == ["one"]);
+    let _ = b.save(name, "two", "a text of the other");
+    until("and the other way", || a.titles("text").len() == 2);
+    assert_eq!(queue::cloud(&dir, "SELECT DISTINCT project FROM cloud_mutations"), [name]);
+    for device in [&a, &b] {
+        let projects = device.json(&["projects"]);
+        assert_eq!(
+            (projects["projects"].as_array().map(Vec::len), &projects["projects"][0]["project"]),
+            (Some(1), &name.into())
+        );
+        assert_eq!(device.ctl(&["status"]).code, 0);
+    }
+}
+
+/// Rows without a project are their session's; where nothing tells it they are held where somebody sees them, and never
+/// pushed, until something does.
+#[test]
+fn scenario_22_iso_1_rows_without_a_project_are_their_sessions_or_held() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("cloud");
+    let cloud = Cloud::start(&dir);
+    let a = Device::enrolled(&temp.path().join("a"), &cloud, "demo");
+    let session =
+        "INSERT INTO sessions (id, project, directory, started_at) VALUES (?1, ?2, '/d', '2026-11-22 10:00:00')";
+    for (id, project) in [("s", "demo"), ("nowhere", "")] {
+        queue::store(&a).execute(session, [id, project]).expect("a session");
+    }
+    let nameless = |key: &str, session: &str| Row {
+        project: String::new(),
+        ..Row::memory("demo", key, session).with("project", json!(""))
+    };
+    queue::add(
+        &a,
+        &[
+            Row::session("demo", "s"),
+            nameless("its-sessions", "s"),
+            nameless("nobodys", "nowhere"),
+            Row::memory("demo", "last", "s"),
+        ],
+    );
+    let stored = || queue::cloud(&dir, "SELECT project || ' ' || entity_key FROM cloud_mutations ORDER BY seq");
+    until("what has a project is sent", || stored().len() == 3);
+    assert_eq!(stored(), ["demo s", "demo its-sessions", "demo last"]);
+    until("the other one is held", || queue::held(&a).iter().map(|(key, _)| key.as_str()).eq(["nobodys"]));
+    assert!(queue::held(&a)[0].1.contains("no project"), "{:?}", queue::held(&a));
+    assert_eq!(a.ctl(&["status"]).code, 3, "and it is said");
+    queue::store(&a).execute("UPDATE sessions SET project = 'demo' WHERE id = 'nowhere'", []).expect("told");
+    assert_eq!(a.ctl(&["held", "retry", "--all"]).code, 0);
+    until("it goes", || stored().iter().any(|row| row == "demo nobodys"));
+    until("nothing is wrong any more", || a.ctl(&["status"]).code == 0);
+}
+
+/// SCOPE-2, CONV-5: a Go process renames a project, which its rows alone tell: what was sent is deleted where it was and new
+/// where it is, what waited goes under the new name alone, and once everybody knows, nothing moves any more.
+#[test]
+fn scenario_22_scope_2_a_project_that_a_go_process_renamed_moves_once() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("cloud");
+    let cloud = Cloud::start(&dir);
+    let [a, b] = ["a", "b"].map(|name| Device::enrolled(&temp.path().join(name), &cloud, "before"));
+    let _ = a.save("before", "sent", "a text that was sent");
+    until("it arrives", || b.titles("text") == ["sent"]);
+    assert_eq!(a.ctl(&["pause"]).code, 0);
+    let _ = a.save("before", "waiting", "a text that waits");
+    let now = engram_proto::time::RowTime::parse("2026-11-28 10:00:00").expect("a time");
+    GoClient::beside(queue::store(&a), "go", now).merge_project("before", "after");
+    // Enrolling is its user's word, for the new name too.
+    assert_eq!(a.ctl(&["enroll", "after"]).code, 0);
+    assert_eq!(a.ctl(&["resume"]).code, 0);
+    assert_eq!(b.ctl(&["enroll", "after"]).code, 0);
+    let of = |device: &Device, project: &str| -> BTreeSet<String> {
+        let list = device.json(&["list", "--project", project]);
+        let all = list["observations"].as_array().expect("a list").iter();
+        all.map(|one| one["title"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let both = BTreeSet::from(["sent".to_owned(), "waiting".to_owned()]);
+    until("everybody has them under the new name alone", || {
+        [&a, &b].iter().all(|device| of(device, "after") == both && of(device, "before").is_empty())
+    });
+    let waiting = "SELECT DISTINCT project FROM cloud_mutations WHERE payload LIKE '%a text that waits%'";
+    assert_eq!(queue::cloud(&dir, waiting), ["after"], "never under the old one");
+    until("all are at rest", || [&a, &b].iter().all(|device| device.ctl(&["sync"]).code == 0));
+    let rows = || queue::cloud_number(&dir, "SELECT count(*) FROM cloud_mutations");
+    let before = rows();
+    for device in [&a, &b] {
+        assert_eq!(device.ctl(&["sync"]).code, 0);
+        assert_eq!(queue::number(device, "SELECT count(*) FROM sync_mutations WHERE acked_at IS NULL"), 0);
+    }
+    assert_eq!(rows(), before, "applied once");
 }

@@ -13,5 +13,6 @@ mod network;
 mod poison;
 mod queue;
 mod recovery;
+mod size;
 mod states;
 mod undeliverable;

@@ -1,6 +1,6 @@
 //! Rows as Go processes leave them in a device's journal, and what servers and devices hold of them.
 
-use engram_tests::processes::Device;
+use engram_tests::processes::{Device, until};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -80,16 +80,47 @@ pub(crate) fn add(device: &Device, rows: &[Row]) {
     tx.commit().expect("committed");
 }
 
+/// Does the same while the daemon is away, which therefore does not make room for whoever wrote them.
+pub(crate) fn add_while_away(device: &mut Device, rows: &[Row]) {
+    device.daemon.terminate();
+    add(device, rows);
+    device.boot();
+}
+
 /// Asks a device's store for one number.
 pub(crate) fn number(device: &Device, sql: &str) -> i64 {
     store(device).query_row(sql, [], |row| row.get(0)).expect("a number")
 }
 
+/// Asks a device's store for rows of one text.
+pub(crate) fn texts(device: &Device, sql: &str) -> Vec<String> {
+    texts_of(&store(device), sql)
+}
+
 /// Asks the embedded server's store for rows of one text.
 pub(crate) fn cloud(dir: &Path, sql: &str) -> Vec<String> {
-    let conn = open(&dir.join("engram-cloud.db"));
+    texts_of(&open(&dir.join("engram-cloud.db")), sql)
+}
+
+/// Asks the embedded server's store for one number.
+pub(crate) fn cloud_number(dir: &Path, sql: &str) -> usize {
+    let number: i64 = open(&dir.join("engram-cloud.db")).query_row(sql, [], |row| row.get(0)).expect("a number");
+    usize::try_from(number).expect("a count")
+}
+
+fn texts_of(conn: &Connection, sql: &str) -> Vec<String> {
     let mut statement = conn.prepare(sql).expect("a statement");
     statement.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect()
+}
+
+/// Waits until a count is there, as long as it goes on: how long that takes is a matter of the machine.
+pub(crate) fn reached(what: &str, goal: usize, count: impl Fn() -> usize) {
+    let mut last = count();
+    while last < goal {
+        until(what, || count() > last);
+        last = count();
+    }
+    assert_eq!(last, goal, "{what}");
 }
 
 /// Lists what a device holds: key and evidence.
