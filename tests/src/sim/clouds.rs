@@ -2,7 +2,7 @@
 //! that nothing goes anywhere else (CUR-3).
 
 use super::device::Device;
-use super::excuses::LostRows;
+use super::excuses::{self, LostRows};
 use super::laws::Law;
 use super::server::{self, Mood, Server};
 use super::world::{Coming, What, World};
@@ -137,7 +137,8 @@ impl World {
         self.other.as_ref().filter(|_| cloud == 1).unwrap_or(&self.server)
     }
 
-    fn server_at_mut(&mut self, cloud: usize) -> &mut Server {
+    /// The same, to change it.
+    pub(super) fn server_at_mut(&mut self, cloud: usize) -> &mut Server {
         match &mut self.other {
             Some(other) if cloud == 1 => other,
             _ => &mut self.server,
@@ -166,8 +167,7 @@ impl World {
         }
     }
 
-    /// Tells whether every device that heard a server would find out that it holds nothing any more: one that was told of
-    /// no row yet asks who answers after the next outage only.
+    /// Tells whether every device that heard a server would find out that it holds nothing any more.
     fn would_be_noticed(&self, cloud: usize) -> bool {
         let cloud_id = self.server_at(cloud).journal.disk().cloud_id.clone();
         // Nor may a greeting of before be on its way.
@@ -175,11 +175,10 @@ impl World {
         if self.coming.iter().any(greets) {
             return false;
         }
-        (0..self.devices.len()).all(|at| {
-            let has_heard = self.words.heard(at) == Some(&cloud_id);
+        !excuses::no_emptying_that_nobody_can_notice((0..self.devices.len()).map(|at| {
             let was_told = self.devices[at].store.witness(&cloud_id).expect("a witness").is_some();
-            if has_heard { was_told } else { self.devices[at].cloud != cloud }
-        })
+            (self.words.heard(at) == Some(&cloud_id), was_told, self.devices[at].cloud == cloud)
+        }))
     }
 
     /// Writes down what a server lost.
@@ -198,6 +197,10 @@ impl World {
         // It takes time, in which its clock outruns every number that it gave.
         self.now_ms += 1;
         self.server_at(cloud).pass(self.now_ms);
+        if self.may_not_be_behind(cloud) {
+            let now_ms = self.now_ms;
+            self.server_at_mut(cloud).catch_up(now_ms);
+        }
     }
 
     fn login(&mut self, at: usize, cloud: usize) -> Result<(), Law> {

@@ -46,8 +46,9 @@ impl Page {
         Ok(Self { rows, has_more: page.has_more, date_s })
     }
 
-    /// Tells whether rows with smaller numbers than this one may still appear.
+    /// Tells whether rows with smaller numbers than this one may still appear. One from further ahead was numbered before
+    /// the server's clock was set back, and would be young until the clock is there again, for years.
     pub(super) fn is_young(&self, row: &PulledMutation) -> bool {
-        RowTime::parse(&row.occurred_at).is_some_and(|at| at.unix_s() > self.date_s - YOUNG_S)
+        RowTime::parse(&row.occurred_at).is_some_and(|at| (at.unix_s() - self.date_s).abs() < YOUNG_S)
     }
 }
