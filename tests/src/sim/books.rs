@@ -140,6 +140,12 @@ impl Books {
         self.read_to.iter().find(its).filter(|_| !self.is_behind(store)).map(|(_, read_to)| read_to.cursor)
     }
 
+    /// Returns how far a store read of every project, for a state that is told.
+    #[must_use]
+    pub(super) fn cursors(&self, store: &Store) -> Vec<(String, String, u64)> {
+        cursors(store)
+    }
+
     /// Tells whether rows of a project wait to be sent.
     #[must_use]
     pub(super) fn waits(&self, project: &ProjectName) -> bool {

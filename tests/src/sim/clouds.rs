@@ -1,15 +1,15 @@
 //! Worlds with another cloud, in which servers lose what they hold: whose user said what should be mirrored where, and
 //! that nothing goes anywhere else (CUR-3).
 
-use super::device::Device;
+use super::device::{Device, Job};
 use super::excuses::{self, LostRows};
 use super::laws::Law;
 use super::server::{self, Mood, Server};
 use super::world::{Coming, What, World};
 use engram_proto::id::ProjectName;
 use engramd::store::Store;
-use engramd_core::Event;
 use engramd_core::classify::Fault;
+use engramd_core::{Effect, Event};
 use rand::RngExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -153,6 +153,7 @@ impl World {
         match self.rng.random_range(0..10) {
             0..=3 => self.login(at, 1 - self.devices[at].cloud),
             4..=6 => self.remirror(at, &project),
+            7..=9 if !self.may_lose_rows(cloud) => Ok(()),
             7 if self.would_be_noticed(cloud) => {
                 let lost = self.server_at_mut(cloud).empty();
                 self.loses(at, cloud, "emptied", lost);
@@ -179,6 +180,17 @@ impl World {
             let was_told = self.devices[at].store.witness(&cloud_id).expect("a witness").is_some();
             (self.words.heard(at) == Some(&cloud_id), was_told, self.devices[at].cloud == cloud)
         }))
+    }
+
+    /// Tells whether no page of what a server would lose is on its way where that would count as another one.
+    pub(super) fn may_lose_rows(&self, cloud: usize) -> bool {
+        let is_page = |coming: &Coming| match &coming.what {
+            What::Answer(of, Event::Pulled(Ok(_))) => *of == cloud,
+            What::Work(Job::Effect(effect)) => matches!(**effect, Effect::Apply { .. }),
+            _ => false,
+        };
+        let gives_numbers_again = self.go.is_none() && self.server_at(cloud).gives_numbers_again();
+        !excuses::no_page_of_two_rows_with_one_number(gives_numbers_again, self.coming.iter().any(is_page))
     }
 
     /// Writes down what a server lost.

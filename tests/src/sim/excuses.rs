@@ -75,10 +75,10 @@ pub(super) fn what_a_go_process_moved_or_deleted(is_shared: bool, has_moved: imp
     is_shared && has_moved()
 }
 
-/// "Nothing is lost". A Go program's server keeps the last writer's version, has no list of what lost, and Go clients lay it
-/// over what their user wrote.
-pub(super) fn a_go_server_keeps_the_last_writers_version(is_go: bool) -> bool {
-    is_go
+/// "Nothing is lost". A Go program's server keeps the last writer's version and has no list of what lost, and its Go clients
+/// lay that version over what their user wrote.
+pub(super) fn a_go_server_keeps_the_last_writers_version(is_go: bool, go_clients: usize) -> bool {
+    is_go && go_clients > 0
 }
 
 /// local-store.md: "of the copies of one sync id in a project one speaks"; what the others show is nobody's.
@@ -109,6 +109,12 @@ pub(super) fn no_restore_behind_what_autosync_pushed(server: &mut Server) {
 /// keeps one cursor for ever; our devices find out by what they miss.
 pub(super) fn no_restored_server_with_a_clock_behind(has_go_programs: bool, is_restored: bool) -> bool {
     has_go_programs && is_restored
+}
+
+/// Not drawn: for the same reason such a server is not restored or emptied while a page of what it loses is on its way: our
+/// device takes it in and finds out with its next question, and until then a number means two rows.
+pub(super) fn no_page_of_two_rows_with_one_number(gives_numbers_again: bool, is_page_on_its_way: bool) -> bool {
+    gives_numbers_again && is_page_on_its_way
 }
 
 /// Not drawn: a batch is committed after later ones (D3) only where no Go client reads, for it passes them for ever.

@@ -95,6 +95,12 @@ impl Server {
         self.pass(now_ms);
     }
 
+    /// Tells whether, once it lost rows, it gives their numbers again: it does so only where its clock is behind.
+    #[must_use]
+    pub(super) fn gives_numbers_again(&self) -> bool {
+        self.skew_ms < self.skew_max_ms
+    }
+
     /// Sets its clock to the latest time that anybody may believe in.
     pub(super) fn catch_up(&mut self, now_ms: u64) {
         self.set_clock(self.skew_max_ms, now_ms);

@@ -76,7 +76,7 @@ impl World {
             }
             laws::nobody_diverges(&self.devices)?;
             self.devices.iter().try_for_each(loud::calm_is_said)?;
-            if !excuses::a_go_server_keeps_the_last_writers_version(self.go.is_some()) {
+            if !excuses::a_go_server_keeps_the_last_writers_version(self.go.is_some(), self.peers.len()) {
                 let others = self.other.as_ref().map(|other| other.journal.disk());
                 let lost = (&self.lost, !self.peers.is_empty());
                 self.ledger.nothing_is_lost(&self.devices, (&disk, others.as_deref()), lost)?;
@@ -220,7 +220,8 @@ impl World {
     fn state(&self) -> String {
         let line = |device: &super::device::Device| {
             let report = device.machine.report(&engramd_core::health::Who::default());
-            format!("{}: {:?} {:?} {:#?}\n", device.name, report.sync, report.totals, report.findings)
+            let cursors = device.books.cursors(&device.store);
+            format!("{}: {:?} {:?} {cursors:?} {:#?}\n", device.name, report.sync, report.totals, report.findings)
         };
         self.devices.iter().map(line).collect()
     }

@@ -124,7 +124,7 @@ impl World {
             }
             7 | 8 => self.enrolls(at, &project),
             9 => self.pauses(at, project),
-            11 if self.may_be_restored() => {
+            11 if self.may_be_restored() && self.may_lose_rows(0) => {
                 let (what, lost) = match &mut self.go {
                     Some(go) => (go.back_up_or_restore(&mut self.server), LostRows::new()),
                     None => self.server.back_up_or_restore(),
@@ -140,7 +140,7 @@ impl World {
                 self.server_clock_jumps(at);
                 Ok(())
             }
-            14 if self.may_be_restored() => {
+            14 if self.may_be_restored() && self.may_lose_rows(0) => {
                 if let Some(go) = &mut self.go {
                     go.empty(&mut self.server);
                     self.loses(at, 0, "emptied", LostRows::new());
