@@ -137,3 +137,41 @@ fn conv_3_what_is_stamped_again_beats_a_deletion_in_the_same_second() {
     assert_eq!(sent.len(), 4);
     assert!(sent.windows(2).all(|pair| pair[1].leads(&pair[0])), "{sent:?}");
 }
+
+#[test]
+fn conv_3_a_cloud_whose_clock_was_set_back_lets_nothing_be_stamped_below_what_it_wrote_itself() {
+    let mut device = Ahead::new();
+    device.store.belonging(&device.fence, "c", at(CLOUD_NOW)).unwrap();
+    let before = device.row().key.time;
+    // Its clock is set back by a week between the first row and the second one.
+    for (seq, wrote) in [(8, CLOUD_NOW + WEEK), (16, CLOUD_NOW)] {
+        let session = store_support::session(&format!("s-{seq}"), "/a", 0);
+        let mut row = store_support::row(seq, "p", "session", "upsert", session);
+        row.occurred_at = at(wrote).rfc3339();
+        let page = store_support::page(vec![row]);
+        device.store.apply_page(&device.fence, "c", &BTreeMap::new(), &page, Ahead::clocks()).unwrap();
+    }
+    device.batch();
+    assert_eq!(device.row().key.time, before, "the cloud may have it already, as it was");
+}
+
+#[test]
+fn conv_1_what_is_stamped_again_is_no_younger_than_it_was() {
+    let mut device = Ahead::new();
+    // A memory whose author's clock was two weeks ahead, and that is edited here.
+    let mut theirs = store_support::observation("obs-theirs", "s", "theirs", 0);
+    theirs["created_at"] = at(CLOUD_NOW + WEEK).to_string().into();
+    theirs["updated_at"] = at(CLOUD_NOW + 2 * WEEK).to_string().into();
+    let rows = vec![
+        store_support::row(1, "p", "session", "upsert", store_support::session("s", "/a", 0)),
+        store_support::row(2, "p", "observation", "upsert", theirs),
+    ];
+    device.store.apply_page(&device.fence, "c", &BTreeMap::new(), &store_support::page(rows), Ahead::clocks()).unwrap();
+    let update = UpdateRequest { id: "obs-theirs".to_owned(), title: Some("v".to_owned()), ..UpdateRequest::default() };
+    memory::update(&mut device.store, &update, &Now { at: at(CLOUD_NOW + WEEK), random: [2; 8] }).unwrap();
+    let sent = device.batch();
+    let edit = sent.iter().find(|row| row.entity_key == "obs-theirs").unwrap();
+    let said = |field: &str| edit.payload[field].as_str().and_then(RowTime::parse);
+    assert_eq!(said("updated_at"), Some(at(CLOUD_NOW + 2 * WEEK)), "it beats what it was made over");
+    assert_eq!(said("created_at"), Some(at(CLOUD_NOW + WEEK)));
+}

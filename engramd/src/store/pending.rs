@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
-use super::{Store, chunks, desired, foreign, journal, lease, reread, restamp, rows, versions};
+use super::{Store, belonging, chunks, desired, foreign, journal, lease, reread, restamp, rows, versions};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::{ProjectName, mutation_id};
 use engram_proto::ipc::reply::HeldKind;
@@ -63,8 +63,8 @@ impl Store {
     ) -> Result<Batch, StoreError> {
         let device_id = self.device_id.clone();
         let (batch, _) = self.applying(true, clocks.own, |applying| {
-            applying.set_cloud_now(clocks.cloud);
             let tx = applying.conn();
+            applying.set_cloud_now(belonging::cloud_id(tx)?.as_deref(), clocks.cloud)?;
             lease::check(tx, fence)?;
             let mut batch = Batch { project: project.clone(), rows: Vec::new(), more: false };
             if !desired::is_enrolled(tx, project)? || reread::is_due(tx, project)? {
@@ -78,7 +78,7 @@ impl Store {
                 }
                 after = raw.seq;
                 let entity = Entity::parse(&raw.entity);
-                if let Some(entity) = entity.filter(|&entity| raw.is_ahead(entity, clocks.cloud)) {
+                if let Some(entity) = entity.filter(|&entity| raw.is_ahead(entity, applying.cloud_now())) {
                     applying.stamp_again(project, entity, &raw.key, None)?;
                     raw = next(tx, project, raw.seq - 1)?.unwrap_or(raw);
                 }

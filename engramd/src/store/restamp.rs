@@ -16,8 +16,16 @@ use rusqlite::Connection;
 /// A time may be so far ahead of the cloud's clock, in seconds.
 const AHEAD_MAX_S: i64 = 86_400;
 
-/// Where a payload has times.
-const TIMES: [&str; 6] = ["updated_at", "deleted_at", "created_at", "last_seen_at", "started_at", "ended_at"];
+/// Where a payload has times, and whether a version leads by it; the others are joined with what is known, and never go
+/// forward.
+const TIMES: [(&str, bool); 6] = [
+    ("updated_at", true),
+    ("deleted_at", true),
+    ("created_at", false),
+    ("last_seen_at", false),
+    ("started_at", false),
+    ("ended_at", true),
+];
 
 /// A pending row that can be read.
 struct Open {
@@ -95,9 +103,10 @@ fn above(
     let mut at = before.and_then(Version::time).map_or(from, |before| before.max(from));
     loop {
         let mut payload = row.payload.clone();
-        for field in TIMES {
-            if text_of(&payload, field).and_then(RowTime::parse) > Some(limit) {
-                payload.insert(field.to_owned(), at.to_string().into());
+        for (field, leads) in TIMES {
+            if let Some(said) = text_of(&payload, field).and_then(RowTime::parse).filter(|&said| said > limit) {
+                let again = if leads { at } else { at.min(said) };
+                payload.insert(field.to_owned(), again.to_string().into());
             }
         }
         let version = Version::read(entity, key, row.op, &payload)

@@ -3,21 +3,58 @@
 use super::error::StoreError;
 use super::{Store, meta};
 use engram_proto::http::witness::Witness;
+use engram_proto::time::RowTime;
 use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
 
 fn key(cloud_id: &str) -> String {
     format!("told:{cloud_id}")
 }
 
-pub(super) fn get(conn: &Connection, cloud_id: &str) -> Result<Option<Witness>, StoreError> {
+/// What is kept of what a cloud told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    #[serde(flatten)]
+    witness: Witness,
+    /// The latest time that it wrote on a row, where that is not the highest one: its clock was set back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    latest: Option<String>,
+}
+
+impl Told {
+    fn latest(&self) -> &str {
+        self.latest.as_ref().unwrap_or(&self.witness.occurred_at)
+    }
+
+    fn with(self, told: Witness) -> Self {
+        let latest = [self.latest(), told.occurred_at.as_str()].into_iter().max_by_key(|text| RowTime::parse(text));
+        let latest = latest.unwrap_or_default().to_owned();
+        let witness = Witness::later(Some(self.witness), told);
+        Self { latest: Some(latest).filter(|latest| *latest != witness.occurred_at), witness }
+    }
+}
+
+fn all(conn: &Connection, cloud_id: &str) -> Result<Option<Told>, StoreError> {
     Ok(meta::get(conn, &key(cloud_id))?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+fn get(conn: &Connection, cloud_id: &str) -> Result<Option<Witness>, StoreError> {
+    Ok(all(conn, cloud_id)?.map(|told| told.witness))
+}
+
+/// Returns the latest time that a cloud wrote on a row that it told of. A clock that says less was set back.
+pub(super) fn latest(conn: &Connection, cloud_id: &str) -> Result<Option<RowTime>, StoreError> {
+    Ok(all(conn, cloud_id)?.and_then(|told| RowTime::parse(told.latest())))
 }
 
 /// Keeps a row that the cloud told of, where it is the highest.
 pub(super) fn told(conn: &Connection, cloud_id: &str, seq: u64, occurred_at: &str) -> Result<(), StoreError> {
     let told = Witness { seq, occurred_at: occurred_at.to_owned() };
-    let known = get(conn, cloud_id)?;
-    let later = Witness::later(known.clone(), told);
+    let known = all(conn, cloud_id)?;
+    let later = match known.clone() {
+        Some(known) => known.with(told),
+        None => Told { witness: told, latest: None },
+    };
     if known.as_ref() == Some(&later) {
         return Ok(());
     }

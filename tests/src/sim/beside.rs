@@ -3,6 +3,7 @@
 
 use super::books::Books;
 use super::device::{Device, Heard, Job, row_time};
+use super::excuses;
 use super::laws::{Law, is_parked};
 use super::ledger;
 use super::peers::{Luck, Routed, Way};
@@ -107,13 +108,24 @@ impl Device {
         Some(Heard { event: Some(Event::ProjectsChanged(projects)), loads: Some(self.loads), ..Heard::default() })
     }
 
-    /// Takes up what there is, as a daemon does that starts.
-    pub(super) fn take_up_at_start(&mut self, now_ms: u64) {
+    /// Takes up what there is, as a daemon does that starts; tells whether it lives.
+    #[must_use]
+    pub(super) fn take_up_at_start(&mut self, now_ms: u64) -> bool {
         let now = self.row_time(now_ms);
-        let Some(beside) = &mut self.beside else { return };
-        beside.is_news = false;
+        if self.beside.is_none() {
+            return true;
+        }
         self.store.data_changed_elsewhere().expect("a number");
-        while self.store.take_up(TAKE_UP_ROWS, now).expect("taken up") {}
+        loop {
+            let Some(more) = self.told(|store| store.take_up(TAKE_UP_ROWS, now)) else { return false };
+            if !more.expect("taken up") {
+                break;
+            }
+        }
+        if let Some(beside) = &mut self.beside {
+            beside.is_news = false;
+        }
+        true
     }
 }
 
@@ -135,6 +147,7 @@ impl World {
         let Some(beside) = &mut self.devices[at].beside else { return Ok(()) };
         beside.go.now = now;
         beside.is_news = true;
+        let may_move = !excuses::no_move_after_a_restore(self.is_restored);
         let done = match choice {
             0 | 1 => {
                 beside.go.open_again();
@@ -145,8 +158,7 @@ impl World {
                 let project = "SELECT sync_id || ' ' || project FROM observations WHERE sync_id <> ''";
                 let before: BTreeSet<String> = beside.go.list(project).into_iter().collect();
                 let shown = ledger::shown(&beside.go.db).expect("rows");
-                let done =
-                    act(&mut beside.go, &mut self.rng, !self.is_restored).unwrap_or_else(|| "does nothing".to_owned());
+                let done = act(&mut beside.go, &mut self.rng, may_move).unwrap_or_else(|| "does nothing".to_owned());
                 let after: BTreeSet<String> = beside.go.list(project).into_iter().collect();
                 let id_of = |row: &String| row.split(' ').next().map(str::to_owned);
                 let [were, are] = [&before, &after].map(|rows| rows.iter().filter_map(id_of).collect::<BTreeSet<_>>());
@@ -188,7 +200,7 @@ impl World {
             }
             _ if !is_well => Ok(()),
             1 | 2 => {
-                self.server.needs_new_backup();
+                excuses::no_restore_behind_what_autosync_pushed(&mut self.server);
                 push(go, books, &way, &runtime)
             }
             3 | 4 => {
@@ -197,7 +209,7 @@ impl World {
             }
             5 => runtime.block_on(go.pull_some(&way, rows)),
             _ => {
-                self.server.needs_new_backup();
+                excuses::no_restore_behind_what_autosync_pushed(&mut self.server);
                 let done = push(go, books, &way, &runtime).and_then(|()| {
                     go.replay();
                     runtime.block_on(go.pull(&way))
@@ -289,10 +301,9 @@ fn shows(device: &Device, go: &GoClient, disk: &Disk) -> Result<(), Law> {
          UNION ALL SELECT project || ' ' || sync_id || ' ' || content FROM user_prompts",
     );
     let mut shown: BTreeSet<String> = shown.into_iter().collect();
-    // local-store.md: of the copies of one sync id in a project one speaks.
     let of = |line: &str| line.splitn(3, ' ').take(2).map(str::to_owned).collect::<Vec<_>>();
     let speaks: BTreeSet<_> = shown.intersection(&held).map(|line| of(line)).collect();
-    shown.retain(|line| held.contains(line) || !speaks.contains(&of(line)));
+    shown.retain(|line| held.contains(line) || !excuses::a_copy_that_does_not_speak(&speaks, &of(line)));
     if shown == held {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! What was found of one device so far, so that after an event only what is new has to be looked at.
 
+use super::excuses;
 use super::laws::{self, Law};
 use super::stock::Touched;
 use crate::model::Disk;
@@ -127,7 +128,8 @@ impl Books {
 
     /// ACK-1 of every row that is acknowledged.
     pub(super) fn all_acked(&self, looked: &Looked<'_>) -> Result<(), Law> {
-        let acked = self.rows.iter().filter(|(seq, row)| row.state == State::Acked && !self.by_peer.contains(seq));
+        let is_asked = |seq| !excuses::a_row_that_a_go_process_acknowledged(&self.by_peer, seq);
+        let acked = self.rows.iter().filter(|&(&seq, row)| row.state == State::Acked && is_asked(seq));
         acked.map(|(&seq, _)| seq).try_for_each(|seq| ack_1(looked, seq))
     }
 
@@ -136,6 +138,12 @@ impl Books {
     pub(super) fn cursor(&self, store: &Store, cloud_id: &str, project: &ProjectName) -> Option<u64> {
         let its = |((cloud, of), _): &(&(String, ProjectName), &ReadTo)| cloud == cloud_id && of == project;
         self.read_to.iter().find(its).filter(|_| !self.is_behind(store)).map(|(_, read_to)| read_to.cursor)
+    }
+
+    /// Returns how far a store read of every project, for a state that is told.
+    #[must_use]
+    pub(super) fn cursors(&self, store: &Store) -> Vec<(String, String, u64)> {
+        cursors(store)
     }
 
     /// Tells whether rows of a project wait to be sent.
@@ -168,7 +176,8 @@ impl Books {
             if !before.may_become(state) {
                 return Err(Law::new("ACK-2", format!("{name}: row {seq} went from {before:?} to {state:?}")));
             }
-            if state == State::Acked && before != State::Acked && !self.by_peer.contains(seq) {
+            let is_asked = !excuses::a_row_that_a_go_process_acknowledged(&self.by_peer, *seq);
+            if state == State::Acked && before != State::Acked && is_asked {
                 acked.push(*seq);
             }
         }

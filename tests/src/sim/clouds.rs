@@ -1,15 +1,15 @@
 //! Worlds with another cloud, in which servers lose what they hold: whose user said what should be mirrored where, and
 //! that nothing goes anywhere else (CUR-3).
 
-use super::device::Device;
-use super::excuses::LostRows;
+use super::device::{Device, Job};
+use super::excuses::{self, LostRows};
 use super::laws::Law;
 use super::server::{self, Mood, Server};
 use super::world::{Coming, What, World};
 use engram_proto::id::ProjectName;
 use engramd::store::Store;
-use engramd_core::Event;
 use engramd_core::classify::Fault;
+use engramd_core::{Effect, Event};
 use rand::RngExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -137,7 +137,8 @@ impl World {
         self.other.as_ref().filter(|_| cloud == 1).unwrap_or(&self.server)
     }
 
-    fn server_at_mut(&mut self, cloud: usize) -> &mut Server {
+    /// The same, to change it.
+    pub(super) fn server_at_mut(&mut self, cloud: usize) -> &mut Server {
         match &mut self.other {
             Some(other) if cloud == 1 => other,
             _ => &mut self.server,
@@ -152,6 +153,7 @@ impl World {
         match self.rng.random_range(0..10) {
             0..=3 => self.login(at, 1 - self.devices[at].cloud),
             4..=6 => self.remirror(at, &project),
+            7..=9 if !self.may_lose_rows(cloud) => Ok(()),
             7 if self.would_be_noticed(cloud) => {
                 let lost = self.server_at_mut(cloud).empty();
                 self.loses(at, cloud, "emptied", lost);
@@ -166,8 +168,7 @@ impl World {
         }
     }
 
-    /// Tells whether every device that heard a server would find out that it holds nothing any more: one that was told of
-    /// no row yet asks who answers after the next outage only.
+    /// Tells whether every device that heard a server would find out that it holds nothing any more.
     fn would_be_noticed(&self, cloud: usize) -> bool {
         let cloud_id = self.server_at(cloud).journal.disk().cloud_id.clone();
         // Nor may a greeting of before be on its way.
@@ -175,11 +176,21 @@ impl World {
         if self.coming.iter().any(greets) {
             return false;
         }
-        (0..self.devices.len()).all(|at| {
-            let has_heard = self.words.heard(at) == Some(&cloud_id);
+        !excuses::no_emptying_that_nobody_can_notice((0..self.devices.len()).map(|at| {
             let was_told = self.devices[at].store.witness(&cloud_id).expect("a witness").is_some();
-            if has_heard { was_told } else { self.devices[at].cloud != cloud }
-        })
+            (self.words.heard(at) == Some(&cloud_id), was_told, self.devices[at].cloud == cloud)
+        }))
+    }
+
+    /// Tells whether no page of what a server would lose is on its way where that would count as another one.
+    pub(super) fn may_lose_rows(&self, cloud: usize) -> bool {
+        let is_page = |coming: &Coming| match &coming.what {
+            What::Answer(of, Event::Pulled(Ok(_))) => *of == cloud,
+            What::Work(Job::Effect(effect)) => matches!(**effect, Effect::Apply { .. }),
+            _ => false,
+        };
+        let gives_numbers_again = self.go.is_none() && self.server_at(cloud).gives_numbers_again();
+        !excuses::no_page_of_two_rows_with_one_number(gives_numbers_again, self.coming.iter().any(is_page))
     }
 
     /// Writes down what a server lost.
@@ -198,6 +209,10 @@ impl World {
         // It takes time, in which its clock outruns every number that it gave.
         self.now_ms += 1;
         self.server_at(cloud).pass(self.now_ms);
+        if self.may_not_be_behind(cloud) {
+            let now_ms = self.now_ms;
+            self.server_at_mut(cloud).catch_up(now_ms);
+        }
     }
 
     fn login(&mut self, at: usize, cloud: usize) -> Result<(), Law> {

@@ -2,11 +2,15 @@
 
 use super::device::{Heard, Job};
 use super::laws::{self, Law};
+use super::plan::Edition;
 use super::wire::{self, Request};
 use super::world::{What, World};
 use engram_proto::http::pull::PullRequest;
 use engramd_core::Effect;
 use rand::RngExt as _;
+
+/// Commits that a process makes before it dies: few, for most work makes one.
+const COMMITS: [i64; 10] = [0, 0, 0, 1, 1, 2, 2, 3, 4, 6];
 
 impl World {
     /// Performs one effect.
@@ -65,7 +69,7 @@ impl World {
     pub(super) fn do_work(&mut self, at: usize, job: Job) -> Result<(), Law> {
         let dies = self.draws_death();
         if dies {
-            let commits = self.rng.random_range(0..=1);
+            let commits = self.draws_commits();
             self.devices[at].fuse.burn(commits);
         }
         let (before, commits) = (self.devices[at].said(), self.devices[at].store.commits());
@@ -86,6 +90,20 @@ impl World {
     /// Tells whether a process dies in what it does now.
     pub(super) fn draws_death(&mut self) -> bool {
         !self.calm && self.rng.random_range(0..1_000) < self.climate.deaths
+    }
+
+    /// Tells whether a process dies while it starts: ten times as often as in other work, for it seldom starts.
+    pub(super) fn draws_death_at_start(&mut self) -> bool {
+        let may_die = self.edition > Edition::First && !self.calm;
+        may_die && self.rng.random_range(0..100) < self.climate.deaths
+    }
+
+    /// Draws how many commits a process that dies still makes; where its work makes no more, it dies behind the last one.
+    pub(super) fn draws_commits(&mut self) -> i64 {
+        match self.edition {
+            Edition::First => self.rng.random_range(0..=1),
+            Edition::Second => COMMITS[self.rng.random_range(0..COMMITS.len())],
+        }
     }
 
     pub(super) fn hear(&mut self, at: usize, heard: Heard) -> Result<(), Law> {

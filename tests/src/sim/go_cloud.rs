@@ -114,7 +114,7 @@ impl GoCloud {
     /// Moves its clock, commits what was late, and lets the shadow follow.
     pub(super) fn pass(&mut self, now_ms: u64, server: &Server) {
         let inside = self.inside.get_mut();
-        inside.clock = Some(row_time(now_ms, server.skew_ms));
+        inside.clock = Some(row_time(now_ms, server.skew_ms()));
         let mut is_news = inside.rows.len() != std::mem::replace(&mut self.rows_then, inside.rows.len());
         self.late.retain(|(due_ms, seqs)| {
             let is_due = *due_ms <= now_ms;
@@ -136,13 +136,29 @@ impl GoCloud {
         }
     }
 
+    /// Commits what is late.
+    pub(super) fn commit_late(&mut self) {
+        self.late.iter_mut().for_each(|(due_ms, _)| *due_ms = 0);
+    }
+
     /// Copies what it holds, or puts the copy in its place.
     pub(super) fn back_up_or_restore(&mut self, server: &mut Server) -> &'static str {
-        let inside = self.inside.get_mut();
         let Some(rows) = self.backup.take() else {
-            self.backup = Some(inside.rows.iter().filter(|row| !row.hidden).cloned().collect());
+            self.backup = Some(self.inside.get_mut().rows.iter().filter(|row| !row.hidden).cloned().collect());
             return "backed up";
         };
+        self.replace(server, rows);
+        "restored"
+    }
+
+    /// Begins anew with nothing: its numbers do too.
+    pub(super) fn empty(&mut self, server: &mut Server) {
+        self.backup = None;
+        self.replace(server, Vec::new());
+    }
+
+    fn replace(&mut self, server: &mut Server, rows: Vec<Row>) {
+        let inside = self.inside.get_mut();
         self.rows_then = rows.len();
         inside.rows = rows;
         self.late.clear();
@@ -155,7 +171,6 @@ impl GoCloud {
         inside.rows.iter().for_each(|row| shadow(&mut disk, row));
         drop(disk);
         server.is_restored = true;
-        "restored"
     }
 
     /// Lets a request arrive.

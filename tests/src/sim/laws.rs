@@ -1,6 +1,7 @@
 //! The invariants, by the names of laws.md, that need no memory of what was found before.
 
 use super::device::Device;
+use super::excuses;
 use crate::model::Disk;
 use engram_cloud::journal::admit::Name;
 use engram_proto::id::ProjectName;
@@ -57,12 +58,11 @@ pub(super) fn conv_4(name: &str, store: &Store, moved: Option<&BTreeSet<String>>
         let Some(Version::Observation(local)) = local else {
             return Err(Law::new("CONV-4", format!("{name}: nothing is known of {key}, which was edited")));
         };
-        // A Go process wrote over the row, and the text is at the cloud alone (peers.md, "Rows changed without a journal row").
-        if moved.is_some() && local.key.kind == Kind::Upsert && local.body.0.is_none() {
-            continue;
-        }
-        // It moved to another project, and nobody told; or autosync wrote over it, and it is read again.
-        if moved.is_some_and(|moved| moved.contains(&key) || is_read_again(store, &project)) {
+        if let Some(moved) = moved
+            && (excuses::a_text_that_the_cloud_alone_has(&local)
+                || excuses::a_move_that_nobody_told(moved, &key)
+                || excuses::a_project_that_is_read_again_after_autosync(is_read_again(store, &project)))
+        {
             continue;
         }
         let wanted = local.body.0.as_ref().filter(|_| local.key.kind == Kind::Upsert).map(|body| body.title.as_str());
@@ -216,7 +216,11 @@ pub(super) fn nothing_is_lost(device: &Device, disk: &Disk) -> Result<(), Law> {
             continue;
         }
         let name = Name::known(&project, Entity::parse(&entity).expect("known"), &key);
-        if disk.head(&name).is_none() && !(device.beside.is_some() && has_moved(device, disk, &name)) {
+        let is_excused = || {
+            let has_moved = || has_moved(device, disk, &name);
+            excuses::what_a_go_process_moved_or_deleted(device.beside.is_some(), has_moved)
+        };
+        if disk.head(&name).is_none() && !is_excused() {
             return Err(Law::new("ACK-2", format!("{entity} {key} of {} is lost", device.name)));
         }
     }
@@ -224,7 +228,7 @@ pub(super) fn nothing_is_lost(device: &Device, disk: &Disk) -> Result<(), Law> {
 }
 
 /// Tells whether a Go process moved an entity, or deleted it: it is in another project now, it is a relation whose source is,
-/// or its last row is a delete. Where the cloud was restored before anybody read what was told of it, nobody offers that again.
+/// or its last row is a delete.
 fn has_moved(device: &Device, disk: &Disk, name: &Name) -> bool {
     let unplaced =
         "SELECT NOT EXISTS (SELECT 1 FROM memory_relations AS r JOIN observations AS o ON o.sync_id = r.source_id
@@ -241,10 +245,11 @@ fn has_moved(device: &Device, disk: &Disk, name: &Name) -> bool {
     }
 }
 
-/// However far ahead a device's clock was, no version wins for longer than a day (merging.md, "Writing").
-pub(super) fn nothing_is_from_the_future(disk: &Disk, now: RowTime) -> Result<(), Law> {
-    let limit = now.plus_s(86_400 + 60);
-    match disk.heads().find(|row| row.time() > Some(limit)) {
+/// However far ahead a device's clock was, no version wins for longer than a day (merging.md, "Writing") after the `latest`
+/// time that anybody may believe a server's clock to show.
+pub(super) fn nothing_is_from_the_future(disk: &Disk, latest: Option<RowTime>) -> Result<(), Law> {
+    let limit = latest.map(|latest| latest.plus_s(86_400 + 60));
+    match disk.heads().find(|row| row.time() > limit) {
         Some(row) => Err(Law::new("CONV-3", format!("row {} of {:?} is stamped {:?}", row.seq, row.name, row.time()))),
         None => Ok(()),
     }

@@ -30,7 +30,7 @@ mod world;
 use device::Device;
 pub use kind::Kind;
 pub use laws::Law;
-pub use plan::{Plan, Step};
+pub use plan::{Edition, Plan, Step};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 

@@ -127,9 +127,9 @@ impl World {
                 let bad = [Luck::RequestLost, Luck::AnswerLost, Luck::Twice][self.rng.random_range(0..3)];
                 self.peer_cycles(at, if lucky { Luck::Fine } else { bad })?;
             }
-            // On a Go server a client halts the others where it pushes a memory before the session, of another project,
-            // that it belongs to.
-            _ if self.go.is_some() => act_in(PROJECTS[at], &mut self.peers[at].client, &mut self.rng, step),
+            _ if excuses::no_go_client_works_in_two_projects_of_a_go_server(self.go.is_some()) => {
+                act_in(PROJECTS[at], &mut self.peers[at].client, &mut self.rng, step)
+            }
             _ => act(&mut self.peers[at].client, &mut self.rng, step),
         }
         if choice > 2 {

@@ -1,8 +1,8 @@
 //! What decides a run: a seed, and which of its steps happen.
 //!
 //! Every step draws from a generator of its own, so taking one out leaves what the others draw as it is; that is what
-//! makes a failing run small. As text a plan is one line: the seed, then numbers and ranges of steps; those with `c`
-//! are calm: nothing goes wrong in them.
+//! makes a failing run small. As text a plan is one line: the seed and its edition, then numbers and ranges of steps;
+//! those with `c` are calm: nothing goes wrong in them.
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -11,6 +11,19 @@ use std::str::FromStr;
 
 /// Makes neighbouring steps draw from distant places.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// What a plan draws from. When something new can go wrong, other numbers are drawn; a plan keeps the edition in which it
+/// was found, and so finds that again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Edition {
+    /// A process dies before or after the first commit of what it does, never while it starts; the clock of a server is
+    /// right, and a Go program's is restored only.
+    First,
+    /// A process may die behind any commit, in a command and while it starts too; clocks of servers jump, and a Go
+    /// program's server is emptied.
+    #[default]
+    Second,
+}
 
 /// One step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +39,21 @@ pub struct Step {
 pub struct Plan {
     /// Decides everything that is drawn.
     pub seed: u64,
+    /// From what; written as `@2` behind the seed, and not at all in the first.
+    pub edition: Edition,
     /// In order.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// Plans so many steps.
+    /// Plans so many steps of the newest edition.
     #[must_use]
     pub fn whole(seed: u64, steps: u32) -> Self {
-        Self { seed, steps: (0..steps).map(|number| Step { number, calm: false }).collect() }
+        Self {
+            seed,
+            edition: Edition::default(),
+            steps: (0..steps).map(|number| Step { number, calm: false }).collect(),
+        }
     }
 
     /// Returns the generator of one step; that of the world before the first and after the last is `u32::MAX`.
@@ -82,7 +101,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.seed)?;
+        write!(f, "{}{}", self.seed, if self.edition == Edition::First { "" } else { "@2" })?;
         let follows = |a: &Step, b: &Step| a.number + 1 == b.number && a.calm == b.calm;
         for part in self.steps.chunk_by(follows) {
             let (first, last) = (part[0], part[part.len() - 1]);
@@ -101,7 +120,9 @@ impl FromStr for Plan {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split_whitespace();
-        let seed = words.next().and_then(|seed| seed.parse().ok()).ok_or_else(|| format!("{text:?} has no seed"))?;
+        let first = words.next().unwrap_or_default();
+        let (edition, seed) = first.strip_suffix("@2").map_or((Edition::First, first), |seed| (Edition::Second, seed));
+        let seed = seed.parse().map_err(|_| format!("{text:?} has no seed"))?;
         let mut steps = Vec::new();
         for word in words {
             let numbers = word.strip_suffix('c');
@@ -111,7 +132,7 @@ impl FromStr for Plan {
             let last = if last.is_empty() { first } else { number(last)? };
             steps.extend((first..=last).map(|number| Step { number, calm: numbers.is_some() }));
         }
-        Ok(Self { seed, steps })
+        Ok(Self { seed, edition, steps })
     }
 }
 
@@ -124,8 +145,11 @@ mod tests {
     fn a_plan_is_a_line() {
         let text = "4711 0-3 7 8-9c 12c";
         let plan: Plan = text.parse().unwrap();
-        assert_eq!(plan.steps.len(), 8);
+        assert_eq!((plan.steps.len(), plan.edition), (8, Edition::First));
         assert_eq!(plan.to_string(), text);
+        let text = "4711@2 0-3";
+        assert_eq!(text.parse::<Plan>().unwrap(), Plan::whole(4711, 4));
+        assert_eq!(Plan::whole(4711, 4).to_string(), text);
         assert!("x 1".parse::<Plan>().is_err() && "1 a".parse::<Plan>().is_err());
     }
 
@@ -135,6 +159,6 @@ mod tests {
             let step = |number| plan.steps.iter().find(|step| step.number == number);
             step(5).is_some_and(|step| !step.calm) && step(90).is_some()
         };
-        assert_eq!(Plan::whole(1, 100).shrunk(1_000, needs).to_string(), "1 5 90c");
+        assert_eq!(Plan::whole(1, 100).shrunk(1_000, needs).to_string(), "1@2 5 90c");
     }
 }

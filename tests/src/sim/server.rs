@@ -47,7 +47,9 @@ pub(super) struct Server {
     now_us: Arc<AtomicI64>,
     clock: Clock,
     /// How far its clock is off, in milliseconds.
-    pub(super) skew_ms: i64,
+    skew_ms: i64,
+    /// The most that its clock was ever off, in milliseconds: who does not ask anew believes that one.
+    skew_max_ms: i64,
     /// What it held when it was last copied.
     backup: Option<Disk>,
     /// Whether it was restored: what was acknowledged is told again until the calm.
@@ -70,6 +72,7 @@ impl Server {
             now_us,
             clock,
             skew_ms: 0,
+            skew_max_ms: 0,
             backup: None,
             is_restored: false,
         }
@@ -78,6 +81,35 @@ impl Server {
     /// Returns its clock.
     pub(super) fn clock(&self) -> Clock {
         self.clock.clone()
+    }
+
+    /// Returns how far its clock is off, in milliseconds.
+    #[must_use]
+    pub(super) fn skew_ms(&self) -> i64 {
+        self.skew_ms
+    }
+
+    /// Sets its clock, so that it is off by this much.
+    pub(super) fn set_clock(&mut self, skew_ms: i64, now_ms: u64) {
+        (self.skew_ms, self.skew_max_ms) = (skew_ms, skew_ms.max(self.skew_max_ms));
+        self.pass(now_ms);
+    }
+
+    /// Tells whether, once it lost rows, it gives their numbers again: it does so only where its clock is behind.
+    #[must_use]
+    pub(super) fn gives_numbers_again(&self) -> bool {
+        self.skew_ms < self.skew_max_ms
+    }
+
+    /// Sets its clock to the latest time that anybody may believe in.
+    pub(super) fn catch_up(&mut self, now_ms: u64) {
+        self.set_clock(self.skew_max_ms, now_ms);
+    }
+
+    /// Returns the latest time that anybody may believe its clock to show, in Unix milliseconds.
+    #[must_use]
+    pub(super) fn latest_ms(&self, now_ms: u64) -> i64 {
+        wall_ms(now_ms, self.skew_max_ms)
     }
 
     /// Moves its clock.
@@ -193,8 +225,7 @@ impl Server {
         }
     }
 
-    /// Makes it copy anew what it holds: after a restore nobody offers what only Go clients held of the lost rows (peers.md,
-    /// "Known and left"), and what an autosync pushed is acknowledged by that alone.
+    /// Makes it copy anew what it holds.
     pub(super) fn needs_new_backup(&mut self) {
         self.backup = None;
     }

@@ -146,10 +146,11 @@ impl World {
     /// Runs what the adapter wants of the store; the process may die in it.
     pub(super) fn job(&mut self, at: usize, job: Job<Store>) -> Result<(), Law> {
         let dies = self.draws_death();
-        let device = &mut self.devices[at];
         if dies {
-            device.fuse.burn(self.rng.random_range(0..=1));
+            let commits = self.draws_commits();
+            self.devices[at].fuse.burn(commits);
         }
+        let device = &mut self.devices[at];
         job(&mut device.store);
         if dies || device.fuse.is_blown() {
             return self.crash(at);

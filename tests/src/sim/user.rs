@@ -1,9 +1,10 @@
 //! What people and the world do to devices and the server: writes, by the real write rules, and incidents.
 
-use super::device::Job;
-use super::excuses::LostRows;
+use super::device::{Device, Job};
+use super::excuses::{self, LostRows};
 use super::laws::Law;
 use super::ledger::Before;
+use super::plan::Edition;
 use super::server::Mood;
 use super::world::World;
 use engram_proto::id::ProjectName;
@@ -48,10 +49,11 @@ impl World {
     /// Something is written on a device: a memory of this title, or whatever is drawn.
     pub(super) fn writes(&mut self, at: usize, project: &ProjectName, title: Option<&str>) -> Result<(), Law> {
         let dies = self.draws_death();
+        let commits = if dies && self.edition > Edition::First { self.draws_commits() } else { 0 };
         let device = &mut self.devices[at];
         let now = memory::Now { at: device.row_time(self.now_ms), random: self.rng.random() };
         if dies {
-            device.fuse.burn(0);
+            device.fuse.burn(commits);
         }
         let before = Before::of(&device.store);
         let done = match title {
@@ -67,8 +69,10 @@ impl World {
         if let (Some(id), true) = (deleted, device.beside.is_some()) {
             self.ledger.deleted_by_go(id.split(' ').next().unwrap_or(id));
         }
-        if device.fuse.is_blown() {
-            assert!(done.is_err(), "DUR-1: answered as saved, and the commit was refused");
+        let is_blown = device.fuse.is_blown();
+        assert!(!is_blown || done.is_err(), "DUR-1: answered as saved, and the commit was refused");
+        // Else behind the last commit; nobody hears the answer, and all of it has to be there.
+        if is_blown || dies && self.edition > Edition::First {
             return self.crash(at);
         }
         device.fuse.mend();
@@ -88,7 +92,7 @@ impl World {
     pub(super) fn incident(&mut self) -> Result<(), Law> {
         let at = self.rng.random_range(0..self.devices.len());
         let project = self.some_project();
-        match self.rng.random_range(0..13) {
+        match self.rng.random_range(0..if self.edition > Edition::First { 15 } else { 13 }) {
             0 => self.crash(at),
             1 => {
                 self.say(at, "is told to stop");
@@ -120,8 +124,7 @@ impl World {
             }
             7 | 8 => self.enrolls(at, &project),
             9 => self.pauses(at, project),
-            // What only Go clients held of the lost rows nobody offers again (peers.md, "Known and left").
-            11 if self.peers.is_empty() && self.devices.iter().all(|device| !device.has_moved()) => {
+            11 if self.may_be_restored() && self.may_lose_rows(0) => {
                 let (what, lost) = match &mut self.go {
                     Some(go) => (go.back_up_or_restore(&mut self.server), LostRows::new()),
                     None => self.server.back_up_or_restore(),
@@ -133,17 +136,51 @@ impl World {
                 self.say(at, "has its network back");
                 self.feed(at, Event::Woken)
             }
+            13 => {
+                self.server_clock_jumps(at);
+                Ok(())
+            }
+            14 if self.may_be_restored() && self.may_lose_rows(0) => {
+                if let Some(go) = &mut self.go {
+                    go.empty(&mut self.server);
+                    self.loses(at, 0, "emptied", LostRows::new());
+                }
+                Ok(())
+            }
             _ => self.syncs(at, project),
         }
     }
 
+    /// Tells whether a server's clock stays as it is.
+    pub(super) fn may_not_be_behind(&self, cloud: usize) -> bool {
+        let has_go_programs = !self.peers.is_empty() || self.devices.iter().any(|device| device.beside.is_some());
+        excuses::no_restored_server_with_a_clock_behind(has_go_programs, self.server_at(cloud).is_restored)
+    }
+
+    fn may_be_restored(&self) -> bool {
+        let has_moved = self.devices.iter().any(Device::has_moved);
+        !excuses::no_restore_takes_what_only_go_programs_held(self.peers.len(), has_moved)
+    }
+
     fn clock_jumps(&mut self, at: usize) -> Result<(), Law> {
-        let days = [1, 30, 365, 3_650][self.rng.random_range(0..4)];
-        let far = if self.devices[at].skew_ms.abs() > 10 * YEAR_MS { 0 } else { days * YEAR_MS / 365 };
-        let jump_ms = if self.rng.random_bool(0.5) { far } else { -far };
-        self.devices[at].skew_ms = if far == 0 { 0 } else { self.devices[at].skew_ms + jump_ms };
+        self.devices[at].skew_ms = jumped(&mut self.rng, self.devices[at].skew_ms);
         self.say(at, &format!("has its clock off by {} s", self.devices[at].skew_ms / 1_000));
         self.feed(at, Event::Tick)
+    }
+
+    fn server_clock_jumps(&mut self, at: usize) {
+        let cloud = self.devices[at].cloud;
+        if self.may_not_be_behind(cloud) {
+            return;
+        }
+        if let Some(go) = &mut self.go {
+            excuses::no_late_batch_while_the_clock_is_set(go);
+            go.pass(self.now_ms, &self.server);
+        }
+        let skew_ms = self.server_at(cloud).skew_ms();
+        let (skew_ms, now_ms) = (jumped(&mut self.rng, skew_ms), self.now_ms);
+        self.server_at_mut(cloud).set_clock(skew_ms, now_ms);
+        self.say(at, &format!("sees the clock of server {cloud} off by {} s", skew_ms / 1_000));
     }
 
     fn steal_lease(&mut self, at: usize) {
@@ -198,6 +235,14 @@ impl World {
         self.reload(at)?;
         self.feed(at, Event::SyncRequested { ticket, project, direction })
     }
+}
+
+/// Draws how far a clock is off, in milliseconds, after somebody set it: a day to ten years more, or less; or it is right.
+fn jumped(rng: &mut StdRng, skew_ms: i64) -> i64 {
+    let days = [1, 30, 365, 3_650][rng.random_range(0..4)];
+    let far = if skew_ms.abs() > 10 * YEAR_MS { 0 } else { days * YEAR_MS / 365 };
+    let jump_ms = if rng.random_bool(0.5) { far } else { -far };
+    if far == 0 { 0 } else { skew_ms + jump_ms }
 }
 
 fn save(

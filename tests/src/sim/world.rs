@@ -2,14 +2,14 @@
 
 use super::clouds::Words;
 use super::device::{Device, Heard, Job};
-use super::excuses::LostRows;
+use super::excuses::{self, LostRows};
 use super::go_cloud::{GoCloud, Post};
 use super::kind::{self, Climate, Kind};
 use super::laws::Law;
 use super::ledger::Ledger;
 use super::loud;
 use super::peers::{Peer, Road};
-use super::plan::{Plan, Step};
+use super::plan::{Edition, Plan, Step};
 use super::server::{Mood, Server};
 use super::talk::{HOST, Talk};
 use super::tape;
@@ -64,6 +64,7 @@ pub(super) enum What {
 /// One run.
 pub(super) struct World {
     pub(super) rng: StdRng,
+    pub(super) edition: Edition,
     pub(super) now_ms: u64,
     pub(super) calm: bool,
     pub(super) climate: Climate,
@@ -118,12 +119,14 @@ impl World {
             Kind::Clouds => other = Some(Server::new("another-cloud", "elsewhere")),
             Kind::Go => {
                 devices.iter_mut().for_each(|device| device.talk = Some(Talk::new()));
-                go = Some(GoCloud::new(&projects, climate.peers == 0));
+                let may_be_late = !excuses::no_late_batch_beside_go_clients(climate.peers);
+                go = Some(GoCloud::new(&projects, may_be_late));
             }
         }
         Self {
             go,
             rng,
+            edition: plan.edition,
             now_ms: 0,
             calm: false,
             climate,
@@ -179,7 +182,7 @@ impl World {
 
     /// Checks what has to hold after every event.
     pub(super) fn check(&mut self) -> Result<(), Law> {
-        let is_told_again = std::iter::once(&self.server).chain(&self.other).any(|server| server.is_restored);
+        let is_told_again = excuses::a_restored_cloud_is_told_again(&self.server, self.other.as_ref());
         let behind: Vec<_> = (0..self.devices.len()).filter(|&at| self.devices[at].is_behind()).collect();
         for at in behind {
             let cloud_id = self.cloud_id(at);
@@ -191,11 +194,18 @@ impl World {
         Ok(())
     }
 
-    /// Begins a device's process.
+    /// Begins a device's process; it may die in the middle of what other processes left it.
     pub(super) fn boot(&mut self, at: usize) -> Result<(), Law> {
         let host = self.server_at(self.devices[at].cloud).host;
         self.devices[at].down = false;
-        self.devices[at].take_up_at_start(self.now_ms);
+        let dies = self.draws_death_at_start();
+        if dies {
+            let commits = self.draws_commits();
+            self.devices[at].fuse.burn(commits);
+        }
+        if !self.devices[at].take_up_at_start(self.now_ms) || dies {
+            return self.crash(at);
+        }
         let (events, queueing) = self.devices[at].load(host);
         for project in queueing {
             self.work(at, Job::Backfill(project));
@@ -203,10 +213,13 @@ impl World {
         events.into_iter().try_for_each(|event| self.feed(at, event))
     }
 
-    /// Lets a device's process read everything anew, after a command changed it.
+    /// Lets a device's process read everything anew, after a command changed it; it may die before it does.
     pub(super) fn reload(&mut self, at: usize) -> Result<(), Law> {
         if self.devices[at].down {
             return Ok(());
+        }
+        if self.edition > Edition::First && self.draws_death() {
+            return self.crash(at);
         }
         let host = self.server_at(self.devices[at].cloud).host;
         let (events, _) = self.devices[at].load(host);

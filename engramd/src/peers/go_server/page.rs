@@ -46,8 +46,34 @@ impl Page {
         Ok(Self { rows, has_more: page.has_more, date_s })
     }
 
-    /// Tells whether rows with smaller numbers than this one may still appear.
+    /// Tells whether rows with smaller numbers than this one may still appear. One from further ahead was numbered before
+    /// the server's clock was set back, and would be young until the clock is there again, for years.
     pub(super) fn is_young(&self, row: &PulledMutation) -> bool {
-        RowTime::parse(&row.occurred_at).is_some_and(|at| at.unix_s() > self.date_s - YOUNG_S)
+        RowTime::parse(&row.occurred_at).is_some_and(|at| (at.unix_s() - self.date_s).abs() < YOUNG_S)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cur_2_a_row_is_young_for_a_minute_by_the_servers_clock_whichever_way_that_is_set() {
+        let at = RowTime::from_unix_s(1_790_000_000).expect("a time");
+        let row = PulledMutation {
+            seq: 7,
+            project: "alpha".to_owned(),
+            entity: "prompt".to_owned(),
+            entity_key: "prompt-1".to_owned(),
+            op: "upsert".to_owned(),
+            payload: serde_json::Value::Null,
+            occurred_at: at.rfc3339(),
+        };
+        let is_young = |after_s: i64| {
+            let page = Page { rows: Vec::new(), has_more: false, date_s: at.unix_s() + after_s };
+            page.is_young(&row)
+        };
+        assert!(is_young(0) && is_young(YOUNG_S - 1) && is_young(1 - YOUNG_S), "it may take so long to commit");
+        assert!(!is_young(YOUNG_S) && !is_young(-YOUNG_S) && !is_young(-315_360_000), "the clock was set back");
     }
 }

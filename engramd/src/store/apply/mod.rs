@@ -16,7 +16,7 @@ use super::error::StoreError;
 use super::fts::Index;
 use super::held::{self, SetAside};
 use super::turn::{Room, Turns};
-use super::{Store, digest, journal, versions};
+use super::{Store, digest, journal, versions, witness};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
@@ -264,9 +264,17 @@ impl<'c> Applying<'c> {
         Ok(!self.refused)
     }
 
-    /// Says what time it is at the cloud: what is more than a day ahead of it is stamped again before it is used.
-    pub(super) fn set_cloud_now(&mut self, cloud_now: Option<RowTime>) {
-        self.cloud_now = cloud_now;
+    /// Says what time it is at the cloud: what is more than a day ahead of it is stamped again before it is used. A clock
+    /// that is behind what it wrote on its rows was set back; by it a row would be stamped below what it was written over,
+    /// or below itself as the cloud has it already (CONV-3).
+    pub(super) fn set_cloud_now(
+        &mut self,
+        cloud_id: Option<&str>,
+        cloud_now: Option<RowTime>,
+    ) -> Result<(), StoreError> {
+        let latest = cloud_id.map_or(Ok(None), |cloud_id| witness::latest(self.conn, cloud_id))?;
+        self.cloud_now = cloud_now.map(|now| latest.map_or(now, |latest| latest.max(now)));
+        Ok(())
     }
 
     /// Returns the cloud's time for now, where it is known and counts.
