@@ -200,21 +200,22 @@ mod tests {
 
     #[test]
     fn an_export_is_summed_up_in_one_line_however_many_chunks_it_has() {
+        let pipe = View { wrap: false, ..VIEW };
         let chunk = |id: &str, memories| Written { id: id.to_owned(), sessions: 1, memories, prompts: 0, mutations: 2 };
         let chunks = vec![chunk("aaaaaaaa", 3), chunk("bbbbbbbb", 4)];
         let export = Exported { outcome: "exported", project: Some("app".to_owned()), chunks, ..Exported::default() };
         assert_eq!(
-            exported(&export, &VIEW),
+            exported(&export, &pipe),
             "Exported: 2 chunks of project app, 2 sessions, 7 memories, 0 prompts, 4 other changes, 0 skipped.
   chunk    aaaaaaaa\n  chunk    bbbbbbbb\n"
         );
         let skipped = vec![Skipped::new("cccccccc", "it is damaged")];
         let export = Exported { outcome: "partial", skipped, ..export };
-        let said = exported(&export, &VIEW);
+        let said = exported(&export, &pipe);
         assert!(said.starts_with("Partial: 2 chunks of project app, 2 sessions"), "{said}");
         assert!(said.contains(", 1 skipped.\n"), "{said}");
         let export = Exported { chunks: Vec::new(), ..export };
         let said = "Partial: nothing new of project app, 1 skipped.\n  skipped  cccccccc: it is damaged\n";
-        assert_eq!(exported(&export, &VIEW), said);
+        assert_eq!(exported(&export, &pipe), said);
     }
 }

@@ -143,12 +143,11 @@ fn fetch_chunks(url: &str, place: &Path) -> usize {
     listed.len()
 }
 
-/// What is in no chunk of the cloud, which is made for Go clients: a session of which nothing is known but when it began,
-/// and a relation whose one end was deleted before any chunk told it (docs/sync-protocol.md).
+/// What is in no chunk of the cloud, which is made for Go clients: a relation whose one end was deleted before any chunk
+/// told it (docs/sync-protocol.md).
 fn untold() -> BTreeSet<String> {
-    let sessions_of_nothing = (1..=sessions()).filter(|n| n % 60 == 0).map(|n| format!("b-{n}"));
     let relations = (1..=sessions()).filter(|n| n % 12 == 3 && (n % 11 == 0 || n % 11 == 1));
-    sessions_of_nothing.chain(relations.map(|n| format!("rb-{n}"))).collect()
+    relations.map(|n| format!("rb-{n}")).collect()
 }
 
 /// Compares the dump of one who read the cloud's chunks with the truth. To Go clients the sessions that have no known
