@@ -87,6 +87,12 @@ pub(crate) fn add_while_away(device: &mut Device, rows: &[Row]) {
     device.boot();
 }
 
+/// How many rows wait, as the report says it: who asks the store itself is in the daemon's way.
+pub(crate) fn pending(device: &Device) -> usize {
+    let pending = device.report()["totals"]["pending"].as_u64();
+    usize::try_from(pending.expect("a number")).expect("a count")
+}
+
 /// Asks a device's store for one number.
 pub(crate) fn number(device: &Device, sql: &str) -> i64 {
     store(device).query_row(sql, [], |row| row.get(0)).expect("a number")
