@@ -179,17 +179,17 @@ fn scenario_9_scope_1_what_is_not_enrolled_is_inert() {
     let (saves, by_daemon) = (part(500, 50), part(250, 2));
     let mut go = Saver::open(&a.dir.join("engram.db"));
     let mut failures = Vec::new();
-    for n in 0..PRIVATE {
-        let (project, session) = (format!("private-{n}"), format!("s-{n}"));
+    let name = |n: usize| (format!("private-{n}"), format!("s-{n}"));
+    for (project, session) in (0..PRIVATE).map(name) {
         assert_eq!(a.ctl(&["session", "start", "--id", &session, "--project", &project]).code, 0);
-        for m in 0..saves {
+        for m in 0..by_daemon {
             let title = format!("{project}-{m}");
-            if m < by_daemon {
-                let _ = a.save(&project, &title, &format!("a text of {title}"));
-            } else {
-                failures.extend(go.save(&project, &session, &title));
-            }
+            let _ = a.save(&project, &title, &format!("a text of {title}"));
         }
+    }
+    // Afterwards, for it does not think between two saves.
+    for (project, session) in (0..PRIVATE).map(name) {
+        failures.extend((by_daemon..saves).filter_map(|m| go.save(&project, &session, &format!("{project}-{m}"))));
     }
     assert!(failures.is_empty(), "{failures:?}");
     let _ = a.save("demo", "t", "shared");

@@ -1,6 +1,6 @@
 //! Situation 11: The first sync of a big history just works.
 
-use crate::queue::{self, Row, held, reached};
+use crate::queue::{self, Row, held, pending, reached};
 use crate::size::part;
 use engram_tests::gateway::{Fault, Gateway, Seen};
 use engram_tests::processes::{Cloud, Device, TOKEN, until, until_in};
@@ -53,12 +53,6 @@ const MEMORY_MIB_MAX: usize = 64;
 /// The ids of the rows in a request.
 fn ids(push: &Seen) -> Vec<String> {
     push.body.split("\"mutation_id\":\"").skip(1).map(|rest| rest.chars().take_while(|&c| c != '"').collect()).collect()
-}
-
-/// How many rows wait, as the report says it.
-fn pending(device: &Device) -> usize {
-    let pending = device.report()["totals"]["pending"].as_u64();
-    usize::try_from(pending.expect("a number")).expect("a count")
 }
 
 /// ISO-1, DUR-1: what a proxy cuts, whose limit is below what the daemon sends, goes in halves, and the one row above it is

@@ -1,6 +1,6 @@
 //! Situation 1: A poison row never stops a healthy one.
 
-use crate::queue::{self, Row, held};
+use crate::queue::{self, Row, held, pending, reached};
 use engram_tests::gateway::{Gateway, Seen};
 use engram_tests::go::server::GoServer;
 use engram_tests::processes::{Cloud, Device, TOKEN, until};
@@ -73,14 +73,16 @@ fn refused(gateway: &Gateway, holding: &str) -> usize {
 }
 
 fn check_held(device: &Device, bad: &[&str]) {
+    let all = PROJECTS.len() * ROWS;
+    reached("nothing waits", all, || all.saturating_sub(pending(device)));
     until("the seven are held", || held(device).len() >= bad.len());
     let mut held = held(device);
     held.sort();
     assert_eq!(held.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), bad);
     assert!(held.iter().all(|(_, evidence)| !evidence.is_empty()), "{held:?}");
-    let pending = "SELECT count(*) FROM sync_mutations AS m WHERE acked_at IS NULL
+    let waiting = "SELECT count(*) FROM sync_mutations AS m WHERE acked_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM engramd_held AS h WHERE h.journal_seq = m.seq)";
-    until("nothing else waits", || queue::number(device, pending) == 0);
+    until("nothing else waits", || queue::number(device, waiting) == 0);
     let sync = device.ctl(&["sync", "--json"]);
     assert_eq!((sync.code, &sync.json()["outcome"]), (5, &"partial".into()), "{sync:?}");
 }
