@@ -1,8 +1,8 @@
 //! What is not asked for, and what does not happen here, one function each, with its reason. Nothing else is excused.
 //!
 //! The first part passes over something that a law would find; the second part are schedules that are not drawn. Of what
-//! peers.md knows and leaves, "a Go edit over a re-creation in the same second loses" needs none: the edit is listed where
-//! it lost. "On a Go server a stale fold of a Go client wins and is only recorded" is part of
+//! peers.md knows and leaves, "a Go edit over a re-creation in the same second loses" is not excused: no plan needed it.
+//! "On a Go server a stale fold of a Go client wins and is only recorded" is part of
 //! [`a_go_server_keeps_the_last_writers_version`].
 
 use super::go_cloud::GoCloud;
