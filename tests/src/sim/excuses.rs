@@ -82,7 +82,7 @@ pub(super) fn a_go_server_keeps_the_last_writers_version(is_go: bool, go_clients
 }
 
 /// local-store.md: "of the copies of one sync id in a project one speaks"; what the others show is nobody's.
-pub(super) fn a_copy_that_does_not_speak(speaks: &BTreeSet<Vec<String>>, copy_of: &Vec<String>) -> bool {
+pub(super) fn a_copy_that_does_not_speak(speaks: &BTreeSet<Vec<String>>, copy_of: &[String]) -> bool {
     speaks.contains(copy_of)
 }
 

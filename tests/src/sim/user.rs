@@ -92,7 +92,8 @@ impl World {
     pub(super) fn incident(&mut self) -> Result<(), Law> {
         let at = self.rng.random_range(0..self.devices.len());
         let project = self.some_project();
-        match self.rng.random_range(0..if self.edition > Edition::First { 15 } else { 13 }) {
+        let incidents = if self.edition > Edition::First { 15 } else { 13 };
+        match self.rng.random_range(0..incidents) {
             0 => self.crash(at),
             1 => {
                 self.say(at, "is told to stop");
