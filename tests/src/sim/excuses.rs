@@ -113,9 +113,10 @@ pub(super) fn no_restored_server_with_a_clock_behind(has_go_programs: bool, is_r
 
 /// Not drawn, for it is not mended: where there are two clouds, nobody sets the clock of either. A row that one may have got,
 /// and whose answer was lost, is stamped again for the other one, whose clock is behind, below itself; an edit over it then
-/// loses to it and is listed nowhere (`102895@2`, before this was left out).
-pub(super) fn no_clock_is_set_where_there_are_two_clouds(has_another: bool) -> bool {
-    has_another
+/// loses to it and is listed nowhere (`102895@2`, before this was left out). Nor where Go processes share a store: what their
+/// autosync pushed the server stamps by its clock, and an edit may be lost (`3490@2`, likewise).
+pub(super) fn no_clock_is_set_there(has_another: bool, is_shared: bool) -> bool {
+    has_another || is_shared
 }
 
 /// Not drawn: a server of ours whose clock is behind is not restored or emptied while a page of what it loses is on its way: our

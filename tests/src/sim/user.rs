@@ -171,7 +171,8 @@ impl World {
 
     fn server_clock_jumps(&mut self, at: usize) {
         let cloud = self.devices[at].cloud;
-        if self.may_not_be_behind(cloud) || excuses::no_clock_is_set_where_there_are_two_clouds(self.other.is_some()) {
+        let is_shared = self.devices.iter().any(|device| device.beside.is_some());
+        if self.may_not_be_behind(cloud) || excuses::no_clock_is_set_there(self.other.is_some(), is_shared) {
             return;
         }
         if let Some(go) = &mut self.go {
