@@ -92,7 +92,8 @@ impl World {
     pub(super) fn incident(&mut self) -> Result<(), Law> {
         let at = self.rng.random_range(0..self.devices.len());
         let project = self.some_project();
-        match self.rng.random_range(0..if self.edition > Edition::First { 15 } else { 13 }) {
+        let incidents = if self.edition > Edition::First { 15 } else { 13 };
+        match self.rng.random_range(0..incidents) {
             0 => self.crash(at),
             1 => {
                 self.say(at, "is told to stop");
@@ -170,7 +171,8 @@ impl World {
 
     fn server_clock_jumps(&mut self, at: usize) {
         let cloud = self.devices[at].cloud;
-        if self.may_not_be_behind(cloud) {
+        let is_shared = self.devices.iter().any(|device| device.beside.is_some());
+        if self.may_not_be_behind(cloud) || excuses::no_clock_is_set_there(self.other.is_some(), is_shared) {
             return;
         }
         if let Some(go) = &mut self.go {
