@@ -265,7 +265,7 @@ fn own_3_chunks_are_taken_and_forgotten_in_bounded_transactions() {
         place: "place".to_owned(),
         id: id.to_owned(),
         hash: Hash::of_bytes(id.as_bytes()),
-        rows: rows.into_iter().map(|row| (project("alpha"), row)).collect(),
+        rows: rows.into_iter().map(|row| (Some(project("alpha")), row)).collect(),
         last: true,
     };
     let brought = [part("one", memories(10, "o", |_| "s".to_owned()))];

@@ -128,7 +128,7 @@ impl World {
                 self.peer_cycles(at, if lucky { Luck::Fine } else { bad })?;
             }
             _ if excuses::no_go_client_works_in_two_projects_of_a_go_server(self.go.is_some()) => {
-                act_in(PROJECTS[at], &mut self.peers[at].client, &mut self.rng, step)
+                act_in(PROJECTS[at], &mut self.peers[at].client, &mut self.rng, step);
             }
             _ => act(&mut self.peers[at].client, &mut self.rng, step),
         }
