@@ -186,3 +186,24 @@ fn conv_1_random_histories_over_chunks_end_in_one_dump() {
     let first = number("ENGRAM_CHUNK_SEED").unwrap_or(1);
     (first..first + number("ENGRAM_CHUNK_HISTORIES").unwrap_or(HISTORIES)).for_each(history);
 }
+
+/// What a chunk brings is shown over nothing that is newer here; a dump of what is known does not tell.
+#[test]
+fn conv_1_an_older_version_in_a_chunk_is_shown_over_no_newer_one() {
+    let (mut ana, mut bob, mut shelf) = (Desk::new(), Desk::new(), Shelf::at("/clone/.engram"));
+    bob.drawn_from(1 << 32);
+    let id = ana.save(&a_save("first", "content")).sync_id;
+    shelf.export(&mut ana.lab.store, "alpha");
+    shelf.import(&mut bob.lab.store);
+    (ana.clock, bob.clock) = (20, 10);
+    ana.retitle(&id, "newer");
+    bob.retitle(&id, "older");
+    shelf.export(&mut bob.lab.store, "alpha");
+    shelf.import(&mut ana.lab.store);
+    assert_eq!(ana.get(&id).unwrap().title, "newer");
+    shelf.export(&mut ana.lab.store, "alpha");
+    shelf.import(&mut bob.lab.store);
+    assert_eq!(bob.get(&id).unwrap().title, "newer");
+    ana.lab.check_index();
+    bob.lab.check_index();
+}
