@@ -5,11 +5,29 @@ mod store_support;
 
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
+use engramd::memory;
 use serde_json::json;
 use std::collections::BTreeMap;
 use store_support::{
     CLOUD, Lab, at, gone, object, observation, page, project, prompt, relation, row, session, up, with_triggers,
 };
+
+#[test]
+fn conv_6_a_delete_for_good_over_a_delete_is_an_edit_that_had_not_seen_everything() {
+    let mut lab = Lab::new();
+    lab.apply(vec![
+        up(1, "session", session("s1", "/a", 0)),
+        up(2, "observation", observation("o1", "s1", "first", 10)),
+        row(3, "alpha", "observation", "delete", gone("o1", "s1", 50, false)),
+    ]);
+    memory::delete(&mut lab.store, "o1", true, &memory::Now { at: at(200), random: [1; 8] }).unwrap();
+    let seq = lab.batch(10).rows[0].seq;
+    lab.ack(seq, 9);
+    // Somebody edited it meanwhile, and was taken first: it beats the delete that is there, and loses to ours.
+    lab.apply(vec![up(8, "observation", observation("o1", "s1", "unseen", 100))]);
+    assert_eq!(lab.one::<String>("SELECT payload ->> '$.title' FROM engramd_conflict"), "unseen");
+    lab.check_books();
+}
 
 #[test]
 fn conv_4_a_pending_edit_stands_against_what_is_older_and_its_own_echo_acknowledges_it() {

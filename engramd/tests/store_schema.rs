@@ -92,7 +92,7 @@ fn our_indexes_on_shared_tables_are_made_again_at_the_next_start() {
     drop(conn);
     let after = Store::open(&path, at(1)).unwrap().read(|conn| Ok(indexes(conn, "sql"))).unwrap();
     assert_eq!(after, before);
-    assert!(before.len() > 10, "{before:?}");
+    assert!(before.len() >= 10, "{before:?}");
 }
 
 #[test]

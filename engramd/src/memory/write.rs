@@ -57,6 +57,9 @@ pub(super) fn journal(
     at: RowTime,
 ) -> Result<(), MemoryError> {
     let Some((op, payload)) = version.write(project, key) else { unreachable!("what was just made has its text") };
+    // All deletes of a memory have one hash. A base that is the version itself says that nothing was edited, and what
+    // deletes for good a memory that was deleted before is an edit (CONV-6).
+    let base = base.filter(|&base| base != version.hash());
     let write = LocalWrite { project, entity: version.entity(), key, op, payload: &payload, base, at };
     journal::append(tx, &write)?;
     Ok(())

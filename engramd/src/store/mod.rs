@@ -35,6 +35,7 @@ mod recheck;
 mod remirror;
 mod reread;
 mod restamp;
+mod room;
 mod rows;
 mod schema;
 mod served;

@@ -6,7 +6,7 @@
 
 use super::error::StoreError;
 use super::journal::{self, LocalWrite};
-use super::turn::Room;
+use super::room::Room;
 use super::{Store, Transaction, belonging, cursor, digest, lease, meta, missing, versions, witness};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Digest, Version};

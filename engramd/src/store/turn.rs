@@ -26,19 +26,12 @@
 //! the log long waits for it. While others write we do that in our rests, so that it falls to none of them.
 
 use super::error::StoreError;
+use super::room::{LATELY_MS, Room, Seen};
 use super::{Transaction, foreign, fts};
 use rusqlite::{Connection, ffi};
-use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Rows of one transaction at most.
-const ROWS_MAX: u64 = 1_000;
-
-/// Others are beside us as long as one of them was seen within this time.
-const LATELY_MS: u64 = 10_000;
 
 /// How long a transaction of ours waits for one that another process has open. A search may take longer, a save does not.
 const PATIENCE_MS: u64 = 250;
@@ -65,89 +58,6 @@ const LOG_PAGES_OF_MANY: u32 = 16_000;
 /// What is left of the log's file when it begins anew, and what one page of it may take there.
 pub(super) const LOG_BYTES_MAX: i64 = 16 << 20;
 const PAGE_BYTES: i64 = 8 << 10;
-
-/// While nobody else was seen a transaction takes rows for so long, and at least so many however slow they are: one commit
-/// per hundred rows (performance.md, T7). Index and commit come on top.
-const ALONE_MS: u64 = 40;
-const ALONE_ROWS_MIN: u64 = 100;
-
-/// While others write a transaction is to take so long, in microseconds, index and commit included; rows for most of it.
-const BESIDE_US: u64 = 8_000;
-const BESIDE_MS: u64 = 5;
-
-/// What the parts of one transaction share with the turns.
-#[derive(Debug, Default)]
-struct Seen {
-    /// When the transaction began.
-    began_ms: AtomicU64,
-    /// How many rows it took.
-    taken: AtomicU64,
-    /// How long one took in transactions before, in microseconds, its part of index and commit included; 0 before any.
-    row_us: AtomicU64,
-    /// When another process was last seen, by what it wrote or by a transaction that it had open; 0 before.
-    others_ms: AtomicU64,
-}
-
-impl Seen {
-    fn are_others_beside(&self, now_ms: u64) -> bool {
-        let others_ms = self.others_ms.load(Ordering::Relaxed);
-        others_ms > 0 && now_ms.saturating_sub(others_ms) < LATELY_MS
-    }
-
-    fn others(&self, now_ms: u64) {
-        self.others_ms.store(now_ms, Ordering::Relaxed);
-    }
-
-    /// Learns how long rows take: at once where they take longer than before, slowly where they take less.
-    fn learn(&self, held_ms: u64) {
-        let taken = self.taken.swap(0, Ordering::Relaxed);
-        if let Some(now_us) = (held_ms * 1_000).checked_div(taken) {
-            let before_us = self.row_us.load(Ordering::Relaxed);
-            self.row_us.store(now_us.max((before_us * 3 + now_us) / 4), Ordering::Relaxed);
-        }
-    }
-
-    /// Tells whether a transaction that took rows for so long has taken enough.
-    fn is_enough(&self, taken: u64, since_ms: u64, now_ms: u64) -> bool {
-        if self.are_others_beside(now_ms) {
-            let row_us = self.row_us.load(Ordering::Relaxed);
-            taken >= 1 && (since_ms > BESIDE_MS || (taken + 1) * row_us > BESIDE_US)
-        } else {
-            taken >= ALONE_ROWS_MIN && since_ms > ALONE_MS
-        }
-    }
-}
-
-/// How many rows one transaction may still take.
-#[derive(Debug)]
-pub(super) struct Room {
-    clock: Option<fn() -> u64>,
-    seen: Arc<Seen>,
-    taken: Cell<u64>,
-}
-
-impl Room {
-    /// Takes room for one row; tells whether there was any. There is for at least one.
-    pub(super) fn take(&self, conn: &Connection) -> bool {
-        let taken = self.taken.get();
-        if taken >= ROWS_MAX {
-            return false;
-        }
-        if let Some(clock) = self.clock {
-            let now_ms = clock();
-            if has_guest(conn) {
-                self.seen.others(now_ms);
-            }
-            let since_ms = now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
-            if self.seen.is_enough(taken, since_ms, now_ms) {
-                return false;
-            }
-        }
-        self.taken.set(taken + 1);
-        self.seen.taken.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-}
 
 /// The turns of one writing connection.
 #[derive(Debug, Default)]
@@ -198,7 +108,7 @@ impl Turns {
 
     /// Makes the room of the next transaction.
     pub(super) fn room(&self) -> Room {
-        Room { clock: self.clock, seen: Arc::clone(&self.seen), taken: Cell::new(0) }
+        Room::new(self.clock, Arc::clone(&self.seen))
     }
 
     /// Runs a closure in a transaction that has the lock from its start, and commits what returns `Ok`. It begins with
@@ -230,11 +140,13 @@ impl Turns {
         self.wait(conn);
         // Who did not get the lock had it for no time, however long the others had it.
         let tx = Transaction::begin(conn).map_err(StoreError::from).inspect_err(|error| fts::doubt(conn, error))?;
-        let done = self.inside(tx, f);
+        let mut wrote_ms = None;
+        let done = self.inside(tx, f, &mut wrote_ms);
         if let Some(clock) = self.clock {
             let now_ms = clock();
-            let held_ms = now_ms.saturating_sub(self.seen.began_ms.load(Ordering::Relaxed));
-            self.seen.learn(held_ms);
+            let held_ms = self.seen.since_ms(now_ms);
+            let commit_ms = wrote_ms.map_or(0, |wrote_ms| now_ms.saturating_sub(wrote_ms)).min(held_ms);
+            self.seen.learn(held_ms - commit_ms, commit_ms);
             self.ended_ms = Some(now_ms);
             self.held_ms += held_ms;
             self.burst_ms += held_ms;
@@ -246,10 +158,12 @@ impl Turns {
         &mut self,
         tx: Transaction<'_>,
         f: impl FnOnce(&Transaction<'_>) -> Result<R, StoreError>,
+        wrote_ms: &mut Option<u64>,
     ) -> Result<R, StoreError> {
         self.began(&tx)?;
         let before = tx.total_changes();
         let result = f(&tx)?;
+        *wrote_ms = self.clock.map(|clock| clock());
         let changes = tx.total_changes() - before;
         tx.commit()?;
         self.commits += 1;
@@ -338,7 +252,7 @@ impl Turns {
     fn began(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let Some(clock) = self.clock else { return Ok(()) };
         let now_ms = clock();
-        self.seen.began_ms.store(now_ms, Ordering::Relaxed);
+        self.seen.began(now_ms);
         let version = tx.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         if self.data_version.replace(version).is_some_and(|before| before != version) {
             self.seen.others(now_ms);
@@ -355,7 +269,7 @@ fn sleep_ms(ms: u64) {
 
 /// Tells whether another process has a transaction open on the store, reading or writing.
 #[expect(unsafe_code, reason = "rusqlite has no call of its own for this question")]
-fn has_guest(conn: &Connection) -> bool {
+pub(super) fn has_guest(conn: &Connection) -> bool {
     let mut found: c_int = 0;
     // SAFETY: the handle is open as long as `conn`, the name ends with a zero, and the answer to this question is one int.
     let code = unsafe {

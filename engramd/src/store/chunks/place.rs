@@ -1,7 +1,7 @@
 //! Directories that hold chunk files: which of the files there are news, and up to where a project was exported.
 
 use super::super::error::StoreError;
-use super::super::turn::Room;
+use super::super::room::Room;
 use super::super::{Store, journal};
 use super::{APPLIED, Mark, Part, READ, due, held, learn};
 use engram_proto::canonical::Hash;

@@ -15,7 +15,7 @@ mod stand_in;
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
 use super::naming::{self, Unnamed};
-use super::turn::Room;
+use super::room::Room;
 use super::{Store, conflict, journal, meta, moved, reread, versions};
 pub(super) use autosync::SHOWN;
 use autosync::Standing;

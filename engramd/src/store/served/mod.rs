@@ -9,7 +9,7 @@ mod repair;
 mod shows;
 
 use super::error::StoreError;
-use super::turn::Room;
+use super::room::Room;
 use super::{Store, versions};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
