@@ -52,18 +52,21 @@ fn scenario_2_ack_1_answers_that_prove_less_acknowledge_less() {
     let (left, mut deaths) = (|| gateway.inside().faults.len(), 0);
     for turn in 0.. {
         let report = a.report();
-        if report["totals"]["pending"] == 0 {
-            if left() == 0 {
-                break;
-            }
+        let (dies, all_sent) = (turn % 10 == 9 && left() > 0, report["totals"]["pending"] == 0);
+        if all_sent && left() == 0 {
+            break;
+        }
+        assert!(turn < runs * 10, "it comes to no end: {report}");
+        if dies {
+            gateway.inside().faults.insert(0, Fault::LoseAnswer);
+        }
+        let before = left();
+        if all_sent || dies {
             let more: Vec<_> = memories(all.len() - 1).collect();
             queue::add(&a, &more);
             all.extend(more);
         }
-        assert!(turn < runs * 10, "it comes to no end: {report}");
-        let before = left();
-        if turn % 10 == 9 && before > 0 {
-            gateway.inside().faults[0] = Fault::LoseAnswer;
+        if dies {
             std::thread::scope(|scope| {
                 scope.spawn(|| a.ctl(&["sync"]));
                 until("it is sent", || left() < before);
