@@ -87,8 +87,11 @@ impl Store {
                         if let Some(entity) = entity {
                             applying.show_again(project, entity, &raw.key)?;
                         }
+                        // One that is larger than a request may be goes with the next: where it is refused, that proves the
+                        // server well (ISO-1).
+                        let is_alone = batch.rows.len() == 1 && bytes > limits.body_bytes_max;
                         let full = batch.rows.len() >= limits.rows_max as usize
-                            || bytes + row.body_bytes > limits.body_bytes_max;
+                            || bytes + row.body_bytes > limits.body_bytes_max && !is_alone;
                         if full && !batch.rows.is_empty() {
                             batch.more = true;
                             break;

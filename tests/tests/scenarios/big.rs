@@ -48,7 +48,10 @@ fn memory_mib(_device: &Device) -> usize {
     0
 }
 
+/// The daemon's memory at most, beside some copies of the one row that is larger than a request may be: as it is kept, as
+/// it is read, and as it is sent.
 const MEMORY_MIB_MAX: usize = 64;
+const HUGE_COPIES: usize = 3;
 
 /// The ids of the rows in a request.
 fn ids(push: &Seen) -> Vec<String> {
@@ -101,7 +104,7 @@ fn scenario_11_a_big_history_arrives_through_a_narrow_gate() {
     until("nothing waits", || pending(&a) == 0);
     assert!(a.finds_reason("payload_too_large"));
     memory = memory.max(memory_mib(&a));
-    assert!(memory < MEMORY_MIB_MAX, "{memory} MiB");
+    assert!(memory < MEMORY_MIB_MAX + HUGE_COPIES * (huge_bytes >> 20), "{memory} MiB");
 
     let inside = gateway.inside();
     lives.push((inside.seen.len(), 0));
