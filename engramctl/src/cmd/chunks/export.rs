@@ -189,7 +189,7 @@ impl Export {
     fn written(&self, id: &ChunkId) -> Result<Found, CtlError> {
         let read = Reading::at(&self.place)?.checked(id);
         read.map_err(|reason| CtlError::Place {
-            message: format!("chunk {id} was written, and is not what was written any more: {reason}"),
+            message: format!("chunk {id} of {} is not what was written there any more: {reason}", self.place.name()),
             hint: "see who else writes there, then run this again".to_owned(),
         })
     }
