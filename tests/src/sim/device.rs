@@ -149,8 +149,6 @@ impl Device {
     /// Where the store fails, which a store in memory does not.
     pub(super) fn load(&mut self, host: &str) -> (Vec<Event>, Vec<ProjectName>) {
         self.loads += 1;
-        // As the driver does, which goes on where that fails, too.
-        let _ = self.store.asks(host);
         let projects = driver::read_projects(&mut self.store).expect("projects");
         let queueing = projects.queueing.clone();
         let counts = self.count_all().expect("counts");
