@@ -66,7 +66,7 @@ pub fn take(
             taken.queued += applied.queued;
             taken.projects.push(project.to_string());
         }
-        taken.is_any_held = store.held_at(place, 0)?.0 > 0;
+        taken.is_any_held = store.is_any_held_at(place)?;
     } else {
         store.chunks_learn(&read, now)?;
     }

@@ -45,6 +45,22 @@ pub(super) fn is_any_of(conn: &Connection, chunk: i64) -> Result<bool, StoreErro
 }
 
 impl Store {
+    /// Tells whether a row of the chunks that lie at a place is held; asked behind every frame, so nothing is counted.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn is_any_held_at(&self, path: &str) -> Result<bool, StoreError> {
+        let Some(place) = self.read(|conn| place::find(conn, path))? else { return Ok(false) };
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM engramd_held_chunk AS l
+                     CROSS JOIN engramd_place_chunk AS p INDEXED BY engramd_place_chunk_chunk
+                 WHERE p.chunk = l.chunk AND p.place = ?1)",
+            )?;
+            Ok(statement.query_row([place], |row| row.get(0))?)
+        })
+    }
+
     /// Counts the held rows of the chunks that lie at a place, and lists the first of them.
     ///
     /// # Errors
