@@ -8,7 +8,7 @@ help:                     ## List the commands
 
 demo:                     ## Build, then watch a memory travel between two machines
 	$(CARGO) build --locked --bins
-	@bash scripts/demo.sh target/debug
+	@bash scripts/demo.sh $(or $(CARGO_TARGET_DIR),target)/debug
 
 test:                     ## Run every suite
 	@sh scripts/postgres.sh
