@@ -155,6 +155,21 @@ fn conv_3_a_cloud_whose_clock_was_set_back_lets_nothing_be_stamped_below_what_it
     assert_eq!(device.row().key.time, before, "the cloud may have it already, as it was");
 }
 
+/// Nor one whose clock is behind that of the cloud of before, which may have it too.
+#[test]
+fn conv_3_another_cloud_lets_nothing_be_stamped_below_what_the_one_before_wrote() {
+    let mut device = Ahead::new();
+    device.store.belonging(&device.fence, "c", at(CLOUD_NOW)).unwrap();
+    let before = device.row().key.time;
+    let mut row = store_support::row(8, "p", "session", "upsert", store_support::session("s", "/a", 0));
+    row.occurred_at = at(CLOUD_NOW + WEEK).rfc3339();
+    let page = store_support::page(vec![row]);
+    device.store.apply_page(&device.fence, "c", &BTreeMap::new(), &page, Ahead::clocks()).unwrap();
+    device.store.belonging(&device.fence, "d", at(CLOUD_NOW)).unwrap();
+    device.batch();
+    assert_eq!(device.row().key.time, before, "the cloud of before may have it already, as it was");
+}
+
 #[test]
 fn conv_1_what_is_stamped_again_is_no_younger_than_it_was() {
     let mut device = Ahead::new();

@@ -68,6 +68,23 @@ fn cur_3_what_was_said_for_one_server_does_not_count_at_another() {
     assert!(lab.greeted(OTHER).due.contains(&alpha));
 }
 
+/// Nor does it at the server of before, where the one that it was said for never answered; and there it stands still.
+#[test]
+fn cur_3_what_was_said_for_a_server_that_never_answered_does_not_count_at_the_one_before() {
+    let mut lab = synced();
+    let alpha = lab.alpha.clone();
+    lab.store.asks("second").unwrap();
+    assert!(lab.greeted(OTHER).elsewhere.contains_key(&alpha));
+    lab.store.asks("first").unwrap();
+    lab.store.remirror(&alpha).unwrap();
+    lab.store.asks("second").unwrap();
+    let belonging = lab.greeted(OTHER);
+    assert!(belonging.due.is_empty() && belonging.elsewhere.contains_key(&alpha), "{belonging:?}");
+    // Said there, it counts there.
+    lab.store.remirror(&alpha).unwrap();
+    assert!(lab.greeted(OTHER).due.contains(&alpha));
+}
+
 #[test]
 fn cur_3_a_cloud_that_lost_rows_is_not_followed_to_another_one_and_is_found_out_again() {
     let mut lab = synced();

@@ -64,12 +64,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`], and what SQLite says.
     pub fn belonging(&mut self, fence: &Fence, cloud: &str, now: RowTime) -> Result<Belonging, StoreError> {
-        if self.cloud_id()?.as_deref() == Some(cloud) {
+        let is_former = self.cloud_id()?.as_deref() == Some(cloud);
+        if is_former && self.read(|conn| remirror::said_for_another(conn, cloud))?.is_empty() {
             return self.read(|conn| read(conn, cloud));
         }
         self.write(|tx| {
             lease::check(tx, fence)?;
-            if let Some(former) = cloud_id(tx)? {
+            if is_former {
+                for project in remirror::said_for_another(tx, cloud)? {
+                    remirror::forget(tx, &project)?;
+                }
+            } else if let Some(former) = cloud_id(tx)? {
                 remirror::leave(tx, &former)?;
                 let mut leave = tx.prepare_cached(
                     "INSERT OR IGNORE INTO engramd_home (project, cloud_id, since) VALUES (?1, ?2, ?3)",

@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::held::{SetAside, set_aside};
-use super::{Store, belonging, chunks, desired, foreign, journal, lease, reread, restamp, rows, versions};
+use super::{Store, chunks, desired, foreign, journal, lease, reread, restamp, rows, versions};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::{ProjectName, mutation_id};
 use engram_proto::ipc::reply::HeldKind;
@@ -64,7 +64,7 @@ impl Store {
         let device_id = self.device_id.clone();
         let (batch, _) = self.applying(true, clocks.own, |applying| {
             let tx = applying.conn();
-            applying.set_cloud_now(belonging::cloud_id(tx)?.as_deref(), clocks.cloud)?;
+            applying.set_cloud_now(clocks.cloud)?;
             lease::check(tx, fence)?;
             let mut batch = Batch { project: project.clone(), rows: Vec::new(), more: false };
             if !desired::is_enrolled(tx, project)? || reread::is_due(tx, project)? {

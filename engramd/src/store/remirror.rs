@@ -80,7 +80,8 @@ fn said_for(project: &ProjectName) -> String {
     format!("{SAID_FOR}{project}")
 }
 
-fn forget(conn: &Connection, project: &ProjectName) -> Result<(), StoreError> {
+/// Forgets that a project is to be mirrored.
+pub(super) fn forget(conn: &Connection, project: &ProjectName) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM engramd_remirror WHERE project = ?1")?.execute([project.as_str()])?;
     meta::set(conn, &said_for(project), None)
 }
@@ -96,6 +97,20 @@ pub(super) fn leave(conn: &Connection, former: &str) -> Result<(), StoreError> {
     )?
     .execute(params![restored, SAID_FOR, belonging::server(conn)?.unwrap_or_default()])?;
     belonging::restoration_ended(conn)
+}
+
+/// Lists the projects of other clouds than this one that were said to be mirrored at another server than the one that is
+/// asked, and of which nothing is begun: the cloud that was meant never answered.
+pub(super) fn said_for_another(conn: &Connection, cloud: &str) -> Result<Vec<ProjectName>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT project FROM engramd_remirror AS r WHERE stage = 0 AND after = ''
+             AND EXISTS (SELECT 1 FROM engramd_home AS h WHERE h.project = r.project AND h.cloud_id <> ?1)
+             AND (SELECT value FROM engramd_meta WHERE key = ?2 || r.project) <> ?3",
+    )?;
+    let server = belonging::server(conn)?.unwrap_or_default();
+    let names = statement.query_map(params![cloud, SAID_FOR, server], |row| row.get::<_, String>(0))?;
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    Ok(names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect())
 }
 
 /// Lists the projects that are due.

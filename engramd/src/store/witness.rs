@@ -7,8 +7,11 @@ use engram_proto::time::RowTime;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+/// What a cloud told stands under this, followed by its identity.
+const TOLD: &str = "told:";
+
 fn key(cloud_id: &str) -> String {
-    format!("told:{cloud_id}")
+    format!("{TOLD}{cloud_id}")
 }
 
 /// What is kept of what a cloud told.
@@ -42,9 +45,14 @@ fn get(conn: &Connection, cloud_id: &str) -> Result<Option<Witness>, StoreError>
     Ok(all(conn, cloud_id)?.map(|told| told.witness))
 }
 
-/// Returns the latest time that a cloud wrote on a row that it told of. A clock that says less was set back.
-pub(super) fn latest(conn: &Connection, cloud_id: &str) -> Result<Option<RowTime>, StoreError> {
-    Ok(all(conn, cloud_id)?.and_then(|told| RowTime::parse(told.latest())))
+/// Returns the latest time that any cloud wrote on a row that it told of. A clock that says less was set back, or is behind
+/// that of a cloud that may have what is pending already.
+pub(super) fn latest(conn: &Connection) -> Result<Option<RowTime>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT value FROM engramd_meta WHERE key BETWEEN ?1 AND ?1 || char(1114111)")?;
+    let told = statement.query_map([TOLD], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let told = told.iter().filter_map(|text| serde_json::from_str::<Told>(text).ok());
+    Ok(told.filter_map(|told| RowTime::parse(told.latest())).max())
 }
 
 /// Keeps a row that the cloud told of, where it is the highest.

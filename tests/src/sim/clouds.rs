@@ -20,12 +20,19 @@ const GREETING_EVENTS: usize = 200;
 /// What devices were told, by their place.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    /// The cloud with which a device believes to speak.
-    heard: BTreeMap<usize, String>,
+    /// The cloud with which a device believes to speak, and the server at which it answered.
+    heard: BTreeMap<usize, (String, &'static str)>,
     /// Where a project may be spoken of, of those that were there when another cloud greeted.
     places: BTreeMap<(usize, ProjectName), BTreeSet<String>>,
-    /// Where somebody said that a project is to be mirrored to, as long as that may not be done.
-    said: BTreeMap<(usize, ProjectName), String>,
+    /// Where somebody said that a project is to be mirrored to, as long as that is not done.
+    said: BTreeMap<(usize, ProjectName), Meant>,
+}
+
+/// The server at which somebody said something, and the cloud that answered there.
+#[derive(Debug)]
+struct Meant {
+    server: &'static str,
+    cloud: Option<String>,
 }
 
 /// What a store says of clouds.
@@ -33,13 +40,16 @@ pub(super) struct Said {
     cloud_id: Option<String>,
     due: Vec<ProjectName>,
     not_begun: Vec<ProjectName>,
+    /// Those that belong to another cloud than the one that answered last, or did so before.
+    elsewhere: Vec<ProjectName>,
 }
 
 impl Said {
     /// Reads it.
     pub(super) fn by(store: &Store) -> Self {
         let not_begun = names(store, "engramd_remirror WHERE stage = 0 AND after = ''");
-        Self { cloud_id: store.cloud_id().expect("a cloud"), due: names(store, "engramd_remirror"), not_begun }
+        let (due, elsewhere) = (names(store, "engramd_remirror"), names(store, "engramd_home"));
+        Self { cloud_id: store.cloud_id().expect("a cloud"), due, not_begun, elsewhere }
     }
 
     /// Tells whether a project is to be mirrored already.
@@ -67,12 +77,12 @@ impl Words {
     /// Returns the cloud with which a device believes to speak.
     #[must_use]
     pub(super) fn heard(&self, at: usize) -> Option<&String> {
-        self.heard.get(&at)
+        self.heard.get(&at).map(|(cloud_id, _)| cloud_id)
     }
 
     /// CUR-3: nothing of a project is said to a cloud that it does not belong to.
     pub(super) fn cur_3(&self, at: usize, project: &ProjectName) -> Result<(), Law> {
-        let (heard, place) = (self.heard.get(&at), self.places.get(&(at, project.clone())));
+        let (heard, place) = (self.heard(at), self.places.get(&(at, project.clone())));
         if place.is_none_or(|place| heard.is_some_and(|heard| place.contains(heard))) {
             return Ok(());
         }
@@ -80,44 +90,46 @@ impl Words {
         Err(Law::new("CUR-3", what))
     }
 
-    /// Hears with which cloud a device believes to speak.
-    pub(super) fn believes(&mut self, at: usize, cloud_id: &str) {
-        self.heard.insert(at, cloud_id.to_owned());
+    /// Hears with which cloud a device believes to speak: what was said at its server, and is not begun, is meant for it.
+    pub(super) fn believes(&mut self, at: usize, (cloud_id, server): (&str, &'static str), said: &Said) {
+        self.heard.insert(at, (cloud_id.to_owned(), server));
+        for project in &said.not_begun {
+            let key = (at, project.clone());
+            let Some(meant) = self.said.get_mut(&key).filter(|meant| meant.server == server) else { continue };
+            meant.cloud = Some(cloud_id.to_owned());
+            if let Some(place) = self.places.get_mut(&key) {
+                place.insert(cloud_id.to_owned());
+            }
+        }
     }
 
-    /// Compares what a store says after work on it with what it said before: another cloud may have answered.
-    pub(super) fn hears(&mut self, at: usize, before: &Said, store: &Store) {
-        let now = store.cloud_id().expect("a cloud");
-        let (Some(former), Some(cloud_id)) = (&before.cloud_id, &now) else { return };
+    /// Compares what a store says after work on it with what it said before: something was mirrored, or another cloud answered.
+    pub(super) fn hears(&mut self, at: usize, before: &Said, after: &Said, store: &Store) {
+        let (Some(former), Some(cloud_id)) = (&before.cloud_id, &after.cloud_id) else { return };
+        let is_over = |device: usize, project: &ProjectName| device == at && !after.due.contains(project);
+        let over: Vec<_> = self.said.extract_if(.., |(device, project), _| is_over(*device, project)).collect();
+        // What was begun for one that was left, or was meant for another server, was forgotten, and stays where it was.
+        let done = over.into_iter().map(|(key, _)| key).filter(|(_, project)| !after.elsewhere.contains(project));
+        self.places.extend(done.map(|key| (key, [cloud_id.clone()].into())));
         if former == cloud_id {
             return;
         }
         let named = "engramd_version UNION SELECT project FROM engramd_cursor UNION SELECT project FROM engramd_held";
         for project in store.enrolled().expect("enrolled").into_iter().chain(names(store, named)) {
-            self.places.entry((at, project)).or_insert_with(|| [former.clone()].into());
+            let key = (at, project);
+            let is_meant = self.said.get(&key).is_some_and(|meant| meant.cloud.as_ref() == Some(cloud_id));
+            let place = self.places.entry(key).or_insert_with(|| [former.clone()].into());
+            place.extend(is_meant.then(|| cloud_id.clone()));
         }
-        let done = self.said.extract_if(.., |(device, project), _| *device == at && !before.due.contains(project));
-        for (project, cloud) in done.collect::<Vec<_>>() {
-            self.places.insert(project, [cloud].into());
-        }
-        // What was said and not begun is meant for whoever answers next.
-        for project in &before.not_begun {
-            let key = (at, project.clone());
-            self.said.entry(key.clone()).and_modify(|said| said.clone_from(cloud_id));
-            self.places.entry(key).or_default().insert(cloud_id.clone());
-        }
-        // What was begun for the one that was left is not done, and nobody says so any more.
-        let due = names(store, "engramd_remirror");
-        self.said.retain(|(device, project), _| *device != at || due.contains(project));
     }
 
-    fn says(&mut self, at: usize, project: &ProjectName) {
-        let Some(heard) = self.heard.get(&at).cloned() else { return };
+    fn says(&mut self, at: usize, project: &ProjectName, server: &'static str) {
         let key = (at, project.clone());
-        if let Some(place) = self.places.get_mut(&key) {
-            place.insert(heard.clone());
+        let cloud = self.heard.get(&at).filter(|(_, answered)| *answered == server).map(|(cloud, _)| cloud.clone());
+        if let (Some(cloud), Some(place)) = (&cloud, self.places.get_mut(&key)) {
+            place.insert(cloud.clone());
         }
-        self.said.insert(key, heard);
+        self.said.insert(key, Meant { server, cloud });
     }
 }
 
@@ -154,32 +166,18 @@ impl World {
             0..=3 => self.login(at, 1 - self.devices[at].cloud),
             4..=6 => self.remirror(at, &project),
             7..=9 if !self.may_lose_rows(cloud) => Ok(()),
-            7 if self.would_be_noticed(cloud) => {
+            7 => {
                 let lost = self.server_at_mut(cloud).empty();
                 self.loses(at, cloud, "emptied", lost);
                 Ok(())
             }
-            7..=9 => {
+            8..=9 => {
                 let (what, lost) = self.server_at_mut(cloud).back_up_or_restore();
                 self.loses(at, cloud, what, lost);
                 Ok(())
             }
             _ => Ok(()),
         }
-    }
-
-    /// Tells whether every device that heard a server would find out that it holds nothing any more.
-    fn would_be_noticed(&self, cloud: usize) -> bool {
-        let cloud_id = self.server_at(cloud).journal.disk().cloud_id.clone();
-        // Nor may a greeting of before be on its way.
-        let greets = |coming: &Coming| matches!(coming.what, What::Answer(of, Event::Probed(_)) if of == cloud);
-        if self.coming.iter().any(greets) {
-            return false;
-        }
-        !excuses::no_emptying_that_nobody_can_notice((0..self.devices.len()).map(|at| {
-            let was_told = self.devices[at].store.witness(&cloud_id).expect("a witness").is_some();
-            (self.words.heard(at) == Some(&cloud_id), was_told, self.devices[at].cloud == cloud)
-        }))
     }
 
     /// Tells whether no page of what a server would lose is on its way where that would count as another one.
@@ -227,7 +225,8 @@ impl World {
         }
         self.say(at, &format!("mirrors {project}"));
         self.devices[at].store.remirror(project).expect("said");
-        self.words.says(at, project);
+        let server = self.server_at(self.devices[at].cloud).host;
+        self.words.says(at, project, server);
         self.reload(at)
     }
 

@@ -149,6 +149,7 @@ impl Device {
     /// Where the store fails, which a store in memory does not.
     pub(super) fn load(&mut self, host: &str) -> (Vec<Event>, Vec<ProjectName>) {
         self.loads += 1;
+        self.store.asks(host).expect("which server is asked");
         let projects = driver::read_projects(&mut self.store).expect("projects");
         let queueing = projects.queueing.clone();
         let counts = self.count_all().expect("counts");

@@ -16,7 +16,8 @@ impl World {
     /// Performs one effect.
     pub(super) fn perform(&mut self, at: usize, effect: Effect) -> Result<(), Law> {
         if let Effect::LoadBelonging { cloud_id, .. } | Effect::LoadCursors { cloud_id, .. } = &effect {
-            self.words.believes(at, cloud_id);
+            let (server, said) = (self.server_at(self.devices[at].cloud).host, self.devices[at].said());
+            self.words.believes(at, (cloud_id, server), &said);
         }
         match effect {
             Effect::Probe if self.go.is_some() => self.talk(at, effect),
@@ -29,8 +30,8 @@ impl World {
                     return Ok(());
                 }
                 let entries = wire::entries(&project, &rows);
-                let witness = self.witness(at);
-                self.send(at, Request::Push(project, entries, witness));
+                let expected = self.expected(at);
+                self.send(at, Request::Push(project, entries, expected));
             }
             Effect::Pull(request) => {
                 laws::scope_1(&self.devices[at], &request.cursors.keys().collect::<Vec<_>>())?;
@@ -39,8 +40,8 @@ impl World {
                     self.talk(at, Effect::Pull(request));
                     return Ok(());
                 }
-                let witness = self.witness(at);
-                self.send(at, Request::Pull(PullRequest { witness, ..request }));
+                let (witness, cloud_id) = self.expected(at);
+                self.send(at, Request::Pull(PullRequest { witness, cloud_id, ..request }));
             }
             Effect::CancelPull => self.cancel_pull(at),
             Effect::SyncDone(ticket, _) => self.tickets.retain(|open| *open != (at, ticket)),
@@ -75,7 +76,8 @@ impl World {
         let (before, commits) = (self.devices[at].said(), self.devices[at].store.commits());
         let heard = self.devices[at].work(job.clone(), self.now_ms);
         if self.devices[at].store.commits() > commits {
-            self.words.hears(at, &before, &self.devices[at].store);
+            let after = self.devices[at].said();
+            self.words.hears(at, &before, &after, &self.devices[at].store);
         }
         // Blown: before a commit; else after the last one, and before anybody heard of it.
         let Some(heard) = heard.filter(|_| !dies) else { return self.crash(at) };

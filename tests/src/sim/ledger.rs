@@ -186,6 +186,7 @@ impl Ledger {
                 || kept.contains(&text.words)
                 || excuses::a_go_delete_of_an_edit_that_it_did_not_see(&self.gone, &text.words.0)
                 || excuses::a_prompt_of_a_deleted_session_counts_as_deleted(&with_session, &text.words.0)
+                || excuses::a_rival_after_a_restore(lost, &text.entity(), || was_told(devices, &text.words))
                 || (has_go_clients
                     && excuses::nobody_offers_what_only_go_clients_held_of_the_lost_rows(lost, &text.entity()))
         };
@@ -203,6 +204,20 @@ impl Text {
     fn entity(&self) -> Key {
         (self.project.clone(), self.words.0.clone())
     }
+}
+
+/// Tells whether a server answered an author that it took a text.
+fn was_told(devices: &[Device], words: &Words) -> bool {
+    let sql = "SELECT m.payload FROM sync_mutations AS m JOIN engramd_journal AS j ON j.seq = m.seq
+        WHERE m.entity_key = ?1 AND j.cloud_seq IS NOT NULL";
+    devices.iter().any(|device| {
+        let read = device.store.read(|conn| {
+            let mut statement = conn.prepare_cached(sql)?;
+            let payloads = statement.query_map([&words.0], |row| row.get::<_, String>(0))?;
+            Ok(payloads.collect::<Result<Vec<_>, _>>()?)
+        });
+        read.expect("rows").iter().any(|payload| text_of(payload) == words.1)
+    })
 }
 
 /// What is shown, each with its project.

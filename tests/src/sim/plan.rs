@@ -4,7 +4,6 @@
 //! makes a failing run small. As text a plan is one line: the seed and its edition, then numbers and ranges of steps;
 //! those with `c` are calm: nothing goes wrong in them.
 
-use super::kind::Kind;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::fmt;
@@ -47,13 +46,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans so many steps of the newest edition; of the first where there are two clouds, for there the second finds what is
-    /// not mended yet (docs/testing.md, "Known and left here").
+    /// Plans so many steps of the newest edition.
     #[must_use]
     pub fn whole(seed: u64, steps: u32) -> Self {
         Self {
             seed,
-            edition: if Kind::of(seed) == Kind::Clouds { Edition::First } else { Edition::default() },
+            edition: Edition::default(),
             steps: (0..steps).map(|number| Step { number, calm: false }).collect(),
         }
     }

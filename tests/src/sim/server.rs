@@ -146,14 +146,18 @@ impl Server {
     /// Answers `POST /sync/mutations/push` of one project.
     ///
     /// # Errors
-    /// 403 without a grant, 409 of a paused project.
+    /// 403 without a grant, 409 of a paused project, where the row of the witness is not here, and where another cloud is
+    /// meant.
     pub(super) fn push(
         &self,
         device: usize,
         project: &ProjectName,
         entries: &[PushEntry],
-        witness: Option<&Witness>,
+        (witness, cloud_id): (Option<&Witness>, Option<&str>),
     ) -> Result<PushReply, Failure> {
+        if !self.is_meant(cloud_id) {
+            return Err(self.replaced());
+        }
         if self.ungranted.contains(&(device, project.clone())) {
             return Err(refused(403, true));
         }
@@ -169,6 +173,11 @@ impl Server {
         Ok(PushReply { accepted_seqs, receipts, ..PushReply::default() })
     }
 
+    /// Tells whether it is the cloud that a request means; one with a witness says nothing of it.
+    fn is_meant(&self, cloud_id: Option<&str>) -> bool {
+        cloud_id.is_none_or(|meant| meant == self.journal.disk().cloud_id)
+    }
+
     fn replaced(&self) -> Failure {
         Failure::Replaced { cloud_id: Some(self.journal.disk().cloud_id.clone()), message: "rows are lost".to_owned() }
     }
@@ -176,8 +185,11 @@ impl Server {
     /// Answers `POST /sync/mutations/pull` with what there is now.
     ///
     /// # Errors
-    /// 409 where the row of the witness is not here.
+    /// 409 where the row of the witness is not here, and where another cloud is meant.
     pub(super) fn pull(&self, device: usize, request: &PullRequest) -> Result<PullReply, Failure> {
+        if !self.is_meant(request.cloud_id.as_deref()) {
+            return Err(self.replaced());
+        }
         let denied = |project: &ProjectName| self.ungranted.contains(&(device, project.clone()));
         let (refused, cursors): (BTreeMap<_, _>, BTreeMap<_, _>) =
             request.cursors.clone().into_iter().partition(|(project, _)| denied(project));
@@ -204,6 +216,9 @@ impl Server {
     /// Tells whether a pull that listens is to be answered: there is a row, or a denial, or it was told of a lost one.
     #[must_use]
     pub(super) fn has_news(&self, device: usize, request: &PullRequest) -> bool {
+        if !self.is_meant(request.cloud_id.as_deref()) {
+            return true;
+        }
         let disk = self.journal.disk();
         if !disk.holds(request.witness.as_ref()) {
             return true;

@@ -139,7 +139,8 @@ impl World {
                     Err(Law::new("LOUD-1", format!("a sync has no verdict: {:?}", self.tickets)))
                 };
             }
-            if self.go.is_some() && self.server.is_restored {
+            let is_told_of = self.go.is_some() && self.server.is_restored || self.calm && self.other.is_some();
+            if is_told_of {
                 self.mirror_again()?;
             }
             self.next()?;
@@ -153,7 +154,8 @@ impl World {
         laws::is_drained(&self.devices[at], (&*disk, cloud_id.as_str()), &self.projects)
     }
 
-    /// A Go server that was restored tells no identity: it counts as another one, until somebody says what to do.
+    /// A Go server that was restored tells no identity, and one that was emptied has another: it stands still and is said,
+    /// until somebody says what to do.
     fn mirror_again(&mut self) -> Result<(), Law> {
         for at in 0..self.devices.len() {
             let report = self.devices[at].machine.report(&Who::default());

@@ -97,10 +97,13 @@ impl World {
         self.push(self.now_ms, at, What::Answer(cloud, Event::PullCancelled));
     }
 
-    /// Returns what the cloud must still hold (CUR-3), as `peers/remote.rs` reads it for every request.
-    pub(super) fn witness(&self, at: usize) -> Option<Witness> {
-        let cloud_id = self.words.heard(at)?;
-        self.devices[at].store.witness(cloud_id).expect("a witness")
+    /// Returns what the cloud must still hold, or else which one is meant (CUR-3), as `peers/remote.rs` reads it for every
+    /// request.
+    pub(super) fn expected(&self, at: usize) -> (Option<Witness>, Option<String>) {
+        let Some(cloud_id) = self.words.heard(at) else { return (None, None) };
+        let witness = self.devices[at].store.witness(cloud_id).expect("a witness");
+        let cloud_id = witness.is_none().then(|| cloud_id.clone());
+        (witness, cloud_id)
     }
 
     /// Tells whether a device only listens, and nothing of it is on its way.

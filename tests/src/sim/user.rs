@@ -172,7 +172,7 @@ impl World {
     fn server_clock_jumps(&mut self, at: usize) {
         let cloud = self.devices[at].cloud;
         let is_shared = self.devices.iter().any(|device| device.beside.is_some());
-        if self.may_not_be_behind(cloud) || excuses::no_clock_is_set_there(self.other.is_some(), is_shared) {
+        if self.may_not_be_behind(cloud) || excuses::no_clock_is_set_beside_go_processes(is_shared) {
             return;
         }
         if let Some(go) = &mut self.go {

@@ -17,8 +17,8 @@ use rand::rngs::StdRng;
 pub(super) enum Request {
     /// Who answers.
     Probe,
-    /// Take these, if you hold that.
-    Push(ProjectName, Vec<PushEntry>, Option<Witness>),
+    /// Take these, if you hold that, or are the one that is meant.
+    Push(ProjectName, Vec<PushEntry>, (Option<Witness>, Option<String>)),
     /// What is new.
     Pull(PullRequest),
 }
@@ -120,8 +120,8 @@ pub(super) fn answer(server: &Server, now_ms: u64, device: usize, request: &Requ
             told(request, Failure::Rows(fault))
         }
         Request::Push(..) if luck == Luck::Hollow => Event::Sent(Ok(PushReply::default())),
-        Request::Push(project, entries, witness) => {
-            let answer = server.push(device, project, entries, witness.as_ref());
+        Request::Push(project, entries, (witness, cloud_id)) => {
+            let answer = server.push(device, project, entries, (witness.as_ref(), cloud_id.as_deref()));
             match (answer, luck) {
                 (_, Luck::AnswerLost) => told(request, lost(Fault::Answered)),
                 (_, Luck::Garbled) => told(request, lost(Fault::Garbled)),

@@ -266,14 +266,10 @@ impl<'c> Applying<'c> {
     }
 
     /// Says what time it is at the cloud: what is more than a day ahead of it is stamped again before it is used. A clock
-    /// that is behind what it wrote on its rows was set back; by it a row would be stamped below what it was written over,
-    /// or below itself as the cloud has it already (CONV-3).
-    pub(super) fn set_cloud_now(
-        &mut self,
-        cloud_id: Option<&str>,
-        cloud_now: Option<RowTime>,
-    ) -> Result<(), StoreError> {
-        let latest = cloud_id.map_or(Ok(None), |cloud_id| witness::latest(self.conn, cloud_id))?;
+    /// that is behind what a cloud wrote on its rows was set back, or is another cloud's; by it a row would be stamped below
+    /// what it was written over, or below itself as a cloud has it already (CONV-3).
+    pub(super) fn set_cloud_now(&mut self, cloud_now: Option<RowTime>) -> Result<(), StoreError> {
+        let latest = witness::latest(self.conn)?;
         self.cloud_now = cloud_now.map(|now| latest.map_or(now, |latest| latest.max(now)));
         Ok(())
     }

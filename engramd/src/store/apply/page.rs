@@ -109,7 +109,7 @@ impl Slice<'_> {
     fn apply(&self, turns: &mut Turns, quiet: &Quiet<'_>, careful: bool) -> Result<(usize, Outcome), StoreError> {
         Applying::run(turns, quiet, self.clocks.own, |applying| {
             let conn = applying.conn;
-            applying.set_cloud_now(Some(self.cloud_id), self.clocks.cloud)?;
+            applying.set_cloud_now(self.clocks.cloud)?;
             lease::check(conn, self.fence)?;
             // Of each project that takes part: the head behind which its rows are judged, and what was ever read.
             let mut enrolled = BTreeMap::<&ProjectName, Option<(u64, u64)>>::new();
