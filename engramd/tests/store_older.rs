@@ -220,14 +220,15 @@ fn dur_1_a_kill_in_the_middle_leaves_an_older_store_whole() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // The copy has its final name: the transaction is under way.
+    // The copy has its final name, and the log is long: the transaction is in its middle, and one before it had ended.
     let copied = || {
         let entries = std::fs::read_dir(dir.path().join("backups")).into_iter().flatten().flatten();
         entries.into_iter().any(|entry| entry.path().extension().is_some_and(|extension| extension == "db"))
     };
+    let wrote = || std::fs::metadata(path.with_extension("db-wal")).is_ok_and(|log| log.len() > 1 << 20);
     let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !copied() {
-        assert!(std::time::Instant::now() < end, "no copy was made");
+    while !(copied() && wrote()) {
+        assert!(std::time::Instant::now() < end, "no copy was made, or little written");
         std::thread::yield_now();
     }
     daemon.kill().unwrap();
