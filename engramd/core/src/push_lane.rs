@@ -26,6 +26,9 @@ pub(crate) struct PushLane {
     state: State,
     /// The conversation in which that began.
     conversation: u64,
+    /// What a request may have at most since something on the way refused a larger one, in bytes, and in which conversation
+    /// that was: the next batch need not find it out again.
+    narrow: Option<(u64, u64)>,
     /// How sending goes, whatever the project.
     pub(crate) retry: Retry,
     /// Whose turn it was last, so that no project waits for another (ISO-2).
@@ -50,6 +53,19 @@ impl PushLane {
 
     pub(crate) fn is_busy(&self) -> bool {
         !self.is_idle()
+    }
+
+    /// Returns how large a request may be, in bytes, as far as this conversation has shown.
+    fn narrowest(&self, conversation: u64) -> u64 {
+        self.narrow.filter(|(then, _)| *then == conversation).map_or(u64::MAX, |(_, bytes)| bytes)
+    }
+
+    /// Learns that a request of several rows was too large: each of its halves may still be.
+    fn was_too_large(&mut self, rows: &[Arc<PendingRow>], conversation: u64) {
+        if rows.len() > 1 {
+            let half = rows.iter().map(|row| row.body_bytes).sum::<u64>() / 2;
+            self.narrow = Some((conversation, half.min(self.narrowest(conversation))));
+        }
     }
 
     /// Tells whether rows of this project are under way: until they are settled nobody knows what became of them.
@@ -81,7 +97,10 @@ impl Machine {
         let limits = self.server.limits();
         let limits = BatchLimits {
             rows_max: limits.push_entries,
-            body_bytes_max: limits.push_bytes.min(self.settings.request_bytes_max),
+            body_bytes_max: limits
+                .push_bytes
+                .min(self.settings.request_bytes_max)
+                .min(self.push.narrowest(self.conversation)),
         };
         self.push.last = Some(project.clone());
         self.push.state = State::Loading(project.clone());
@@ -210,6 +229,9 @@ impl Machine {
     }
 
     fn push_refused(&mut self, project: ProjectName, mut plan: Plan, fault: &RowFault) {
+        if fault.too_large && fault.named.is_empty() {
+            self.push.was_too_large(&plan.next(), self.conversation);
+        }
         let decided = plan.refused(fault);
         self.settle_or_send(project, plan, decided);
     }

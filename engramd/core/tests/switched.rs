@@ -228,6 +228,35 @@ fn scope_1_a_project_that_is_left_while_a_part_is_under_way_is_sent_no_more() {
     assert!(!looped.has(|effect| matches!(effect, Effect::Send { .. })));
 }
 
+/// What something on the way found too large is not tried again with every batch, until another conversation begins.
+#[test]
+fn iso_1_a_limit_that_was_learnt_holds_for_the_next_batch() {
+    let mut looped = Loop::boot();
+    let load = |looped: &mut Loop| {
+        let effect = looped.take("LoadBatch", |effect| matches!(effect, Effect::LoadBatch { .. }));
+        let Effect::LoadBatch { limits, .. } = effect else { unreachable!("a batch is loaded") };
+        looped.tell(Event::BatchLoaded(Ok(Batch { project: alpha(), rows: rows(), more: false })));
+        limits.body_bytes_max
+    };
+    assert_eq!(load(&mut looped), 1 << 20);
+    looped.sent();
+    let refusal = Refusal { status: 413, host: "a".to_owned(), ..Refusal::default() };
+    looped.tell(Event::Sent(Err(classify(&refusal, true))));
+    for _ in 0..2 {
+        let half = looped.sent();
+        looped.tell(Event::Sent(Ok(named(&half))));
+        looped.take("Settle", |effect| matches!(effect, Effect::Settle { .. }));
+        looped.tell(Event::Settled(Ok(engramd_core::rows::Settled::default())));
+    }
+    assert_eq!(load(&mut looped), 100, "half of two rows of 100 bytes");
+    looped.sent();
+    looped.configured("b");
+    looped.tell(Event::Sent(Ok(PushReply::default())));
+    looped.greeted("b", false);
+    looped.placed();
+    assert_eq!(load(&mut looped), 1 << 20);
+}
+
 #[test]
 fn scope_1_what_was_left_is_not_asked_for_when_everything_is_read_anew() {
     let mut looped = Loop::boot();
