@@ -150,8 +150,9 @@ fn a_watch_ends_with_what_stops_it() {
     let temp = tempfile::tempdir().expect("a directory");
     let bob = Person::new(temp.path(), "bob");
     for (how, id) in [(Signal::INT, "s"), (Signal::TERM, "t")] {
-        let row =
-            format!(r#"{{"sessions":[{{"id":"{id}","project":"app","directory":"/d","started_at":"2026-11-22 10:00:00"}}]}}"#);
+        let row = format!(
+            r#"{{"sessions":[{{"id":"{id}","project":"app","directory":"/d","started_at":"2026-11-22 10:00:00"}}]}}"#
+        );
         let _ = lay_chunk(&bob.place(), row.as_bytes());
         let watch = Watch::start(&bob, &[&bob.work.clone()]);
         // By then it has listened for signals for long; one that comes while it begins to may be lost.
