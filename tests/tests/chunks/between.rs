@@ -7,7 +7,7 @@ use engram_proto::ipc::codec::{self, LENGTH_BYTES};
 use engram_proto::ipc::hello::{HEAD_BYTES, Hello};
 use engram_proto::ipc::request::{Request, RequestBody};
 use engram_tests::processes::Answer;
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -141,7 +141,8 @@ pub(crate) struct Opens(OwnedFd);
 
 impl Opens {
     pub(crate) fn of(place: &Path) -> Self {
-        Self::with(place, WatchFlags::OPEN)
+        // With the closing in between: of two events that are the same and follow each other the system tells one.
+        Self::with(place, WatchFlags::OPEN | WatchFlags::CLOSE)
     }
 
     pub(crate) fn with(place: &Path, what: WatchFlags) -> Self {
@@ -158,7 +159,8 @@ impl Opens {
         let mut reader = Reader::new(&self.0, &mut buffer);
         let mut opened = BTreeMap::new();
         while let Ok(event) = reader.next() {
-            if let Some(name) = event.file_name() {
+            let is_closing = event.events().intersects(ReadFlags::CLOSE_WRITE | ReadFlags::CLOSE_NOWRITE);
+            if let Some(name) = event.file_name().filter(|_| !is_closing) {
                 *opened.entry(name.to_string_lossy().into_owned()).or_default() += 1;
             }
         }

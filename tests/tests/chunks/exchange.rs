@@ -1,6 +1,7 @@
 //! What the Go program wrote comes in whole; what goes out is read by others; deletions, ends and edits travel.
 
 use crate::harness::{Person, files, lay_chunk, lay_fixture, read_by_others};
+use engram_tests::processes::{Cloud, Device, until};
 use serde_json::Value;
 
 #[test]
@@ -179,23 +180,20 @@ fn what_lies_there_in_somebody_elses_chunk_is_not_exported_again() {
     assert_eq!(bob.json(&["export", "--project", "app", "--dir", there])["outcome"], "nothing");
 }
 
+/// Of a project that is enrolled it goes there at once; enrolling one queues what came before by itself.
 #[test]
 fn what_a_chunk_brings_is_queued_for_the_cloud() {
     let temp = tempfile::tempdir().expect("a directory");
-    let cloud = engram_tests::processes::Cloud::start(&temp.path().join("cloud"));
+    let cloud = Cloud::start(&temp.path().join("cloud"));
     let ana = Person::new(temp.path(), "ana");
+    ana.device.enroll_at(&cloud.url, "gamma");
+    let bob = Device::enrolled(&temp.path().join("bob"), &cloud, "gamma");
     lay_fixture(&ana.work);
     assert_eq!(ana.json(&["import"])["outcome"], "imported");
-    let bob = engram_tests::processes::Device::enrolled(&temp.path().join("bob"), &cloud, "gamma");
-    let login = ana
-        .device
-        .ctl_with(&["cloud", "login", "--server", &cloud.url, "--token-stdin"], engram_tests::processes::TOKEN);
-    assert_eq!(login.code, 0, "{login:?}");
-    assert_eq!(ana.device.ctl(&["enroll", "gamma"]).code, 0);
-    engram_tests::processes::until("the other device has it", || bob.titles("another machine").len() == 1);
-    engram_tests::processes::until("all of it", || {
-        bob.json(&["list", "--project", "gamma", "--limit", "1000"])["observations"].as_array().map(Vec::len)
-            == Some(36)
+    until("the other device has it", || bob.titles("another machine").len() == 1);
+    until("all of it", || {
+        let listed = bob.json(&["list", "--project", "gamma", "--limit", "1000"]);
+        listed["observations"].as_array().map(Vec::len) == Some(36)
     });
 }
 

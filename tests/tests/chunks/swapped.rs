@@ -17,8 +17,8 @@ const ID: &str = "259f6ed7";
 const STOLEN: &str =
     r#"{"sessions":[{"id":"s","project":"stolen","directory":"/d","started_at":"2026-11-22 10:00:00"}]}"#;
 
-/// What a line begins with that names a chunk.
-const NAMED: [&str; 5] = ["  skipped ", "  problem ", "  missing ", "  refused ", "  unlisted "];
+/// What a line begins with that names a chunk, or a row that waits for what is in one.
+const NAMED: [&str; 6] = ["  skipped ", "  problem ", "  missing ", "  refused ", "  unlisted ", "  held "];
 
 /// What a place is swapped for, and where it lies.
 #[derive(Clone)]
@@ -53,10 +53,10 @@ impl Swap {
         if is_directory(&path) || is_directory(&new) {
             let _ = fs::rename(&path, self.away.join(if name == "chunks" { name } else { "old" }));
         }
-        // An export may have made another directory there; then this one swap does not come about.
-        if fs::rename(&new, &path).is_err() {
-            let _ = fs::remove_file(&new).or_else(|_| fs::remove_dir(&new));
-        }
+        // An export may have made another directory there; then this one swap does not come about. Nor does one for another
+        // name of the same file.
+        let _ = fs::rename(&new, &path);
+        let _ = fs::remove_file(&new).or_else(|_| fs::remove_dir(&new));
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -208,13 +208,16 @@ fn files_that_are_swapped_all_the_time_tear_nothing() {
         let (swap, ends, swaps) = (swap.clone(), Arc::clone(&ends), Arc::clone(&swaps));
         std::thread::spawn(move || {
             for kind in KINDS.into_iter().cycle().take_while(|_| !ends.load(Ordering::Relaxed)) {
-                swap.put(kind);
+                // So often that it is what it was swapped for about as long as it is honest.
+                for _ in 0..30 {
+                    swap.put(kind);
+                    swaps.fetch_add(1, Ordering::Relaxed);
+                }
                 swap.restore();
-                swaps.fetch_add(1, Ordering::Relaxed);
             }
         })
     };
-    for round in 0..8 {
+    for round in 0..30 {
         let _ = ana.device.save("app", &format!("mine {round}"), "to be exported");
         let before = swaps.load(Ordering::Relaxed);
         for args in [&["import"][..], &["export", "--all"], &["verify"], &["status", "--all"]] {
