@@ -148,13 +148,19 @@ impl Machine {
     /// Where the identity is the one that greeted, it was restored; else whoever answers is asked again who it is.
     pub(crate) fn cloud_replaced(&mut self, cloud_id: Option<&str>, message: String) {
         let (now, code) = (self.now, ReasonCode::CloudReplaced);
-        if cloud_id.is_some() && cloud_id == self.server.info.as_ref().map(|info| info.cloud_id.as_str()) {
+        let is_who_greeted =
+            cloud_id.is_some_and(|id| self.server.info.as_ref().is_some_and(|info| info.cloud_id == id));
+        // Both lanes may hear of it, and another one answers by now: that alone is to be said (LOUD-1). The former one is
+        // found out again when it answers again, for its witness is kept.
+        let is_another = self.server.retry.trouble.as_ref().is_some_and(|trouble| trouble.code == code);
+        if is_who_greeted && !is_another {
             self.note("restored", None, message.clone());
             let before = self.replaced.restored.as_ref();
             self.replaced.restored = Some(Trouble::renewed(before, code, message, now));
             self.replaced.is_news = true;
             self.forget_places();
         } else {
+            (self.replaced.restored, self.replaced.is_news) = (None, false);
             let wait_ms = self.backoff_ms(self.server.retry.failures);
             self.server.forget();
             self.server.retry.fail(code, message, wait_ms, now);

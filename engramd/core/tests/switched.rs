@@ -6,8 +6,10 @@ use engram_proto::http::pull::{PullReply, PullRequest};
 use engram_proto::http::push::{PushReply, Receipt, ReceiptStatus};
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Op;
-use engramd_core::classify::{Refusal, classify};
+use engram_proto::reason::ReasonCode;
+use engramd_core::classify::{Failure, Refusal, classify};
 use engramd_core::event::Projects;
+use engramd_core::health::Who;
 use engramd_core::rows::{Batch, Belonging, Counts, Elsewhere, Fence, LeaseOutcome, PendingRow, ProjectCounts};
 use engramd_core::{Cloud, Effect, Event, Machine, Now, Settings};
 use serde_json::json;
@@ -255,6 +257,25 @@ fn iso_1_a_limit_that_was_learnt_holds_for_the_next_batch() {
     looped.greeted("b", false);
     looped.placed();
     assert_eq!(load(&mut looped), 1 << 20);
+}
+
+/// A server is restored, and emptied before both lanes have heard of it: one thing is wrong, and it is the last.
+#[test]
+fn loud_1_a_cloud_that_lost_rows_and_is_another_one_by_now_is_told_once() {
+    let lost = |cloud_id: &str| Failure::Replaced { cloud_id: Some(cloud_id.to_owned()), message: "lost".to_owned() };
+    for (pushed, pulled) in [("a", "a, emptied"), ("a, emptied", "a")] {
+        let mut looped = Loop::boot();
+        looped.load_batch();
+        looped.sent();
+        looped.load_cursors(8);
+        looped.pull();
+        looped.tell(Event::Sent(Err(lost(pushed))));
+        looped.tell(Event::Pulled(Err(lost(pulled))));
+        let report = looped.machine.report(&Who::default());
+        let told: Vec<_> = report.findings.iter().filter(|one| one.code == ReasonCode::CloudReplaced).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(!looped.has(|effect| matches!(effect, Effect::NoteRestored { .. })), "the former one answers no more");
+    }
 }
 
 #[test]

@@ -108,10 +108,10 @@ impl Words {
         let (Some(former), Some(cloud_id)) = (&before.cloud_id, &after.cloud_id) else { return };
         let is_over = |device: usize, project: &ProjectName| device == at && !after.due.contains(project);
         let over: Vec<_> = self.said.extract_if(.., |(device, project), _| is_over(*device, project)).collect();
-        // What was begun for one that was left, or was meant for another server, was forgotten, and stays where it was.
-        let done = over.into_iter().map(|(key, _)| key).filter(|(_, project)| !after.elsewhere.contains(project));
-        self.places.extend(done.map(|key| (key, [cloud_id.clone()].into())));
+        // What was begun for one that is left, or was meant for another server, was forgotten, and stays where it was.
         if former == cloud_id {
+            let done = over.into_iter().map(|(key, _)| key).filter(|(_, project)| !after.elsewhere.contains(project));
+            self.places.extend(done.map(|key| (key, [cloud_id.clone()].into())));
             return;
         }
         let named = "engramd_version UNION SELECT project FROM engramd_cursor UNION SELECT project FROM engramd_held";
