@@ -110,8 +110,9 @@ impl Words {
         let over: Vec<_> = self.said.extract_if(.., |(device, project), _| is_over(*device, project)).collect();
         // What was begun for one that is left, or was meant for another server, was forgotten, and stays where it was.
         if former == cloud_id {
-            let done = over.into_iter().map(|(key, _)| key).filter(|(_, project)| !after.elsewhere.contains(project));
-            self.places.extend(done.map(|key| (key, [cloud_id.clone()].into())));
+            for (key, _) in over.iter().filter(|((_, project), _)| !after.elsewhere.contains(project)) {
+                self.places.entry(key.clone()).and_modify(|place| *place = [cloud_id.clone()].into());
+            }
             return;
         }
         let named = "engramd_version UNION SELECT project FROM engramd_cursor UNION SELECT project FROM engramd_held";
