@@ -63,13 +63,14 @@ impl Transport {
         Ok(Self { client, config: Arc::new(config), carrier: None })
     }
 
-    /// Asks who answers; needs no token and sends none. A server that tells no time tells it by the header `Date`.
+    /// Asks who answers; needs no token and sends none: what answers may be another program (SECRET-1). A server that tells
+    /// no time tells it by the header `Date`.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn probe(&self) -> Result<HealthReply, Failure> {
         let request = self.client.get(self.url(path::HEALTH)).timeout(PROBE_TIMEOUT);
-        let answer = self.send(request).await?;
+        let answer = self.ask(request).await?;
         let date = answer.date_s.and_then(RowTime::from_unix_s).map(RowTime::rfc3339);
         let mut reply: HealthReply = decode(answer, false)?;
         reply.time = reply.time.or(date);
@@ -131,9 +132,15 @@ impl Transport {
         decode(self.send(request).await?, of_batch)
     }
 
+    /// Sends a request with the token.
     async fn send(&self, request: RequestBuilder) -> Result<body::Answer, Failure> {
+        self.ask(request.header(AUTHORIZATION, self.bearer()?)).await
+    }
+
+    /// Sends a request as it is.
+    async fn ask(&self, request: RequestBuilder) -> Result<body::Answer, Failure> {
         let host = self.config.host();
-        let request = request.header(ACCEPT_ENCODING, "gzip").header(AUTHORIZATION, self.bearer()?);
+        let request = request.header(ACCEPT_ENCODING, "gzip");
         if let Some(carrier) = &self.carrier {
             return carried::carry(carrier, request, &host).await;
         }

@@ -243,6 +243,8 @@ impl Device {
             "checkpoint" => self.store().checkpoint().map_err(failed)?,
             other => unreachable!("{other}"),
         }
+        // As the daemon does after each; no part of the operation.
+        let _ = self.store().counts();
         Ok(())
     }
 

@@ -141,9 +141,9 @@ const BROKEN_HEALTH: [Answers; 4] = [
     |_| ("500 Internal Server Error", "panic".to_owned()),
 ];
 
-/// LOUD-1, REC-1: a server that cannot say who it is gets neither a push nor a pull. It is one line with the host, tried
-/// again after growing delays. `login` keeps nothing where another program answers, and says what it could not check where
-/// none does.
+/// LOUD-1, REC-1, SECRET-1: a server that cannot say who it is gets neither a push nor a pull, nor the token. It is one line
+/// with the host, tried again after growing delays. `login` keeps nothing where another program answers, and says what it
+/// could not check where none does.
 #[test]
 fn loud_1_a_broken_introduction_is_one_line_and_changes_nothing() {
     for answers in BROKEN_HEALTH {
@@ -175,6 +175,7 @@ fn loud_1_a_broken_introduction_is_one_line_and_changes_nothing() {
         until("it is tried again by itself", || device.report()["sync"]["attempt"].as_u64() >= Some(2));
         let asked = server.asked();
         assert!(asked.iter().all(|head| head.starts_with("GET /health")), "nothing else was asked: {asked:?}");
+        assert!(!asked.iter().any(|head| head.contains(TOKEN)), "nobody knows who answers: {asked:?}");
         assert!(asked.len() < 20, "no loop without end: {}", asked.len());
     }
 }
