@@ -8,4 +8,4 @@ mod import;
 mod read;
 
 pub use export::{export, is_known, projects_of};
-pub use import::{ReadRows, hash, held, leave_unwanted, read_rows, take};
+pub use import::{hash, held, leave_unwanted, read_rows, take};

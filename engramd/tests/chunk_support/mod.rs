@@ -89,8 +89,8 @@ impl Shelf {
         let parts: Vec<&[ChunkRow]> = rows.chunks(3).collect();
         for (n, part) in parts.iter().enumerate() {
             let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len() };
-            let taken =
-                chunks::take(store, (&self.path, apply), chunks::read_rows(&[part]).unwrap(), at(5_000)).unwrap();
+            let read = chunks::read_rows(&self.path, &[part]).unwrap();
+            let taken = chunks::take(store, (&self.path, apply), &read, at(5_000)).unwrap();
             all.rows += taken.rows;
             all.changed += taken.changed;
             all.queued += taken.queued;

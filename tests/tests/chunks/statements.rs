@@ -82,9 +82,9 @@ impl Counted {
         let of = ChunkName { id: hash.short(12), hash: hash.to_string() };
         self.files.push(of.id.clone());
         self.files.sort();
-        let mut parts = chunks::read_rows(&[ChunkRows { of, rows, last: true }]).expect("they are read");
+        let mut parts = chunks::read_rows(PLACE, &[ChunkRows { of, rows, last: true }]).expect("they are read");
         chunks::leave_unwanted(&mut self.store, (PLACE, true), &mut parts, at(self.clock)).expect("it is asked");
-        chunks::take(&mut self.store, (PLACE, true), parts, at(self.clock)).expect("it is taken")
+        chunks::take(&mut self.store, (PLACE, true), &parts, at(self.clock)).expect("it is taken")
     }
 
     fn import(&mut self, nth: usize) {

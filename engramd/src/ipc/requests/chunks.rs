@@ -81,19 +81,23 @@ async fn rows(
     unasked: bool,
 ) -> Result<ChunksReply, Failure> {
     let read = if parts.iter().map(|part| part.rows.len()).sum::<usize>() < MANY_ROWS {
-        chunks::read_rows(&parts)
+        chunks::read_rows(&place, &parts)
     } else {
-        tokio::task::spawn_blocking(move || chunks::read_rows(&parts)).await.unwrap_or(Err(StoreError::Gone))
+        let place = place.clone();
+        let reading = tokio::task::spawn_blocking(move || chunks::read_rows(&place, &parts));
+        reading.await.unwrap_or(Err(StoreError::Gone))
     };
     let mut parts = read.map_err(|error| store_failed(&error))?;
-    counted(cx, move |store| {
+    // They come back from there: to take their many small things apart takes its time, too.
+    let (taken, _parts) = counted(cx, move |store| {
         let now = clock::row_time();
         if unasked {
             chunks::leave_unwanted(store, (&place, apply), &mut parts, now)?;
         }
-        chunks::take(store, (&place, apply), parts, now).map(ChunksReply::Taken)
+        Ok((chunks::take(store, (&place, apply), &parts, now)?, parts))
     })
-    .await
+    .await?;
+    Ok(ChunksReply::Taken(taken))
 }
 
 /// Ends an import: makes the stand-ins, each transaction as a job of its own, and tells what is still held.
@@ -122,10 +126,10 @@ async fn imported(
 }
 
 /// Runs a write and tells the loop at once what is pending now.
-async fn counted(
+async fn counted<R: Send + 'static>(
     cx: &Context,
-    f: impl FnOnce(&mut Store) -> Result<ChunksReply, StoreError> + Send + 'static,
-) -> Result<ChunksReply, Failure> {
+    f: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
+) -> Result<R, Failure> {
     let (reply, counted) = on_store(cx, move |store| Ok((f(store)?, driver::count(store)))).await?;
     if let Ok(counted) = counted {
         cx.driver.tell(Command::Counted(counted)).await;
