@@ -154,11 +154,13 @@ enum Begun {
     NotSettled,
     /// Nothing here is of the project that was named.
     Unknown,
+    /// There is nothing to be written of it.
+    Nothing,
     /// These projects may be in a file from now on.
     Of(Vec<ProjectName>),
 }
 
-/// Begins an export, as one job wherever there is nothing to be taken up.
+/// Begins an export, as one job wherever there is nothing to be taken up; where nothing is to be written, that is all.
 fn begin(store: &mut Store, wanted: Wanted) -> Result<Begun, StoreError> {
     if let Some(stamp) = &wanted.stamp
         && !store.place_is_settled(&wanted.place, stamp)?
@@ -170,6 +172,11 @@ fn begin(store: &mut Store, wanted: Wanted) -> Result<Begun, StoreError> {
     }
     let projects = match wanted.project {
         Some(project) if !store.read(|conn| chunks::is_known(conn, &project))? => return Ok(Begun::Unknown),
+        Some(project)
+            if store.read(|conn| chunks::finds_nothing(conn, &wanted.place, &project, clock::row_time()))? =>
+        {
+            return Ok(Begun::Nothing);
+        }
         Some(project) => vec![project],
         None => store.read(chunks::projects_of)?,
     };
@@ -186,8 +193,8 @@ async fn export(cx: &Context, wanted: Wanted, to: &Responder) -> Result<(), Clie
         match on_store(cx, move |store| begin(store, job)).await {
             Ok(Begun::NotYet) => {}
             Ok(Begun::NotSettled) => return to.result(Ok(Reply::Chunks(ChunksReply::Settled(false)))).await,
-            Ok(Begun::Unknown) => {
-                let end = ExportEnd { is_unknown: true, ..ExportEnd::default() };
+            Ok(begun @ (Begun::Unknown | Begun::Nothing)) => {
+                let end = ExportEnd { is_unknown: matches!(begun, Begun::Unknown), ..ExportEnd::default() };
                 return to.result(Ok(Reply::Chunks(ChunksReply::End(end)))).await;
             }
             Ok(Begun::Of(projects)) => break projects,
