@@ -9,6 +9,7 @@ fn main() {
     let is_gnu = is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu");
     if is_gnu && std::env::var("HOST") == std::env::var("TARGET") && has_archive("gcc_eh") {
         println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
+        println!("cargo::rustc-env=UNWINDS_BY_ITSELF=yes");
     }
 }
 
