@@ -183,13 +183,18 @@ impl World {
 
     /// Tells whether no page of what a server would lose is on its way where that would count as another one.
     pub(super) fn may_lose_rows(&self, cloud: usize) -> bool {
+        let gives_numbers_again = self.go.is_none() && self.server_at(cloud).gives_numbers_again();
+        !excuses::no_page_of_two_rows_with_one_number(gives_numbers_again, self.is_page_on_its_way(cloud))
+    }
+
+    /// Tells whether a page of a server is on its way to a device, or to its store.
+    pub(super) fn is_page_on_its_way(&self, cloud: usize) -> bool {
         let is_page = |coming: &Coming| match &coming.what {
             What::Answer(of, Event::Pulled(Ok(_))) => *of == cloud,
             What::Work(Job::Effect(effect)) => matches!(**effect, Effect::Apply { .. }),
             _ => false,
         };
-        let gives_numbers_again = self.go.is_none() && self.server_at(cloud).gives_numbers_again();
-        !excuses::no_page_of_two_rows_with_one_number(gives_numbers_again, self.coming.iter().any(is_page))
+        self.coming.iter().any(is_page)
     }
 
     /// Writes down what a server lost.

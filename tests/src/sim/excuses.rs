@@ -127,8 +127,9 @@ pub(super) fn no_clock_is_set_beside_go_processes(is_shared: bool) -> bool {
     is_shared
 }
 
-/// Not drawn: a server of ours whose clock is behind is not restored or emptied while a page of what it loses is on its way: our
-/// device takes it in and finds out with its next question, and until then a number means two rows.
+/// Not drawn: a server of ours whose clock is behind is not restored or emptied, and the clock of one that was is not set,
+/// while a page of what it loses is on its way: our device takes it in and finds out with its next question, and until then
+/// a number means two rows.
 pub(super) fn no_page_of_two_rows_with_one_number(gives_numbers_again: bool, is_page_on_its_way: bool) -> bool {
     gives_numbers_again && is_page_on_its_way
 }

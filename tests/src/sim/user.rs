@@ -155,7 +155,12 @@ impl World {
     /// Tells whether a server's clock stays as it is.
     pub(super) fn may_not_be_behind(&self, cloud: usize) -> bool {
         let has_go_programs = !self.peers.is_empty() || self.devices.iter().any(|device| device.beside.is_some());
-        excuses::no_restored_server_with_a_clock_behind(has_go_programs, self.server_at(cloud).is_restored)
+        let is_restored = self.server_at(cloud).is_restored;
+        excuses::no_restored_server_with_a_clock_behind(has_go_programs, is_restored)
+            || excuses::no_page_of_two_rows_with_one_number(
+                self.go.is_none() && is_restored,
+                self.is_page_on_its_way(cloud),
+            )
     }
 
     fn may_be_restored(&self) -> bool {
