@@ -133,6 +133,7 @@ pub struct Cloud {
     dir: PathBuf,
     database: Option<String>,
     host: Option<String>,
+    forgets: bool,
 }
 
 /// The signing secret of a server on a database, which keeps none itself.
@@ -151,7 +152,13 @@ impl Cloud {
     /// Where it does not come to listen.
     #[must_use]
     pub fn start_at(dir: &Path, port: &str, projects: &str) -> Self {
-        Self::serve(dir, None, None, port, projects)
+        Self::serve(dir, None, None, port, projects, false)
+    }
+
+    /// Starts one that allows every project and keeps no content that is current no more.
+    #[must_use]
+    pub fn start_forgetful(dir: &Path) -> Self {
+        Self::serve(dir, None, None, "0", "*", true)
     }
 
     /// Starts one that allows every project and listens at an address of this machine that others reach.
@@ -160,7 +167,7 @@ impl Cloud {
     /// Where it does not come to listen.
     #[must_use]
     pub fn start_open(dir: &Path, host: &str) -> Self {
-        Self::serve(dir, None, Some(host.to_owned()), "0", "*")
+        Self::serve(dir, None, Some(host.to_owned()), "0", "*", false)
     }
 
     /// Starts one that allows every project, on the database of this address where one is given.
@@ -169,10 +176,17 @@ impl Cloud {
     /// Where it does not come to listen.
     #[must_use]
     pub fn start_on(dir: &Path, database: Option<String>) -> Self {
-        Self::serve(dir, database, None, "0", "*")
+        Self::serve(dir, database, None, "0", "*", false)
     }
 
-    fn serve(dir: &Path, database: Option<String>, host: Option<String>, port: &str, projects: &str) -> Self {
+    fn serve(
+        dir: &Path,
+        database: Option<String>,
+        host: Option<String>,
+        port: &str,
+        projects: &str,
+        forgets: bool,
+    ) -> Self {
         let mut command = Command::new(program("engram-cloud"));
         command.arg("serve").env_clear().env("ENGRAM_CLOUD_DATA_DIR", dir).env("ENGRAM_PORT", port);
         command.env("ENGRAM_CLOUD_TOKEN", TOKEN).env("ENGRAM_CLOUD_ALLOWED_PROJECTS", projects);
@@ -182,12 +196,16 @@ impl Cloud {
         if let Some(database) = &database {
             command.env("ENGRAM_DATABASE_URL", database).env("ENGRAM_JWT_SECRET", KEY);
         }
+        if forgets {
+            command.env("ENGRAM_CLOUD_KEEP_SUPERSEDED_DAYS", "0").env("ENGRAM_CLOUD_KEEP_DELETED_DAYS", "0");
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let url = lines
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
-        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned(), database, host }
+        let (process, url) = (Process::new(child), url.expect("it listens"));
+        Self { process, url, dir: dir.to_owned(), database, host, forgets }
     }
 
     /// Starts it again where it was, on the same data.
@@ -201,7 +219,7 @@ impl Cloud {
     pub fn regrant(mut self, projects: &str) -> Self {
         self.process.kill();
         let port = self.url.rsplit(':').next().unwrap_or("0").to_owned();
-        Self::serve(&self.dir, self.database.take(), self.host.take(), &port, projects)
+        Self::serve(&self.dir, self.database.take(), self.host.take(), &port, projects, self.forgets)
     }
 }
 

@@ -271,6 +271,27 @@ async fn what_was_deleted_for_good_goes_with_what_lost() {
     assert_eq!(texts(&beside, "SELECT payload FROM cloud_superseded WHERE payload IS NOT NULL"), Vec::<String>::new());
 }
 
+/// COST-1: where nothing is due, a turn looks at nothing, however long the history.
+#[tokio::test]
+async fn cost_1_an_idle_turn_looks_at_nothing() {
+    async fn instructions(versions: u32) -> i32 {
+        let (_temp, journal, beside) = opened();
+        for at in 0..versions {
+            push(&journal, memory(&format!("title {at}"), at % 60, None)).await;
+        }
+        while journal.compact(NOTHING).await.unwrap().has_more {}
+        compaction::step(&beside, &NOTHING, Clock::system().now_us()).unwrap();
+        let mut sum = 0;
+        for sql in [compaction::PASSED, compaction::LOSERS_UNTIL] {
+            sum += beside.prepare_cached(sql).unwrap().get_status(rusqlite::StatementStatus::VmStep);
+        }
+        sum
+    }
+    let few = instructions(5).await;
+    assert!(few > 0);
+    assert_eq!(few, instructions(300).await);
+}
+
 /// What lost on arrival loses its text as what was superseded does, in the order of its age.
 #[tokio::test]
 async fn what_lost_loses_its_text() {
