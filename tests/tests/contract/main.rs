@@ -119,5 +119,6 @@ contract!(
         round_trips::a_push_is_four_round_trips_and_pushes_that_wait_share_them,
         peer_rows::a_relation_that_a_peer_wrote_before_its_end_is_appended_again,
         retention::sessions_of_a_peer_stay,
+        round_trips::cost_1_an_idle_turn_of_compaction_asks_a_few_questions,
     ]
 );

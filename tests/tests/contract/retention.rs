@@ -21,7 +21,7 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Nothing stays but what is current.
-const NOTHING: Retention = Retention { superseded: Duration::ZERO, deleted: Duration::ZERO };
+pub(crate) const NOTHING: Retention = Retention { superseded: Duration::ZERO, deleted: Duration::ZERO };
 
 /// A clock that a case moves.
 #[derive(Clone, Default)]

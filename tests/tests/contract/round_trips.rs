@@ -99,3 +99,25 @@ pub(crate) async fn a_push_is_four_round_trips_and_pushes_that_wait_share_them(b
     assert!(cost < pushes, "{cost} round trips for {pushes} pushes at once");
     journal.close().await;
 }
+
+/// COST-1: where nothing is due, a turn of compaction asks the same few questions, however long the history; none of them
+/// walks along it.
+pub(crate) async fn cost_1_an_idle_turn_of_compaction_asks_a_few_questions(bench: PostgresBench) {
+    let count = Arc::new(AtomicU64::new(0));
+    let url = relay(&bench.0, Arc::clone(&count)).await;
+    let journal = Postgres::open(DatabaseUrl::parse(&url).expect("an address").options(), Clock::system()).await;
+    let journal = journal.expect("the store opens");
+    let idle = async || {
+        while journal.compact(crate::retention::NOTHING).await.expect("the store takes it").has_more {}
+        let before = count.load(Ordering::SeqCst);
+        let step = journal.compact(crate::retention::NOTHING).await.expect("the store takes it");
+        assert_eq!((step.contents, step.has_more), (0, false));
+        count.load(Ordering::SeqCst) - before
+    };
+    push_all(&journal, vec![batch(0, true)]).await;
+    let few = idle().await;
+    push_all(&journal, (1..20).map(|number| batch(number, true)).collect()).await;
+    assert_eq!(idle().await, few);
+    assert!(few <= 6, "{few} round trips");
+    journal.close().await;
+}
