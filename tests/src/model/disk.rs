@@ -286,6 +286,12 @@ impl Disk {
 }
 
 impl Row {
+    /// Tells whether anybody is served it.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        !self.is_compacted
+    }
+
     /// Returns the row as a page shows it.
     #[must_use]
     pub fn served(&self) -> PulledMutation {

@@ -53,7 +53,7 @@ impl Writer {
         listeners: Listeners,
     ) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(JOBS_WAITING_MAX);
-        let work = Work { _dir: dir, connection, clock, listeners, has_remains: false };
+        let work = Work { _dir: dir, connection, clock, listeners, has_remains: true };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || work.run(waiting));
         let thread = thread.map_err(|source| OpenError::Io { path: "journal thread".into(), source })?;
         Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
@@ -82,7 +82,7 @@ struct Work {
     connection: Connection,
     clock: Clock,
     listeners: Listeners,
-    /// Whether contents that went still stand in the log of `SQLite`.
+    /// Whether contents that went may still stand in the log of `SQLite`.
     has_remains: bool,
 }
 
