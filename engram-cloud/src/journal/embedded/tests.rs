@@ -274,10 +274,13 @@ async fn what_was_deleted_for_good_goes_with_what_lost() {
 /// COST-1: where nothing is due, a turn looks at nothing, however long the history.
 #[tokio::test]
 async fn cost_1_an_idle_turn_looks_at_nothing() {
-    async fn instructions(versions: u32) -> i32 {
+    async fn instructions(memories: u32) -> i32 {
         let (_temp, journal, beside) = opened();
-        for at in 0..versions {
-            push(&journal, memory(&format!("title {at}"), at % 60, None)).await;
+        for at in 0..memories {
+            let mut one = memory(&format!("title {at}"), 1, None);
+            one.entity_key = format!("m{at}");
+            one.payload["sync_id"] = json!(one.entity_key);
+            push(&journal, one).await;
         }
         while journal.compact(NOTHING).await.unwrap().has_more {}
         compaction::step(&beside, &NOTHING, Clock::system().now_us()).unwrap();
