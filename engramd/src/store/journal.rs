@@ -204,7 +204,8 @@ pub fn void_if_never_carried(
 /// Rows whose texts go at once; those of an entity that has more go with the daily slices (`recheck.rs`).
 const FORGOTTEN_AT_ONCE: u32 = 200;
 
-/// The field that stands for the text of a row whose entity was deleted for good: the version without it.
+/// The field that stands for the text of a row whose entity was deleted for good: the version without it. The first one of
+/// its row.
 pub(super) const KEPT: &str = "engramd_kept";
 
 /// Takes the texts out of the rows of an entity that was deleted for good and that nobody is to be told of any more.
@@ -221,7 +222,7 @@ pub(super) fn forget_texts(
         "SELECT m.seq, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
              LEFT JOIN engramd_journal AS j ON j.seq = m.seq
          WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.op = 'upsert' AND m.acked_at IS NOT NULL
-             AND j.void IS NOT 'mark' AND instr(m.payload, '\"engramd_kept\"') = 0 AND m.seq <= ?4
+             AND j.void IS NOT 'mark' AND m.payload NOT GLOB '{?engramd_kept?:*' AND m.seq <= ?4
          LIMIT ?5",
     )?;
     let taken_up = meta::get_number(conn, TAKEN_UP)?;
@@ -230,10 +231,10 @@ pub(super) fn forget_texts(
     for (seq, payload) in rows.collect::<Result<Vec<(i64, String)>, _>>()? {
         let version = versions::read(entity, key, Op::Upsert.as_str(), &payload).map(|version| version.without_text());
         let kept = serde_json::json!({
-            "sync_id": key,
+            KEPT: version,
             "project": project.as_str(),
             "session_id": version.as_ref().and_then(Version::session_id),
-            KEPT: version,
+            "sync_id": key,
         });
         rewrite(conn, seq, &kept.to_string())?;
     }
