@@ -8,7 +8,7 @@ use engram_cloud::auth::Grant;
 use engram_cloud::clock::{Clock, rfc3339_us};
 use engram_cloud::journal::compaction::{Retention, STEP_CONTENTS, STEP_ROWS};
 use engram_cloud::journal::postgres::Postgres;
-use engram_cloud::journal::{Fate, Journal, Page, PageAsk};
+use engram_cloud::journal::{Fate, Journal, Page, PageAsk, Rail as _};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::push::PushEntry;
 use engram_proto::http::witness::Witness;
@@ -219,12 +219,17 @@ pub(crate) async fn a_relation_stays_behind_its_memories<B: Bench>(bench: B) {
     };
     // An edit, of an end of another project too.
     for edited in [memory("alpha", "a", "two", 2), memory("beta", "b", "two", 2)] {
-        let key = edited.entity_key.clone();
-        accepted(&journal, edited).await;
+        let (key, project) = (edited.entity_key.clone(), name(&edited.project));
+        let told = accepted(&journal, edited).await;
         time.pass(DAY);
         assert_eq!(compact(&journal, NOTHING).await, 1);
         let rows = keys().await;
-        assert_eq!(rows[rows.len() - 2..], [key, "r".to_owned()]);
+        assert_eq!(rows[rows.len() - 2..], [key.clone(), "r".to_owned()]);
+        // Chunks tell it so, too.
+        for (upto, stands) in [(told.seq - 1, BTreeSet::new()), (told.seq, BTreeSet::from([key.clone()]))] {
+            let found = journal.standing(&project, BTreeSet::from([key.clone()]), upto).await;
+            assert_eq!(found.expect("the store answers"), stands);
+        }
         time.pass(DAY);
         assert_eq!(compact(&journal, NOTHING).await, 1, "the relation's own older row");
         assert_eq!(keys().await.len(), 3);
