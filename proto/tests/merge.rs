@@ -119,7 +119,7 @@ proptest! {
         prop_assert_eq!(kept.hash(), a.hash());
         prop_assert!(rival::was_held(&a, std::slice::from_ref(&kept)));
         let same = rival::was_held(&b, std::slice::from_ref(&a));
-        prop_assert_eq!(rival::was_held(&b, &[kept.clone()]), same);
+        prop_assert_eq!(rival::was_held(&b, std::slice::from_ref(&kept)), same);
         prop_assert_eq!(same, !a.leads(&b) && !b.leads(&a));
         let bare = Version::deserialize(serde_json::to_value(&kept).unwrap()).unwrap();
         prop_assert!(bare.entity() == Entity::Session || bare.is_delete() || bare.write(&ProjectName::parse("p").unwrap(), "k").is_none());
