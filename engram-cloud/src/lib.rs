@@ -19,9 +19,9 @@ use app::{App, Parts};
 use auth::{Gate, Grant};
 use clock::Clock;
 use config::{Config, Secret, Store};
-use journal::Journal;
 use journal::embedded::{self, Embedded};
 use journal::postgres::{self, Postgres};
+use journal::{Journal, compaction};
 use keep::{DataDir, KeepError, Kept};
 use std::future::Future;
 use std::io::Write;
@@ -103,7 +103,9 @@ async fn serve<J: Journal>(
     if config.insecure {
         tracing::warn!("no token is asked for: everybody on this machine may read and write");
     }
+    let compaction = tokio::spawn(compaction::run(journal.clone(), config.retention));
     server::serve(listener, router::router(app), config.timeouts, config.connections_max, draining, shutdown).await;
+    compaction.abort();
     // What is still queued then was cut off above and answered to nobody.
     if tokio::time::timeout(CLOSE_PATIENCE, journal.close()).await.is_err() {
         tracing::warn!("the store is still busy; what it does not commit was not answered");

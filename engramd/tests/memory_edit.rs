@@ -186,6 +186,8 @@ fn what_was_deleted_for_good_before_it_was_sent_is_never_sent() {
     let sent: Vec<String> = desk.lab.batch(100).rows.iter().map(|row| row.entity_key.clone()).collect();
     assert!(!sent.contains(&saved.sync_id) && sent.contains(&kept.sync_id), "{sent:?}");
     assert!(desk.search("hunter2").is_empty());
+    let texts = "SELECT count(*) FROM sync_mutations WHERE payload LIKE '%hunter2%' OR payload LIKE '%Secret%'";
+    assert_eq!(desk.lab.one::<i64>(texts), 0, "nor does it leave a text");
     desk.lab.check_index();
     desk.lab.check_books();
 }

@@ -4,9 +4,10 @@
 
 use engram_proto::canonical::Object;
 use engram_proto::id::ProjectName;
-use engram_proto::merge::{Standing, Version, merge};
+use engram_proto::merge::{Standing, Version, merge, rival};
 use engram_proto::mutation::{Entity, Op};
 use proptest::prelude::*;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// Few values per field, so that ties in every part of a key are common.
@@ -107,6 +108,21 @@ proptest! {
         prop_assert_eq!(&Version::read(a.entity(), "k", op, &payload).unwrap(), &a);
         let stored: Version = serde_json::from_str(&serde_json::to_string(&a).unwrap()).unwrap();
         prop_assert_eq!(stored, a);
+    }
+
+    /// A version whose content was compacted is known again, as any other is told from it, and shows no text.
+    #[test]
+    fn what_was_compacted_is_known_again((a, b, _) in three()) {
+        let kept: Version = serde_json::from_str(&serde_json::to_string(&a.without_text()).unwrap()).unwrap();
+        prop_assert_eq!(&kept, &a.without_text());
+        prop_assert_eq!(&kept.without_text(), &kept);
+        prop_assert_eq!(kept.hash(), a.hash());
+        prop_assert!(rival::was_held(&a, std::slice::from_ref(&kept)));
+        let same = rival::was_held(&b, std::slice::from_ref(&a));
+        prop_assert_eq!(rival::was_held(&b, std::slice::from_ref(&kept)), same);
+        prop_assert_eq!(same, !a.leads(&b) && !b.leads(&a));
+        let bare = Version::deserialize(serde_json::to_value(&kept).unwrap()).unwrap();
+        prop_assert!(bare.entity() == Entity::Session || bare.is_delete() || bare.write(&ProjectName::parse("p").unwrap(), "k").is_none());
     }
 
     /// Standing is the join seen from one side.

@@ -130,9 +130,16 @@ pub struct Cloud {
     pub process: Process,
     /// Where it listens.
     pub url: String,
+    how: How,
+}
+
+/// How a server is started.
+#[derive(Clone, Default)]
+struct How {
     dir: PathBuf,
     database: Option<String>,
     host: Option<String>,
+    forgets: bool,
 }
 
 /// The signing secret of a server on a database, which keeps none itself.
@@ -146,48 +153,45 @@ impl Cloud {
     }
 
     /// Starts one on a port, for some projects.
-    ///
-    /// # Panics
-    /// Where it does not come to listen.
     #[must_use]
     pub fn start_at(dir: &Path, port: &str, projects: &str) -> Self {
-        Self::serve(dir, None, None, port, projects)
+        Self::serve(How { dir: dir.to_owned(), ..How::default() }, port, projects)
+    }
+
+    /// Starts one that allows every project and keeps no content that is current no more.
+    #[must_use]
+    pub fn start_forgetful(dir: &Path) -> Self {
+        Self::serve(How { dir: dir.to_owned(), forgets: true, ..How::default() }, "0", "*")
     }
 
     /// Starts one that allows every project and listens at an address of this machine that others reach.
-    ///
-    /// # Panics
-    /// Where it does not come to listen.
     #[must_use]
     pub fn start_open(dir: &Path, host: &str) -> Self {
-        Self::serve(dir, None, Some(host.to_owned()), "0", "*")
+        Self::serve(How { dir: dir.to_owned(), host: Some(host.to_owned()), ..How::default() }, "0", "*")
     }
 
     /// Starts one that allows every project, on the database of this address where one is given.
-    ///
-    /// # Panics
-    /// Where it does not come to listen.
     #[must_use]
     pub fn start_on(dir: &Path, database: Option<String>) -> Self {
-        Self::serve(dir, database, None, "0", "*")
+        Self::serve(How { dir: dir.to_owned(), database, ..How::default() }, "0", "*")
     }
 
-    fn serve(dir: &Path, database: Option<String>, host: Option<String>, port: &str, projects: &str) -> Self {
+    fn serve(how: How, port: &str, projects: &str) -> Self {
         let mut command = Command::new(program("engram-cloud"));
-        command.arg("serve").env_clear().env("ENGRAM_CLOUD_DATA_DIR", dir).env("ENGRAM_PORT", port);
+        command.arg("serve").env_clear().env("ENGRAM_CLOUD_DATA_DIR", &how.dir).env("ENGRAM_PORT", port);
         command.env("ENGRAM_CLOUD_TOKEN", TOKEN).env("ENGRAM_CLOUD_ALLOWED_PROJECTS", projects);
-        if let Some(host) = &host {
-            command.env("ENGRAM_CLOUD_HOST", host);
-        }
-        if let Some(database) = &database {
+        command.envs(how.host.iter().map(|host| ("ENGRAM_CLOUD_HOST", host)));
+        if let Some(database) = &how.database {
             command.env("ENGRAM_DATABASE_URL", database).env("ENGRAM_JWT_SECRET", KEY);
+        }
+        if how.forgets {
+            command.env("ENGRAM_CLOUD_KEEP_SUPERSEDED_DAYS", "0").env("ENGRAM_CLOUD_KEEP_DELETED_DAYS", "0");
         }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let url = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
-        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned(), database, host }
+        let listens = |line: String| line.strip_prefix("engram-cloud listening on ").map(str::to_owned);
+        let url = lines.map_while(Result::ok).find_map(listens);
+        Self { process: Process::new(child), url: url.expect("it listens"), how }
     }
 
     /// Starts it again where it was, on the same data.
@@ -201,7 +205,7 @@ impl Cloud {
     pub fn regrant(mut self, projects: &str) -> Self {
         self.process.kill();
         let port = self.url.rsplit(':').next().unwrap_or("0").to_owned();
-        Self::serve(&self.dir, self.database.take(), self.host.take(), &port, projects)
+        Self::serve(self.how, &port, projects)
     }
 }
 

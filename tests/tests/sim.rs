@@ -4,7 +4,7 @@
 //! `0-10000`, `ENGRAM_SIM_KIND` which of them (`plain`, `shared`, `clouds`, `go`), and `ENGRAM_SIM_PLAN` a plan to run alone,
 //! with its tape, which ends with what the devices' books say of the key in `ENGRAM_SIM_KEY`.
 
-use engram_tests::sim::{Kind, Plan, run, run_about};
+use engram_tests::sim::{Kind, Plan, run, run_about, run_without_forgetting};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -69,8 +69,10 @@ fn what_was_found_stays_mended() {
     let found = std::fs::read_to_string(found_file()).expect("the file");
     for line in found.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
         let (plan, what) = line.split_once('#').expect("a plan and what it found");
-        let told = run(&plan.parse().expect("a plan")).result;
-        assert_eq!(told, Ok(()), "{plan} is back: {what}");
+        let parsed: Plan = plan.parse().expect("a plan");
+        for run in [run, run_without_forgetting] {
+            assert_eq!(run(&parsed).result, Ok(()), "{plan} is back: {what}");
+        }
     }
 }
 

@@ -53,6 +53,12 @@ pub struct ServeArgs {
     /// Largest push in bytes, decompressed [default: 8388608].
     #[arg(long, value_name = "BYTES", env = setting::MAX_PUSH_BYTES)]
     pub max_push_bytes: Option<String>,
+    /// Days for which the content of a version stays that another one took the place of [default: 30].
+    #[arg(long, value_name = "DAYS", env = setting::KEEP_SUPERSEDED)]
+    pub keep_superseded_days: Option<String>,
+    /// Days for which the content of what was deleted for good stays [default: 1].
+    #[arg(long, value_name = "DAYS", env = setting::KEEP_DELETED)]
+    pub keep_deleted_days: Option<String>,
     /// Asks nobody for a token; loopback addresses only.
     #[arg(long, value_name = "1|0", num_args = 0..=1, default_missing_value = "1", env = setting::INSECURE)]
     pub insecure_no_auth: Option<String>,

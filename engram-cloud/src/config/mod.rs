@@ -10,6 +10,7 @@ mod parse;
 mod secret;
 
 use crate::auth::Grant;
+use crate::journal::compaction::Retention;
 use cli::ServeArgs;
 pub use database::DatabaseUrl;
 pub use error::ConfigError;
@@ -42,6 +43,10 @@ pub mod setting {
     pub const INSECURE: &str = "ENGRAM_CLOUD_INSECURE_NO_AUTH";
     /// The largest push, decompressed.
     pub const MAX_PUSH_BYTES: &str = "ENGRAM_CLOUD_MAX_PUSH_BYTES";
+    /// Days for which the content of a superseded version stays.
+    pub const KEEP_SUPERSEDED: &str = "ENGRAM_CLOUD_KEEP_SUPERSEDED_DAYS";
+    /// Days for which the content of what was deleted for good stays.
+    pub const KEEP_DELETED: &str = "ENGRAM_CLOUD_KEEP_DELETED_DAYS";
     /// The form of the log.
     pub const LOG: &str = "ENGRAM_CLOUD_LOG";
     /// How much is logged.
@@ -98,6 +103,8 @@ pub struct Config {
     pub pepper: Option<Secret>,
     /// The largest push in bytes, decompressed.
     pub push_bytes_max: u64,
+    /// How long contents stay that are current no more.
+    pub retention: Retention,
     /// How long peers may take.
     pub timeouts: Timeouts,
     /// Connections at one time.
@@ -176,6 +183,7 @@ impl Config {
             jwt_secret: None,
             pepper: None,
             push_bytes_max: PUSH_BYTES_DEFAULT,
+            retention: Retention::default(),
             timeouts: Timeouts::default(),
             connections_max: 4096,
         }
@@ -200,6 +208,7 @@ impl Config {
                 Some(text) => parse::push_bytes(text)?,
                 None => PUSH_BYTES_DEFAULT,
             },
+            retention: parse::retention(args)?,
             store: Store::read(args.database_url.as_deref(), args.data_dir.as_deref(), &env)?,
             ..Self::local(PathBuf::new())
         };

@@ -1,7 +1,9 @@
 //! Text to values, one function per setting.
 
+use super::cli::ServeArgs;
 use super::{ConfigError, LogForm, setting};
 use crate::auth::Grant;
+use crate::journal::compaction::{DAY, Retention};
 use engram_proto::id::ProjectName;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -32,6 +34,21 @@ pub(super) fn push_bytes(text: &str) -> Result<u64, ConfigError> {
     let valid = "a number of bytes from 1024 to 1073741824";
     let bytes = text.parse().ok().filter(|bytes| (1024..=1 << 30).contains(bytes));
     bytes.ok_or_else(|| refuse(setting::MAX_PUSH_BYTES, "--max-push-bytes", text, valid))
+}
+
+/// Reads both times that contents stay.
+pub(super) fn retention(args: &ServeArgs) -> Result<Retention, ConfigError> {
+    let days = |text: Option<&str>, name, flag, default| {
+        let Some(text) = given(text) else { return Ok(default) };
+        let days = text.parse().ok().filter(|days| (0..=36_500).contains(days));
+        days.map(|days: u32| DAY * days).ok_or_else(|| refuse(name, flag, text, "a number of days from 0 to 36500"))
+    };
+    let Retention { superseded, deleted } = Retention::default();
+    let (of_superseded, of_deleted) = (args.keep_superseded_days.as_deref(), args.keep_deleted_days.as_deref());
+    Ok(Retention {
+        superseded: days(of_superseded, setting::KEEP_SUPERSEDED, "--keep-superseded-days", superseded)?,
+        deleted: days(of_deleted, setting::KEEP_DELETED, "--keep-deleted-days", deleted)?,
+    })
 }
 
 pub(super) fn log_form(text: &str) -> Result<LogForm, ConfigError> {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::journal::compaction::DAY;
 use engram_proto::id::ProjectName;
 
 const TOKEN: &str = "sixteen-bytes-ok";
@@ -26,14 +27,26 @@ fn nothing_given_is_a_server_for_this_machine() {
     assert!(matches!(&config.store, Store::Embedded(dir) if dir.ends_with("me/.engram-cloud")));
     assert_eq!(config.push_bytes_max, 8_388_608);
     assert!(config.token.is_none() && config.projects.is_none() && !config.insecure);
+    assert_eq!(config.retention, Retention { superseded: DAY * 30, deleted: DAY });
+}
+
+#[test]
+fn each_time_that_contents_stay_is_set_by_itself() {
+    let read = |args: &ServeArgs| read(args, &[]).unwrap().retention;
+    let superseded = read(&args(|a| a.keep_superseded_days = Some("90".into())));
+    assert_eq!(superseded, Retention { superseded: DAY * 90, deleted: DAY });
+    let deleted = read(&args(|a| a.keep_deleted_days = Some("0".into())));
+    assert_eq!(deleted, Retention { superseded: DAY * 30, deleted: Duration::ZERO });
 }
 
 #[test]
 fn what_does_not_parse_is_named_with_what_would() {
-    let cases: [(ServeArgs, &str); 5] = [
+    let cases: [(ServeArgs, &str); 7] = [
         (args(|a| a.port = Some("http".into())), "ENGRAM_PORT (--port) is \"http\""),
         (args(|a| a.host = Some("example.test".into())), "ENGRAM_CLOUD_HOST (--host) is \"example.test\""),
         (args(|a| a.max_push_bytes = Some("8MB".into())), "ENGRAM_CLOUD_MAX_PUSH_BYTES"),
+        (args(|a| a.keep_superseded_days = Some("-1".into())), "ENGRAM_CLOUD_KEEP_SUPERSEDED_DAYS"),
+        (args(|a| a.keep_deleted_days = Some("12h".into())), "ENGRAM_CLOUD_KEEP_DELETED_DAYS (--keep-deleted-days)"),
         (args(|a| a.insecure_no_auth = Some("maybe".into())), "ENGRAM_CLOUD_INSECURE_NO_AUTH"),
         (args(|a| a.allowed_projects = Some(" , ".into())), "ENGRAM_CLOUD_ALLOWED_PROJECTS"),
     ];

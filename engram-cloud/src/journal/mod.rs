@@ -4,6 +4,7 @@
 //! them share stand beside it as plain functions: reading an entry, numbering a row, waking who waits.
 
 pub mod admit;
+pub mod compaction;
 pub mod embedded;
 mod entry;
 mod listeners;
@@ -13,13 +14,14 @@ pub mod rail;
 mod room;
 pub(crate) mod storable;
 
+use compaction::{Compacted, Retention};
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::http::witness::Witness;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Digest;
 pub use entry::{Batch, Content, Entry, Fault, ForeignContent, KnownContent, foreign_hash};
 pub use listeners::{Listener, Listeners};
-pub use number::{NUMBER_STEP, number_after};
+pub use number::{NUMBER_STEP, last_number_by, number_after};
 pub use rail::Rail;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -75,6 +77,9 @@ pub trait Journal: Rail + Clone + Send + Sync + 'static {
 
     /// Pauses or resumes a project; the next push of it sees it.
     fn set_control(&self, control: Control) -> impl Future<Output = Result<(), JournalError>> + Send;
+
+    /// Takes the next contents away that stayed long enough, in one short transaction.
+    fn compact(&self, retention: Retention) -> impl Future<Output = Result<Compacted, JournalError>> + Send;
 
     /// Finishes what was begun and closes the store.
     fn close(&self) -> impl Future<Output = ()> + Send;

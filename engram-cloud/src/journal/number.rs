@@ -18,6 +18,12 @@ pub fn number_after(last: i64, now_us: i64) -> i64 {
     after_last.max(by_clock)
 }
 
+/// Returns the last number that only a row can have which was taken by then.
+#[must_use]
+pub fn last_number_by(at_us: i64) -> i64 {
+    at_us.max(0).saturating_mul(NUMBERS_PER_US)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +37,9 @@ mod tests {
         assert_eq!(number_after(first, 0), first + 8, "a clock that was set back");
         assert_eq!(number_after(13, 0), 16, "a row that a peer numbered");
         assert_eq!(number_after(0, 0), 8);
+        for at_us in now_us - 9..now_us {
+            assert!(last_number_by(at_us) < first, "taken later");
+        }
+        assert!(last_number_by(now_us + 2) >= first);
     }
 }

@@ -254,7 +254,7 @@ fn entries(conn: &Connection, project: &ProjectName, remote: &Version, key: &str
     Ok(found)
 }
 
-/// Keeps a version that lost, once.
+/// Keeps a version that lost, once. One whose text is gone, for the memory was deleted for good, cannot be shown.
 pub(super) fn keep(
     conn: &Connection,
     (project, key): (&ProjectName, &str),
@@ -262,6 +262,9 @@ pub(super) fn keep(
     (op, payload): (&str, &str),
     now: RowTime,
 ) -> Result<(), StoreError> {
+    if !versions::has_text(loser) {
+        return Ok(());
+    }
     conn.prepare_cached(
         "INSERT OR IGNORE INTO engramd_conflict (project, entity, entity_key, hash, op, payload, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -1,9 +1,11 @@
 //! The journal `sync_mutations`: one row per local write, in the transaction of that write.
 
 use super::error::StoreError;
-use super::{Transaction, chunks, meta};
+use super::foreign::TAKEN_UP;
+use super::{Transaction, chunks, meta, versions};
 use engram_proto::canonical::{Hash, Object};
 use engram_proto::id::ProjectName;
+use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, params};
@@ -193,9 +195,50 @@ pub fn void_if_never_carried(
         void(tx, seq, TAKEN_BACK, None)?;
     }
     if !seqs.is_empty() {
+        forget_texts(tx, project, entity, key)?;
         meta::recount(tx)?;
     }
     Ok(!seqs.is_empty())
+}
+
+/// Rows whose texts go at once; those of an entity that has more go with the daily slices (`recheck.rs`).
+const FORGOTTEN_AT_ONCE: u32 = 200;
+
+/// The field that stands for the text of a row whose entity was deleted for good: the version without it. The first one of
+/// its row.
+pub(super) const KEPT: &str = "engramd_kept";
+
+/// Takes the texts out of the rows of an entity that was deleted for good and that nobody is to be told of any more.
+///
+/// What such a row is known again by stays in it (`versions::read`), with the fields that a Go process looks for; it sends
+/// no such row. What one of those wrote and was not taken up yet is left, and so are marks, which say nothing.
+pub(super) fn forget_texts(
+    conn: &Connection,
+    project: &ProjectName,
+    entity: Entity,
+    key: &str,
+) -> Result<(), StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT m.seq, m.payload FROM sync_mutations AS m INDEXED BY engramd_mutations_entity
+             LEFT JOIN engramd_journal AS j ON j.seq = m.seq
+         WHERE m.project = ?1 AND m.entity = ?2 AND m.entity_key = ?3 AND m.op = 'upsert' AND m.acked_at IS NOT NULL
+             AND j.void IS NOT 'mark' AND m.payload NOT GLOB '{?engramd_kept?:*' AND m.seq <= ?4
+         LIMIT ?5",
+    )?;
+    let taken_up = meta::get_number(conn, TAKEN_UP)?;
+    let params = params![project.as_str(), entity.as_str(), key, taken_up, FORGOTTEN_AT_ONCE];
+    let rows = statement.query_map(params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (seq, payload) in rows.collect::<Result<Vec<(i64, String)>, _>>()? {
+        let version = versions::read(entity, key, Op::Upsert.as_str(), &payload).map(|version| version.without_text());
+        let kept = serde_json::json!({
+            KEPT: version,
+            "project": project.as_str(),
+            "session_id": version.as_ref().and_then(Version::session_id),
+            "sync_id": key,
+        });
+        rewrite(conn, seq, &kept.to_string())?;
+    }
+    Ok(())
 }
 
 /// Writes down that rows up to this one may be on their way to others.
@@ -223,7 +266,7 @@ pub(super) fn mark_carried(conn: &Connection, project: &ProjectName) -> Result<(
     mark_carried_until(conn, project, last.query_row([], |row| row.get(0))?)
 }
 
-/// Puts another payload into a row that is still pending.
+/// Puts another payload into a row: one that is still pending, or that nobody sends any more.
 pub(super) fn rewrite(conn: &Connection, seq: i64, payload: &str) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE sync_mutations SET payload = ?2 WHERE seq = ?1")?.execute(params![seq, payload])?;
     Ok(())

@@ -3,11 +3,12 @@
 //!
 //! A row whose known version is a delete goes. For one that is gone or has another text the project is read again from
 //! the start, which brings the version with its text; until it did, the row is kept in mind as different. Behind the last one
-//! the rows that have no known version are due (`missing.rs`).
+//! the rows that have no known version are due (`missing.rs`). Journal rows of what was deleted for good lose the texts that
+//! they still have, of a store that an older release wrote too.
 
 use super::error::StoreError;
 use super::rows::{self, Found};
-use super::{Store, cursor, desired, lease, meta, missing, moved, versions};
+use super::{Store, cursor, desired, journal, lease, meta, missing, moved, versions};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Kind, Version};
 use engram_proto::mutation::Entity;
@@ -52,7 +53,7 @@ impl Store {
             let place = meta::get(conn, PLACE)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
             let rows = next(conn, &place, rows_max)?;
             let mut last = None;
-            for row @ (project, entity, key) in &rows {
+            for (row @ (project, entity, key), is_gone) in &rows {
                 if !applying.takes() {
                     break;
                 }
@@ -60,6 +61,9 @@ impl Store {
                 let (Ok(project), Some(entity)) = (ProjectName::parse(project), Entity::parse(entity)) else {
                     continue;
                 };
+                if *is_gone {
+                    journal::forget_texts(conn, &project, entity, key)?;
+                }
                 if !desired::is_enrolled(conn, &project)? {
                     continue;
                 }
@@ -75,7 +79,7 @@ impl Store {
             for project in rechecked.different.keys() {
                 cursor::forget(conn, cloud, Some(project))?;
             }
-            let is_end = rows.len() < rows_max as usize && last == rows.last();
+            let is_end = rows.len() < rows_max as usize && last == rows.last().map(|(row, _)| row);
             let last = last.filter(|_| !is_end);
             meta::set(conn, PLACE, last.and_then(|last| serde_json::to_string(last).ok()).as_deref())?;
             if is_end {
@@ -138,13 +142,15 @@ enum Look {
     Different,
 }
 
-fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Result<Vec<Place>, StoreError> {
+/// Lists the next entities, and tells of each whether it was deleted for good.
+fn next(conn: &Connection, (project, entity, key): &Place, rows_max: u32) -> Result<Vec<(Place, bool)>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT project, entity, entity_key FROM engramd_version
+        "SELECT project, entity, entity_key, state = 2 FROM engramd_version
          WHERE (project, entity, entity_key) > (?1, ?2, ?3) ORDER BY project, entity, entity_key LIMIT ?4",
     )?;
-    let rows = statement
-        .query_map(params![project, entity, key, rows_max], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = statement.query_map(params![project, entity, key, rows_max], |row| {
+        Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

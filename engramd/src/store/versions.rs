@@ -1,11 +1,12 @@
 //! What is known of an entity, and what this device makes of it (merging.md, "Pull").
 
 use super::error::StoreError;
-use super::rows;
+use super::{journal, rows};
 use engram_proto::id::ProjectName;
 use engram_proto::merge::{Digest, Kind, Lent, Version, merge};
 use engram_proto::mutation::{Entity, Op, payload_text};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Deserialize as _;
 
 /// Reads the version that the shared tables show, with its text.
 ///
@@ -81,6 +82,9 @@ pub(super) fn learn(
          ON CONFLICT (project, entity, entity_key) DO UPDATE SET head = ?4, state = ?5, session_id = ?6",
     )?
     .execute(params![project.as_str(), version.entity().as_str(), key, head, state, session_id])?;
+    if version.is_for_good() {
+        journal::forget_texts(conn, project, version.entity(), key)?;
+    }
     let before = before.map(|before| Digest::of(key, before)).unwrap_or_default();
     Ok(Digest::of(key, version).minus(before))
 }
@@ -242,9 +246,13 @@ fn read_all(
     Ok(versions)
 }
 
-/// Reads a stored payload; one that says nothing is no version.
+/// Reads a stored payload; one that says nothing is no version. Of one whose text is gone, what was kept is read.
 pub(super) fn read(entity: Entity, key: &str, op: &str, payload: &str) -> Option<Version> {
-    Version::read(entity, key, Op::parse(op)?, &payload_text(payload).ok()?).ok()
+    let fields = payload_text(payload).ok()?;
+    if let Some(kept) = fields.get(journal::KEPT) {
+        return Version::deserialize(kept).ok().filter(|version| version.entity() == entity);
+    }
+    Version::read(entity, key, Op::parse(op)?, &fields).ok()
 }
 
 /// Tells whether a version's text is at hand, or it has none.

@@ -1,6 +1,6 @@
 //! Reading and writing single fields the same way for every entity.
 
-use crate::canonical::{Object, canonical_object};
+use crate::canonical::{Hash, Object, canonical_object};
 use crate::id::ProjectName;
 use crate::mutation::{Entity, PayloadError, text_of};
 use crate::time::{RowTime, row_text};
@@ -77,6 +77,11 @@ pub(super) fn extra(payload: &Object, known: &[&str]) -> String {
         .collect();
     let text = canonical_object(&extra);
     if text == "{}" { String::new() } else { text }
+}
+
+/// Returns the digest of a newer peer's fields; that of none, or of what is a digest already, is the same.
+pub(super) fn extra_digest(extra: &str) -> String {
+    if extra.starts_with('{') { Hash::of_bytes(extra.as_bytes()).to_string() } else { extra.to_owned() }
 }
 
 /// Builds a payload, field by field.

@@ -121,6 +121,16 @@ impl Version {
         }
     }
 
+    /// Tells whether this version deletes for good.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Self::Observation(version) => version.key.kind == Kind::Hard,
+            Self::Prompt(version) => version.key.deleted,
+            Self::Session(_) | Self::Relation(_) => false,
+        }
+    }
+
     /// Returns the time in the merge key; of a session the latest of its times.
     #[must_use]
     pub fn time(&self) -> Option<RowTime> {
@@ -139,6 +149,20 @@ impl Version {
             Self::Observation(version) => Some(&version.session_id),
             Self::Prompt(version) => Some(&version.session_id),
             Self::Session(_) | Self::Relation(_) => None,
+        }
+    }
+
+    /// Returns what stays of a version whose content is compacted: all by which it is known again, and no text.
+    ///
+    /// Of a newer peer's fields, and of a session's directory and summary, the digest stays. Of what stays, all of it
+    /// stays.
+    #[must_use]
+    pub fn without_text(&self) -> Self {
+        match self {
+            Self::Session(version) => Self::Session(version.without_text()),
+            Self::Observation(version) => Self::Observation(version.without_text()),
+            Self::Prompt(version) => Self::Prompt(version.without_text()),
+            Self::Relation(version) => Self::Relation(version.without_text()),
         }
     }
 

@@ -180,6 +180,11 @@ impl ObservationVersion {
         Some((Op::Upsert, payload))
     }
 
+    pub(super) fn without_text(&self) -> Self {
+        let key = ObservationKey { extra: fields::extra_digest(&self.key.extra), ..self.key };
+        Self { key, session_id: self.session_id.clone(), body: Lent(None), ..*self }
+    }
+
     pub(super) fn join(self, other: Self) -> Self {
         let duplicate_count = self.duplicate_count.max(other.duplicate_count);
         let last_seen_at = self.last_seen_at.max(other.last_seen_at);

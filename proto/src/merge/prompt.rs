@@ -74,6 +74,11 @@ impl PromptVersion {
         Some((Op::Upsert, upsert.done()))
     }
 
+    pub(super) fn without_text(&self) -> Self {
+        let key = PromptKey { extra: fields::extra_digest(&self.key.extra), ..self.key };
+        Self { key, session_id: self.session_id.clone(), content: Lent(None) }
+    }
+
     pub(super) fn join(self, other: Self) -> Self {
         let first = (&self.key, self.content.0.is_some()) >= (&other.key, other.content.0.is_some());
         if first { self } else { other }

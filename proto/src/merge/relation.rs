@@ -133,6 +133,12 @@ impl RelationVersion {
         Some(payload.done())
     }
 
+    pub(super) fn without_text(&self) -> Self {
+        let key = RelationKey { extra: fields::extra_digest(&self.key.extra), ..self.key };
+        let (source_id, target_id) = (self.source_id.clone(), self.target_id.clone());
+        Self { key, source_id, target_id, body: Lent(None), created_at: self.created_at }
+    }
+
     pub(super) fn join(self, other: Self) -> Self {
         let created_at = fields::min_known(self.created_at, other.created_at);
         let first = (&self.key, self.body.0.is_some()) >= (&other.key, other.body.0.is_some());

@@ -6,10 +6,11 @@
 use super::Version;
 use crate::time::RowTime;
 
-/// Tells whether a version with just this key is among those that a journal ever held.
+/// Tells whether a version with just this key is among those that a journal ever held, with its text or without.
 #[must_use]
 pub fn was_held(version: &Version, held: &[Version]) -> bool {
-    held.iter().any(|other| !version.leads(other) && !other.leads(version))
+    let version = version.without_text();
+    held.iter().map(Version::without_text).any(|other| !version.leads(&other) && !other.leads(&version))
 }
 
 /// Tells whether what a version overwrites is lost to one that had not seen it.

@@ -130,6 +130,15 @@ impl SessionVersion {
             .done()
     }
 
+    pub(super) fn without_text(&self) -> Self {
+        let extra = fields::extra_digest(&self.start.extra);
+        Self {
+            start: StartRegister { extra, directory: None, ..self.start },
+            end: EndRegister { summary: None, ..self.end },
+            deleted_at: self.deleted_at,
+        }
+    }
+
     pub(super) fn join(self, other: Self) -> Self {
         Self {
             start: self.start.max(other.start),

@@ -3,6 +3,7 @@
 use super::rail::Chunks;
 use engram_cloud::clock::rfc3339_us;
 use engram_cloud::journal::admit::{Changes, Facts, Head, Loser, Name, Taken};
+use engram_cloud::journal::compaction::{Passed, read_kept};
 use engram_cloud::journal::{Batch, Control, SessionKey, SessionNow, Told};
 use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
@@ -30,6 +31,8 @@ pub struct Row {
     payload: String,
     occurred_at_us: i64,
     hash: String,
+    /// Whether its content is gone: it is served to nobody.
+    pub(super) is_compacted: bool,
 }
 
 /// A data set. A copy of it is a backup.
@@ -101,6 +104,7 @@ impl Disk {
             payload: row.payload.to_string(),
             occurred_at_us: 0,
             hash: String::new(),
+            is_compacted: false,
         };
         let at = self.rows.partition_point(|other| other.seq < row.seq);
         self.rows.insert(at, Arc::new(made.clone()));
@@ -201,6 +205,7 @@ impl Disk {
                 payload: row.payload,
                 occurred_at_us: row.occurred_at_us,
                 hash: row.hash,
+                is_compacted: false,
             }));
         }
         for (name, head) in changes.heads {
@@ -228,7 +233,8 @@ impl Disk {
             let same = |conflict: &&Loser| conflict.name == lost.name && conflict.digest == lost.digest;
             let payload = lost.payload.clone().or_else(|| changes.conflicts.iter().find(same)?.payload.clone());
             let head = payload.and_then(|payload| Head::read(&lost.name, NOBODY, &lost.op, payload));
-            self.superseded.entry(lost.name).or_default().extend(head.map(|head| head.version));
+            let kept = lost.kept.as_deref().and_then(read_kept);
+            self.superseded.entry(lost.name).or_default().extend(head.map(|head| head.version).or(kept));
         }
     }
 
@@ -249,6 +255,24 @@ impl Disk {
         found
     }
 
+    /// Leaves of a row what stays for ever.
+    pub(super) fn compact(&mut self, at: usize) {
+        let row = self.rows[at].as_ref();
+        let version = row.version.as_ref().map(Version::without_text);
+        let row = Row { version, payload: String::new(), is_compacted: true, ..row.clone() };
+        self.rows[at] = Arc::new(row);
+    }
+
+    /// Tells which row is the current one of an entity.
+    pub(super) fn head_at(&self, name: &Name) -> Option<usize> {
+        self.heads.get(name).copied()
+    }
+
+    /// Notes that a relation waits for a memory.
+    pub(super) fn wait_for(&mut self, memory: &str, relation: Name) {
+        self.waiting.entry(memory.to_owned()).or_default().insert(relation);
+    }
+
     pub(super) fn rows_of(&self, name: &Name) -> impl Iterator<Item = &Row> {
         self.rows.iter().map(AsRef::as_ref).filter(move |row| row.name == *name)
     }
@@ -262,6 +286,12 @@ impl Disk {
 }
 
 impl Row {
+    /// Tells whether anybody is served it.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        !self.is_compacted
+    }
+
     /// Returns the row as a page shows it.
     #[must_use]
     pub fn served(&self) -> PulledMutation {
@@ -278,6 +308,25 @@ impl Row {
 
     pub(super) fn bytes(&self) -> usize {
         self.payload.len()
+    }
+
+    /// Returns the row as a walk of compaction passes it.
+    pub(super) fn passed(&self) -> Passed {
+        Passed {
+            seq: self.seq.cast_signed(),
+            project: self.name.project.to_string(),
+            entity: self.name.entity.clone(),
+            key: self.name.key.clone(),
+            is_hard_delete: self.version.as_ref().is_some_and(Version::is_for_good),
+        }
+    }
+
+    pub(super) fn is_upsert(&self) -> bool {
+        self.op == Op::Upsert.as_str()
+    }
+
+    pub(super) fn occurred_at_us(&self) -> i64 {
+        self.occurred_at_us
     }
 
     pub(super) fn is_known(&self) -> bool {

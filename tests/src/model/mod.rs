@@ -3,6 +3,7 @@
 //! It passes the contract suite like the real journals, so what the simulator proves beside it holds beside them.
 //! The simulator calls its plain functions; the suite, and the real router, reach it as a [`Journal`].
 
+mod compaction;
 mod disk;
 mod page;
 mod rail;
@@ -10,6 +11,7 @@ mod rail;
 pub use disk::{Disk, Row};
 use engram_cloud::clock::Clock;
 use engram_cloud::journal::admit::{Admission, Facts};
+use engram_cloud::journal::compaction::{Compacted, Retention};
 use engram_cloud::journal::{
     Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed, SessionKey,
     SessionNow,
@@ -127,6 +129,11 @@ impl Journal for ModelJournal {
     async fn set_control(&self, control: Control) -> Result<(), JournalError> {
         self.open_disk()?.controls.insert(control.project.clone(), control);
         Ok(())
+    }
+
+    async fn compact(&self, retention: Retention) -> Result<Compacted, JournalError> {
+        self.open_disk().map(drop)?;
+        Ok(self.compact_now(&retention))
     }
 
     async fn close(&self) {

@@ -12,6 +12,10 @@ struct Track<'a> {
     rows: std::iter::Peekable<std::vec::IntoIter<&'a Row>>,
 }
 
+fn served(disk: &Disk) -> impl Iterator<Item = &Row> {
+    disk.rows.iter().map(AsRef::as_ref).filter(|row| !row.is_compacted)
+}
+
 /// Reads a page, where the row of the witness is here: a row of each project in turn, until there is no room.
 pub(super) fn page(disk: &Disk, ask: &PageAsk, turn: usize) -> Option<Page> {
     if !disk.holds(ask.witness.as_ref()) {
@@ -21,7 +25,7 @@ pub(super) fn page(disk: &Disk, ask: &PageAsk, turn: usize) -> Option<Page> {
     let mut tracks = Vec::new();
     for (project, &cursor) in &ask.cursors {
         page.heads.insert(project.clone(), disk.end_of(project));
-        let behind = disk.rows.iter().map(AsRef::as_ref).filter(|row| row.name.project == *project && row.seq > cursor);
+        let behind = served(disk).filter(|row| row.name.project == *project && row.seq > cursor);
         let rows: Vec<&Row> = behind.collect();
         if !rows.is_empty() {
             tracks.push(Track { project, rows: rows.into_iter().peekable() });
@@ -64,7 +68,7 @@ pub(super) fn grant_page(disk: &Disk, ask: &GrantAsk) -> GrantRows {
         Grant::Every => true,
         Grant::Only(projects) => projects.contains(&row.name.project),
     };
-    let rows = disk.rows.iter().map(AsRef::as_ref).filter(|row: &&Row| row.seq > ask.since_seq && row.is_known());
+    let rows = served(disk).filter(|row| row.seq > ask.since_seq && row.is_known());
     let mut page = GrantRows { read_to: ask.since_seq, ..GrantRows::default() };
     let mut bytes = 0;
     for row in rows.filter(allowed) {

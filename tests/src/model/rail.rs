@@ -82,7 +82,7 @@ impl Disk {
         let name = Name::known(project, Entity::Observation, key);
         let upsert = |version: &Version| matches!(version, Version::Observation(one) if one.key.kind == Kind::Upsert);
         let is_hard = matches!(self.head(&name), Some(Version::Observation(one)) if one.key.kind == Kind::Hard);
-        let mut told = self.rows_of(&name).filter(|row| row.seq <= upto);
+        let mut told = self.rows_of(&name).filter(|row| row.seq <= upto && !row.is_compacted);
         !is_hard && told.any(|row| row.version.as_ref().is_some_and(upsert))
     }
 }

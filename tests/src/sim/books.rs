@@ -220,7 +220,9 @@ impl Books {
         let read_to = self.read_to.entry(((*cloud_id).to_owned(), project.clone())).or_default();
         let first = disk.rows.partition_point(|row| row.seq <= read_to.end);
         for row in disk.rows[first..].iter().take_while(|row| row.seq <= cursor) {
-            let Some(version) = row.version.as_ref().filter(|_| row.name.project == *project) else { continue };
+            let Some(version) = row.version.as_ref().filter(|_| row.name.project == *project && row.is_served()) else {
+                continue;
+            };
             let (entity, key) = (version.entity(), row.name.key.as_str());
             let known = store.read(|conn| versions::known(conn, project, entity, key)).expect("known");
             if !contains(known.as_ref(), version) && !laws::is_parked(store, project, key) {

@@ -48,10 +48,19 @@ pub fn run(plan: &Plan) -> Ended {
     run_about(plan, None)
 }
 
+/// Runs a plan to its end, and no server forgets anything on the way: who reads late reads all that there was.
+#[must_use]
+pub fn run_without_forgetting(plan: &Plan) -> Ended {
+    ended(World { forgets: false, ..World::new(plan) }, plan, None)
+}
+
 /// Runs a plan to its end; the tape ends with what the devices' books say of a key.
 #[must_use]
 pub fn run_about(plan: &Plan, key: Option<&str>) -> Ended {
-    let mut world = World::new(plan);
+    ended(World::new(plan), plan, key)
+}
+
+fn ended(mut world: World, plan: &Plan, key: Option<&str>) -> Ended {
     let done = catch_unwind(AssertUnwindSafe(|| world.run(plan)));
     for (device, key) in world.devices.iter().flat_map(|device| key.map(|key| (device, key))) {
         world.tape.push(laws::books_of(device, key));

@@ -7,6 +7,7 @@ use super::loud;
 use super::plan::Edition;
 use super::server::Mood;
 use super::world::World;
+use engram_cloud::journal::compaction::Retention;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::reply::HeldKind;
 use engram_proto::ipc::request::SaveRequest;
@@ -16,6 +17,7 @@ use engramd::memory;
 use engramd_core::Event;
 use engramd_core::health::Who;
 use rand::RngExt as _;
+use std::time::Duration;
 
 /// Events after which a world without faults must have come to rest.
 const EVENTS_MAX: usize = 5_000;
@@ -106,6 +108,7 @@ impl World {
         }
         self.return_leases();
         self.what_is_on_its_way_arrives()?;
+        self.servers_forget();
         for at in 0..self.devices.len() {
             self.enroll_all(at);
             self.boot(at)?;
@@ -124,6 +127,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Takes the contents of all that is current no more from our servers.
+    fn servers_forget(&mut self) {
+        if self.go.is_some() || !self.forgets {
+            return;
+        }
+        let nothing = Retention { superseded: Duration::ZERO, deleted: Duration::ZERO };
+        for server in std::iter::once(&self.server).chain(&self.other) {
+            while server.journal.compact_now(&nothing).has_more {}
+        }
     }
 
     /// Lets events happen until everything is everywhere and everybody only listens.

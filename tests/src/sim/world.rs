@@ -65,6 +65,8 @@ pub(super) enum What {
 pub(super) struct World {
     pub(super) rng: StdRng,
     pub(super) edition: Edition,
+    /// Whether our servers forget, when the calm begins, what is current no more, before everybody read it.
+    pub(super) forgets: bool,
     pub(super) now_ms: u64,
     pub(super) calm: bool,
     pub(super) climate: Climate,
@@ -127,6 +129,7 @@ impl World {
             go,
             rng,
             edition: plan.edition,
+            forgets: plan.seed % 2 == 1,
             now_ms: 0,
             calm: false,
             climate,

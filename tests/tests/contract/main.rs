@@ -16,6 +16,7 @@ mod peer_rows;
 mod rail;
 mod relations;
 mod repetition;
+mod retention;
 mod round_trips;
 mod waiting;
 mod witness;
@@ -82,6 +83,12 @@ macro_rules! every_case {
                 rail::a_chunk_that_is_refused_leaves_nothing,
                 relations::a_relation_is_shown_again_when_a_missing_end_arrives,
                 relations::an_end_in_the_same_request_or_of_another_project_counts,
+                retention::contents_go_when_they_stayed_long_enough,
+                retention::pages_pass_what_is_gone,
+                retention::idem_1_what_was_compacted_is_known_again,
+                retention::a_relation_stays_behind_its_memories,
+                retention::a_long_way_is_gone_in_steps,
+                retention::cur_2_who_reads_beside_it_misses_nothing_that_is_current,
                 witness::cur_3_a_store_without_the_row_of_the_witness_does_nothing,
                 waiting::who_listens_before_it_looks_is_woken,
                 waiting::nobody_is_woken_by_another_project_or_by_nothing_new,
@@ -111,5 +118,7 @@ contract!(
         peer_rows::a_child_before_its_session_is_left_out_of_the_grant_form_and_appended_again,
         round_trips::a_push_is_four_round_trips_and_pushes_that_wait_share_them,
         peer_rows::a_relation_that_a_peer_wrote_before_its_end_is_appended_again,
+        retention::sessions_of_a_peer_stay,
+        round_trips::cost_1_an_idle_turn_of_compaction_asks_a_few_questions,
     ]
 );

@@ -13,7 +13,9 @@ use std::path::Path;
 fn embedded_back(dir: &Path) {
     let conn = rusqlite::Connection::open(dir.join("cloud/engram-cloud.db")).expect("the store");
     conn.execute_batch(
-        "DROP TABLE cloud_auth_audit_log; DROP TRIGGER cloud_audit_first_control; DROP TRIGGER cloud_audit_control;
+        "DROP TABLE cloud_compacted; DROP INDEX cloud_superseded_with_text; ALTER TABLE cloud_superseded DROP version;
+         DROP INDEX cloud_relations_by_source; DROP INDEX cloud_relations_by_target;
+         DROP TABLE cloud_auth_audit_log; DROP TRIGGER cloud_audit_first_control; DROP TRIGGER cloud_audit_control;
          DROP TABLE cloud_rails; DROP TABLE cloud_chunks; DROP TABLE cloud_digests; PRAGMA user_version = 4",
     )
     .expect("taken back");
@@ -22,7 +24,9 @@ fn embedded_back(dir: &Path) {
 /// Takes a database back to version 3.
 fn postgres_back(database: &Database) {
     database.query(
-        "DROP TABLE engram_rails; DROP TABLE engram_digests; DROP TABLE cloud_chunks; DROP TABLE cloud_project_sessions;
+        "DROP TABLE engram_compacted; DROP INDEX engram_superseded_with_text; ALTER TABLE engram_superseded DROP version;
+         DROP INDEX engram_relations_by_source; DROP INDEX engram_relations_by_target;
+         DROP TABLE engram_rails; DROP TABLE engram_digests; DROP TABLE cloud_chunks; DROP TABLE cloud_project_sessions;
          DELETE FROM engram_meta WHERE name = 'peer_told_to'; DELETE FROM engram_migrations WHERE version > 3",
     );
 }

@@ -20,7 +20,7 @@ pub(crate) fn load(database: &Database) {
 }
 
 /// Writes a row as the Go program does: the number and the time are the database's.
-fn peer_writes(database: &Database, entity: &str, key: &str, op: &str, payload: &Value) -> u64 {
+pub(crate) fn peer_writes(database: &Database, entity: &str, key: &str, op: &str, payload: &Value) -> u64 {
     let seq = database.query(&format!(
         "INSERT INTO cloud_mutations (project, entity, entity_key, op, payload)
          VALUES ('alpha', '{entity}', '{key}', '{op}', '{payload}') RETURNING seq"
@@ -29,7 +29,7 @@ fn peer_writes(database: &Database, entity: &str, key: &str, op: &str, payload: 
 }
 
 /// Waits until the background work is done: every known entity of the peer that makes a version has its head.
-async fn taken_over(database: &Database) {
+pub(crate) async fn taken_over(database: &Database) {
     let sql = "SELECT coalesce((SELECT value::bigint FROM engram_meta WHERE name = 'taken_over_to'), 0)
                >= coalesce((SELECT max(seq) FROM cloud_mutations WHERE version_hash IS NULL), 0)";
     in_time(async {

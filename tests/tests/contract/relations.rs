@@ -6,7 +6,7 @@ use engram_cloud::journal::{Fate, Journal};
 use engram_proto::http::push::PushEntry;
 use serde_json::json;
 
-fn relation(project: &str, id: &str, ends: [&str; 2]) -> PushEntry {
+pub(crate) fn relation(project: &str, id: &str, ends: [&str; 2]) -> PushEntry {
     let payload = json!({
         "sync_id": id, "source_id": ends[0], "target_id": ends[1], "relation": "related", "judgment_status": "judged",
         "marked_by_actor": "somebody", "marked_by_kind": "agent", "created_at": "2026-11-22 14:00:00",

@@ -4,6 +4,7 @@
 //! trip, whatever the driver makes of a statement.
 
 use crate::bench::*;
+use crate::retention::{NOTHING, Time};
 use engram_cloud::clock::Clock;
 use engram_cloud::config::DatabaseUrl;
 use engram_cloud::journal::postgres::Postgres;
@@ -13,6 +14,7 @@ use engram_tests::postgres::Database;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::unix::OwnedReadHalf;
@@ -97,5 +99,30 @@ pub(crate) async fn a_push_is_four_round_trips_and_pushes_that_wait_share_them(b
     let pushes = u64::try_from(many.len()).expect("small");
     let cost = costs(many).await;
     assert!(cost < pushes, "{cost} round trips for {pushes} pushes at once");
+    journal.close().await;
+}
+
+/// COST-1: where nothing is due, a turn of compaction asks the same few questions, however long the history; none of them
+/// walks along it.
+pub(crate) async fn cost_1_an_idle_turn_of_compaction_asks_a_few_questions(bench: PostgresBench) {
+    let count = Arc::new(AtomicU64::new(0));
+    let url = relay(&bench.0, Arc::clone(&count)).await;
+    let time = Time::default();
+    let journal = Postgres::open(DatabaseUrl::parse(&url).expect("an address").options(), time.clock()).await;
+    let journal = journal.expect("the store opens");
+    let idle = async || {
+        // Many rows at once are numbered ahead of the clock.
+        time.pass(Duration::from_secs(60));
+        while journal.compact(NOTHING).await.expect("the store takes it").has_more {}
+        let before = count.load(Ordering::SeqCst);
+        let step = journal.compact(NOTHING).await.expect("the store takes it");
+        assert_eq!((step.contents, step.has_more), (0, false));
+        count.load(Ordering::SeqCst) - before
+    };
+    push_all(&journal, vec![batch(0, true)]).await;
+    let few = idle().await;
+    push_all(&journal, (1..20).map(|number| batch(number, true)).collect()).await;
+    assert_eq!(idle().await, few);
+    assert!(few <= 6, "{few} round trips");
     journal.close().await;
 }

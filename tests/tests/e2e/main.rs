@@ -8,6 +8,7 @@ mod conflicts;
 mod crash;
 mod diverged;
 mod docs;
+mod forgotten;
 mod go_autosync;
 mod go_chunks;
 mod go_fleet;

@@ -85,7 +85,10 @@ fn edits(device: &Device, project: &str) -> Vec<(String, String, Option<String>,
         let (key, op, text): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let payload = engram_proto::mutation::payload_text(&text).expect("an object");
         let op = Op::parse(&op).expect("an operation");
-        let version = Version::read(Entity::Observation, &key, op, &payload).expect("a version");
+        // Of what was deleted for good the journal keeps no text.
+        let kept = payload.get("engramd_kept").map(|kept| serde_json::from_value(kept.clone()).expect("a version"));
+        let read = || Version::read(Entity::Observation, &key, op, &payload).expect("a version");
+        let version: Version = kept.unwrap_or_else(read);
         Ok((key, version.hash().to_string(), row.get(3)?, text))
     });
     rows.expect("rows").collect::<Result<_, _>>().expect("rows")

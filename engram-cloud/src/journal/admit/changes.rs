@@ -33,8 +33,10 @@ pub struct Loser {
     pub digest: String,
     /// What its row did or would have done.
     pub op: String,
-    /// Its payload as JSON text; `None` where it is kept elsewhere.
+    /// Its payload as JSON text; `None` where it is kept elsewhere, or nowhere.
     pub payload: Option<String>,
+    /// What stays of it for ever, where its payload is kept nowhere.
+    pub kept: Option<String>,
     /// The hash of the version it was made on.
     pub base: Option<String>,
     /// The number of the row it lost to.

@@ -82,7 +82,7 @@ pub struct Facts {
     /// Current versions of known entities.
     pub heads: BTreeMap<Name, Option<Head>>,
     /// Every version of an entity that was ever held: served, or recorded as superseded (peers.md, "The door"). Asked
-    /// for entries without a mutation id alone; the text of each is at hand.
+    /// for entries without a mutation id alone; of what was compacted, without its text.
     pub held: BTreeMap<Name, Vec<Version>>,
     /// The last row of an unknown entity, with the hash of its content.
     pub last_foreign: BTreeMap<Name, Option<(Told, Hash)>>,

@@ -14,6 +14,7 @@ mod relations;
 mod take_over;
 mod telling;
 
+use super::compaction::kept;
 use super::{Batch, Content, Entry, Fate, ForeignContent, KnownContent, Pushed, Told, number_after};
 pub use changes::{Changes, Loser, NewHead, NewRow};
 use engram_proto::canonical::Hash;
@@ -126,8 +127,9 @@ impl Admission {
                 if rivals.arriving {
                     self.changes.conflicts.push(loser.clone());
                 }
-                let payload = loser.payload.filter(|_| !rivals.arriving);
-                self.changes.superseded.push(Loser { payload, ..loser });
+                let payload = loser.payload.filter(|_| !rivals.arriving && !current.is_for_good());
+                let kept = (payload.is_none() && !rivals.arriving).then(|| kept(&known.version));
+                self.changes.superseded.push(Loser { payload, kept, ..loser });
                 Fate::Superseded(head.told)
             }
             standing => {
@@ -164,8 +166,10 @@ impl Admission {
         let mut fate = self.merged(name.clone(), &known, None, rivals, pushed_by);
         if let (Fate::Accepted(told), true) = (&fate, is_mixed && !was_held) {
             // What it added is in the join; as it came it is held, so that it adds nothing when it comes again.
+            // Its text is in the join, or kept as a conflict.
             let lost = loser(&name, known.op, &known.payload, None, *told, self.now_us, pushed_by);
-            self.changes.superseded.push(lost);
+            let kept = Some(kept(&known.version));
+            self.changes.superseded.push(Loser { payload: None, kept, ..lost });
             self.facts.hold(&name, &known.version);
         }
         if let (Fate::Superseded(to), Some(head)) = (&mut fate, &head) {
@@ -187,6 +191,11 @@ impl Admission {
         for key in spared {
             self.append_again(&Name::known(&session.project, Entity::Prompt, &key), pushed_by);
         }
+    }
+
+    /// Appends the current version of an entity once more, for a client that passed it or could not use it.
+    pub fn show_again(&mut self, name: &Name) {
+        self.append_again(name, take_over::JOINED_BY);
     }
 
     /// Appends the current version of an entity once more, for who passed it.
@@ -289,6 +298,7 @@ fn loser(name: &Name, op: Op, payload: &str, base: Option<&str>, to: Told, now_u
         digest: Hash::of_bytes(format!("{op}\n{payload}").as_bytes()).to_string(),
         op: op.as_str().to_owned(),
         payload: Some(payload.to_owned()),
+        kept: None,
         base: base.map(str::to_owned),
         winner_seq: to.seq.cast_signed(),
         occurred_at_us: now_us,

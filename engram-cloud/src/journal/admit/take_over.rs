@@ -13,8 +13,8 @@ use engram_proto::mutation::{Entity, Op, payload_text, text_of};
 use engram_proto::stand_in;
 use serde_json::Value;
 
-/// Who is named for a join that nobody pushed.
-const JOINED_BY: &str = "engram-cloud";
+/// Who is named for a row that nobody pushed.
+pub(super) const JOINED_BY: &str = "engram-cloud";
 
 /// A row that the peer wrote.
 #[derive(Clone, Debug)]

@@ -29,7 +29,10 @@ impl Admission {
             _ => false,
         };
         // Who pushed it counts it as imported, and never applies it again over an older row that is told before it.
-        let is_first = |name: &Name, version: &Version| self.facts.held(name).iter().all(|held| held == version);
+        let is_first = |name: &Name, version: &Version| {
+            let version = version.without_text();
+            self.facts.held(name).iter().all(|held| held.without_text() == version)
+        };
         statements.iter().all(|(name, version)| version_of(name) == Some(version) && is_first(name, version))
             && self.changes.rows.iter().all(|row| statements.contains_key(&row.name))
             && push.references.iter().all(known)

@@ -4,6 +4,7 @@
 //! become visible in the order of their numbers (CUR-2). Readers have connections of their own and see whole commits.
 
 mod chunks;
+mod compaction;
 mod controls;
 mod digests;
 mod facts;
@@ -17,6 +18,7 @@ mod tests;
 mod waiting;
 mod writer;
 
+use super::compaction::{Compacted, Retention};
 use super::{
     Audited, Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed,
 };
@@ -101,6 +103,10 @@ impl Journal for Embedded {
 
     async fn set_control(&self, control: Control) -> Result<(), JournalError> {
         self.0.writer.ask(|answer| Job::Control(control, answer)).await
+    }
+
+    async fn compact(&self, retention: Retention) -> Result<Compacted, JournalError> {
+        self.0.writer.ask(|answer| Job::Compact(retention, answer)).await
     }
 
     async fn close(&self) {

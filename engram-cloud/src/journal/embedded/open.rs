@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const APPLICATION_ID: i64 = 0x4543_4c44;
 
 /// Frozen, in order; `user_version` counts those that were applied.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/embedded/0001_journal.sql"),
     include_str!("../../../migrations/embedded/0002_children.sql"),
     include_str!("../../../migrations/embedded/0003_versions.sql"),
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/embedded/0005_digests.sql"),
     include_str!("../../../migrations/embedded/0006_chunks.sql"),
     include_str!("../../../migrations/embedded/0007_audit.sql"),
+    include_str!("../../../migrations/embedded/0008_compaction.sql"),
 ];
 
 /// A connection is used by one thread at a time, so SQLite need not lock it at every call.
@@ -86,6 +87,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Pages that many commits touch are copied into the file once per 16 MB instead of once per 4.
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    // A content that is compacted is overwritten, not only forgotten.
+    connection.pragma_update(None, "secure_delete", true)?;
     settle(&connection)?;
     migrate(&mut connection, found)?;
     Ok(connection)

@@ -2,6 +2,7 @@
 
 use crate::journal::Told;
 use crate::journal::admit::{Head, Loser, Name, NewHead, NewRow, Taken};
+use crate::journal::compaction::read_kept;
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
@@ -18,7 +19,8 @@ pub(super) fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Returns when the row of a number was taken.
 pub(super) fn taken_at(connection: &Connection, seq: u64) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT occurred_at FROM cloud_mutations WHERE seq = ?1";
+    let sql = "SELECT occurred_at FROM cloud_mutations WHERE seq = ?1
+               UNION ALL SELECT occurred_at FROM cloud_compacted WHERE seq = ?1";
     connection.prepare_cached(sql)?.query_row([seq.cast_signed()], |row| row.get(0)).optional()
 }
 
@@ -66,8 +68,8 @@ pub(super) fn by_id(
     connection: &Connection,
     (project, mutation_id): &(ProjectName, String),
 ) -> rusqlite::Result<Option<Taken>> {
-    let sql = "SELECT m.seq, m.occurred_at, i.is_superseded
-               FROM cloud_mutation_ids i JOIN cloud_mutations m ON m.seq = i.seq
+    let sql = "SELECT i.seq, coalesce(m.occurred_at, c.occurred_at), i.is_superseded FROM cloud_mutation_ids i
+               LEFT JOIN cloud_mutations m ON m.seq = i.seq LEFT JOIN cloud_compacted c ON c.seq = i.seq
                WHERE i.project = ?1 AND i.mutation_id = ?2";
     let read = |row: &rusqlite::Row<'_>| Ok(Taken { told: told(row.get(0)?, row.get(1)?), is_superseded: row.get(2)? });
     connection.prepare_cached(sql)?.query_row(params![project.as_str(), mutation_id], read).optional()
@@ -114,8 +116,8 @@ pub(super) fn seen_foreign(connection: &Connection, (name, hash): &(Name, Hash))
 /// Records a version that lost on arrival, once.
 pub(super) fn keep_superseded(connection: &Connection, loser: &Loser) -> rusqlite::Result<()> {
     let sql = "INSERT INTO cloud_superseded
-               (project, entity, entity_key, digest, op, payload, base, lost_to_seq, occurred_at, pushed_by)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
+               (project, entity, entity_key, digest, op, payload, base, lost_to_seq, occurred_at, pushed_by, version)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute(params![
         loser.name.project.as_str(),
         loser.name.entity,
@@ -126,7 +128,8 @@ pub(super) fn keep_superseded(connection: &Connection, loser: &Loser) -> rusqlit
         loser.base,
         loser.winner_seq,
         loser.occurred_at_us,
-        loser.pushed_by
+        loser.pushed_by,
+        loser.kept
     ])?;
     Ok(())
 }
@@ -164,10 +167,13 @@ pub(super) fn live_prompts(
 }
 
 /// Asks for every version of an entity that was served or recorded as superseded.
-pub(super) const HELD: &str = "SELECT op, payload FROM cloud_mutations INDEXED BY cloud_mutations_by_entity
+pub(super) const HELD: &str = "SELECT op, payload, NULL FROM cloud_mutations INDEXED BY cloud_mutations_by_entity
     WHERE project = ?1 AND entity = ?2 AND entity_key = ?3
     UNION ALL
-    SELECT s.op, coalesce(s.payload, c.payload) FROM cloud_superseded s
+    SELECT 'upsert', NULL, version FROM cloud_compacted INDEXED BY cloud_compacted_by_entity
+    WHERE project = ?1 AND entity = ?2 AND entity_key = ?3
+    UNION ALL
+    SELECT s.op, coalesce(s.payload, c.payload), s.version FROM cloud_superseded s
     LEFT JOIN cloud_conflicts c USING (project, entity, entity_key, digest)
     WHERE s.project = ?1 AND s.entity = ?2 AND s.entity_key = ?3";
 
@@ -175,14 +181,15 @@ pub(super) const HELD: &str = "SELECT op, payload FROM cloud_mutations INDEXED B
 pub(super) fn held(connection: &Connection, name: &Name) -> rusqlite::Result<Vec<Version>> {
     let mut statement = connection.prepare_cached(HELD)?;
     let rows = statement.query_map(params![name.project.as_str(), name.entity, name.key], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+        Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(2)?))
     })?;
     let mut held = Vec::new();
     for row in rows {
-        let (op, payload) = row?;
-        // Of a row whose content was compacted nothing is known any more.
-        let head = payload.and_then(|payload| Head::read(name, told(0, 0), &op, payload));
-        held.extend(head.map(|head| head.version));
+        let (op, payload, kept) = row?;
+        held.extend(match payload {
+            Some(payload) => Head::read(name, told(0, 0), &op, payload).map(|head| head.version),
+            None => kept.as_deref().and_then(read_kept),
+        });
     }
     Ok(held)
 }

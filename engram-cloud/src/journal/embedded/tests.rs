@@ -6,6 +6,7 @@ use crate::journal::{Entry, Fate};
 use engram_proto::http::push::PushEntry;
 use rusqlite::Connection;
 use serde_json::json;
+use std::time::Duration;
 use tempfile::TempDir;
 
 fn opened() -> (TempDir, Embedded, Connection) {
@@ -175,6 +176,13 @@ fn cost_1_questions_walk_an_index() {
             "cloud_heads_live_prompts",
         ),
         (rows::HELD, "cloud_mutations_by_entity"),
+        (rows::HELD, "cloud_compacted_by_entity"),
+        (compaction::PASSED, "INTEGER PRIMARY KEY"),
+        (compaction::OLDER, "cloud_mutations_by_entity"),
+        (compaction::LOSERS, "PRIMARY KEY"),
+        (compaction::LOSERS_UNTIL, "cloud_superseded_with_text"),
+        (compaction::RELATIONS, "cloud_relations_by_source"),
+        (compaction::RELATIONS, "cloud_relations_by_target"),
         (sessions::HAS_CHILDREN, "cloud_heads_children"),
         (waiting::OF, "PRIMARY KEY"),
     ];
@@ -217,4 +225,89 @@ async fn a_write_beside_is_waited_for() {
     assert!(!pushed.is_finished());
     beside.execute_batch("COMMIT").unwrap();
     assert!(matches!(pushed.await.unwrap(), Fate::Accepted(_)));
+}
+
+/// Nothing stays but what is current.
+const NOTHING: Retention = Retention { superseded: Duration::ZERO, deleted: Duration::ZERO };
+
+/// Nothing but the older versions of what was deleted for good goes.
+const DELETED_ALONE: Retention = Retention { superseded: Duration::MAX, deleted: Duration::ZERO };
+
+async fn compact(journal: &Embedded, retention: Retention) -> usize {
+    let step = journal.compact(retention).await.unwrap();
+    assert!(!step.has_more);
+    step.contents
+}
+
+fn delete_for_good(minute: u32) -> PushEntry {
+    let mut delete = bare_delete(minute);
+    delete.payload["hard_delete"] = json!(true);
+    PushEntry { mutation_id: Some(format!("d:delete:{minute}")), ..delete }
+}
+
+/// D16: what was deleted for good goes with what lost to it, before and after; a conflict's loser stays (CONV-6).
+#[tokio::test]
+async fn what_was_deleted_for_good_goes_with_what_lost() {
+    let (_temp, journal, beside) = opened();
+    push(&journal, memory("current", 9, None)).await;
+    push(&journal, memory("lost", 1, None)).await;
+    push(&journal, memory("rival", 2, Some(hash_of("another")))).await;
+    assert_eq!(compact(&journal, DELETED_ALONE).await, 0);
+    push(&journal, delete_for_good(30)).await;
+    let lost_later = push(&journal, memory("lost later", 3, None)).await;
+    assert!(matches!(lost_later, Fate::Superseded(_)));
+    assert_eq!(compact(&journal, DELETED_ALONE).await, 2);
+    for table in ["cloud_mutations", "cloud_superseded"] {
+        let sql = format!("SELECT payload ->> 'title' FROM {table} WHERE payload ->> 'title' <> ''");
+        assert!(texts(&beside, &sql).is_empty(), "{table}");
+    }
+    assert_eq!(texts(&beside, "SELECT payload ->> 'title' FROM cloud_conflicts"), ["rival"]);
+    // What lost is known again, and its text is not kept once more.
+    for (title, minute) in [("lost", 1), ("lost later", 3), ("current", 9)] {
+        let bare = PushEntry { mutation_id: None, ..memory(title, minute, None) };
+        assert!(matches!(push(&journal, bare).await, Fate::Superseded(_)), "{title}");
+    }
+    assert_eq!(texts(&beside, "SELECT payload ->> 'title' FROM cloud_conflicts"), ["rival"]);
+    assert_eq!(texts(&beside, "SELECT payload FROM cloud_superseded WHERE payload IS NOT NULL"), Vec::<String>::new());
+}
+
+/// COST-1: where nothing is due, a turn looks at nothing, however long the history.
+#[tokio::test]
+async fn cost_1_an_idle_turn_looks_at_nothing() {
+    async fn instructions(memories: u32) -> i32 {
+        let (_temp, journal, beside) = opened();
+        for at in 0..memories {
+            let mut one = memory(&format!("title {at}"), 1, None);
+            one.entity_key = format!("m{at}");
+            one.payload["sync_id"] = json!(one.entity_key);
+            push(&journal, one).await;
+        }
+        while journal.compact(NOTHING).await.unwrap().has_more {}
+        compaction::step(&beside, &NOTHING, Clock::system().now_us()).unwrap();
+        let mut sum = 0;
+        for sql in [compaction::PASSED, compaction::LOSERS_UNTIL] {
+            sum += beside.prepare_cached(sql).unwrap().get_status(rusqlite::StatementStatus::VmStep);
+        }
+        sum
+    }
+    let few = instructions(5).await;
+    assert!(few > 0);
+    assert_eq!(few, instructions(300).await);
+}
+
+/// What lost on arrival loses its text as what was superseded does, in the order of its age.
+#[tokio::test]
+async fn what_lost_loses_its_text() {
+    let (_temp, journal, beside) = opened();
+    push(&journal, memory("current", 9, None)).await;
+    for minute in 0..3 {
+        push(&journal, memory("lost", minute, None)).await;
+    }
+    assert_eq!(compact(&journal, DELETED_ALONE).await, 0);
+    assert_eq!(compact(&journal, NOTHING).await, 3);
+    let kept = texts(&beside, "SELECT version FROM cloud_superseded WHERE payload IS NULL");
+    assert!(kept.len() == 3 && kept.iter().all(|version| !version.contains("lost")), "{kept:?}");
+    let bare = PushEntry { mutation_id: None, ..memory("lost", 1, None) };
+    assert!(matches!(push(&journal, bare).await, Fate::Superseded(_)));
+    assert!(texts(&beside, "SELECT digest FROM cloud_conflicts").is_empty(), "it was held");
 }

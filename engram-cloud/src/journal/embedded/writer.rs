@@ -5,9 +5,10 @@
 //! its first row, and what the store refuses takes the whole transaction back.
 
 use super::open::OpenError;
-use super::{chunks, controls, facts};
+use super::{chunks, compaction, controls, facts};
 use crate::clock::Clock;
 use crate::journal::admit::{Admission, Facts};
+use crate::journal::compaction::{Compacted, Retention};
 use crate::journal::rail::{ChunkPush, ChunkPushed, Slice};
 use crate::journal::{Batch, Control, JournalError, Listeners, Pushed};
 use crate::keep::DataDir;
@@ -34,6 +35,7 @@ pub(super) enum Job {
     Control(Control, Answer<()>),
     Chunk(Box<ChunkPush>, Answer<ChunkPushed>),
     Slice(Slice, Answer<bool>),
+    Compact(Retention, Answer<Compacted>),
     Ping(Answer<()>),
     Close(Answer<()>),
 }
@@ -51,7 +53,7 @@ impl Writer {
         listeners: Listeners,
     ) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(JOBS_WAITING_MAX);
-        let work = Work { _dir: dir, connection, clock, listeners };
+        let work = Work { _dir: dir, connection, clock, listeners, has_remains: true };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || work.run(waiting));
         let thread = thread.map_err(|source| OpenError::Io { path: "journal thread".into(), source })?;
         Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
@@ -80,6 +82,8 @@ struct Work {
     connection: Connection,
     clock: Clock,
     listeners: Listeners,
+    /// Whether contents that went may still stand in the log of `SQLite`.
+    has_remains: bool,
 }
 
 impl Work {
@@ -108,6 +112,10 @@ impl Work {
                 Some(Job::Slice(slice, answer)) => {
                     let told = patiently(|| self.commit_slice(&slice)).map_err(|error| failed(&error));
                     let _ = answer.send(told);
+                }
+                Some(Job::Compact(retention, answer)) => {
+                    let done = patiently(|| self.compact(&retention)).map_err(|error| failed(&error));
+                    let _ = answer.send(done);
                 }
                 Some(Job::Ping(answer)) => {
                     let asked = self.connection.query_row("SELECT count(*) FROM cloud_meta", [], |_| Ok(()));
@@ -165,6 +173,20 @@ impl Work {
         let told = chunks::tell(&transaction, slice, self.clock.now_us())?;
         transaction.commit()?;
         Ok(told)
+    }
+
+    fn compact(&mut self, retention: &Retention) -> rusqlite::Result<Compacted> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let (done, touched) = compaction::step(&transaction, retention, self.clock.now_us())?;
+        transaction.commit()?;
+        self.listeners.wake(&touched);
+        self.has_remains |= done.contents > 0;
+        if self.has_remains && !done.has_more {
+            // The file has zeroes in its place now, the log the text: where a reader needs that, the next turn empties it.
+            let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+            self.has_remains = emptied != Ok(0);
+        }
+        Ok(done)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every list of things goes out as arrays, and every answer comes back with the place of what it answers.
 
 use crate::journal::admit::{Facts, Head, Name, PeerRow, Taken};
+use crate::journal::compaction::read_kept;
 use crate::journal::{Control, Told, foreign_hash};
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
@@ -18,17 +19,20 @@ const FACTS: &str = "
     FROM cloud_mutations
     UNION ALL
     SELECT 'witness', 0, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, false, NULL, NULL
-    FROM cloud_mutations m WHERE m.seq = ANY ($14::bigint[])
+    FROM (SELECT seq, occurred_at FROM cloud_mutations UNION ALL SELECT seq, occurred_at FROM engram_compacted) m
+    WHERE m.seq = ANY ($14::bigint[])
     UNION ALL
     SELECT 'paused', asked.place, 0, (extract(epoch FROM c.updated_at) * 1000000)::bigint,
            c.paused_reason, coalesce(c.updated_by, ''), false, NULL, NULL
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (project, place)
     JOIN cloud_project_controls c ON c.project = asked.project AND NOT c.sync_enabled
     UNION ALL
-    SELECT 'id', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint, NULL, NULL, i.is_superseded, NULL, NULL
+    SELECT 'id', asked.place, i.seq,
+           (extract(epoch FROM coalesce(m.occurred_at, c.occurred_at)) * 1000000)::bigint, NULL, NULL, i.is_superseded, NULL, NULL
     FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS asked (project, id, place)
     JOIN engram_mutation_ids i ON i.project = asked.project AND i.mutation_id = asked.id
-    JOIN cloud_mutations m ON m.seq = i.seq
+    LEFT JOIN cloud_mutations m ON m.seq = i.seq
+    LEFT JOIN engram_compacted c ON c.seq = i.seq
     UNION ALL
     SELECT 'head', asked.place, m.seq, (extract(epoch FROM m.occurred_at) * 1000000)::bigint,
            m.op, m.payload::text, false, NULL, NULL
@@ -47,6 +51,15 @@ const FACTS: &str = "
     FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
     JOIN cloud_mutations m ON m.project = asked.project AND m.entity = asked.entity AND m.entity_key = asked.key
          AND octet_length(m.entity_key) <= 1024 AND octet_length(m.entity) <= 128
+    UNION ALL
+    SELECT 'kept', asked.place, m.seq, 0, NULL, m.version, false, NULL, NULL
+    FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
+    JOIN engram_compacted m ON m.project = asked.project AND m.entity = asked.entity AND m.entity_key = asked.key
+    UNION ALL
+    SELECT 'kept', asked.place, s.lost_to_seq, 0, NULL, s.version, false, NULL, NULL
+    FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
+    JOIN engram_superseded s ON s.project = asked.project AND s.entity = asked.entity AND s.entity_key = asked.key
+         AND s.version IS NOT NULL
     UNION ALL
     SELECT 'held', asked.place, s.lost_to_seq, 0, s.op, coalesce(s.payload, c.payload)::text, false, NULL, NULL
     FROM unnest($11::text[], $12::text[], $13::text[]) WITH ORDINALITY AS asked (project, entity, key, place)
@@ -174,10 +187,13 @@ pub(super) async fn facts(connection: &mut PgConnection, facts: &mut Facts) -> R
             }
             "held" => {
                 let name = &asked.held[place];
-                // Of a row whose content was compacted nothing is known any more.
                 let Some(payload) = row.try_get::<Option<String>, _>("body")? else { continue };
                 let head = Head::read(name, told(row)?, row.try_get("word")?, payload);
                 facts.held.entry(name.clone()).or_default().extend(head.map(|head| head.version));
+            }
+            "kept" => {
+                let kept = row.try_get::<Option<&str>, _>("body")?.and_then(read_kept);
+                facts.held.entry(asked.held[place].clone()).or_default().extend(kept);
             }
             "foreign" => {
                 let hash = row.try_get::<Option<&str>, _>("word")?.and_then(Hash::from_hex);

@@ -4,13 +4,14 @@ use super::{OpenError, digests};
 use sqlx::{Connection, PgConnection, Row};
 
 /// Frozen, in order; the version table counts those that were applied.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/postgres/0001_journal.sql"),
     include_str!("../../../migrations/postgres/0002_versions.sql"),
     include_str!("../../../migrations/postgres/0003_waiting.sql"),
     include_str!("../../../migrations/postgres/0004_digests.sql"),
     include_str!("../../../migrations/postgres/0005_chunks.sql"),
     include_str!("../../../migrations/postgres/0006_audit.sql"),
+    include_str!("../../../migrations/postgres/0007_compaction.sql"),
 ];
 
 /// Whoever migrates holds this advisory lock: `ECLD`, and what it is for.

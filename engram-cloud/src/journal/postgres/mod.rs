@@ -5,6 +5,7 @@
 
 mod chunks;
 mod chunks_of_peer;
+mod compaction;
 mod connect;
 mod controls;
 mod digests;
@@ -18,6 +19,7 @@ mod take_over;
 mod write;
 mod writer;
 
+use super::compaction::{Compacted, Retention};
 use super::{
     Audited, Batch, Control, GrantAsk, GrantRows, Journal, JournalError, Listener, Listeners, Page, PageAsk, Pushed,
 };
@@ -163,6 +165,10 @@ impl Journal for Postgres {
 
     async fn set_control(&self, control: Control) -> Result<(), JournalError> {
         self.read(controls::set(&self.0.pool, &control)).await
+    }
+
+    async fn compact(&self, retention: Retention) -> Result<Compacted, JournalError> {
+        ask(&self.0.jobs, |answer| Job::Compact(retention, answer)).await
     }
 
     async fn close(&self) {

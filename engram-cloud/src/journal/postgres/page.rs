@@ -1,6 +1,6 @@
 //! Pages: of several projects, each from its own cursor, and of a whole grant in one order.
 //!
-//! Heads are read first and rows up to them: what a head covers never changes (CUR-2), so the questions of one page
+//! Heads are read first and rows up to them: what a head covers gets no new row (CUR-2), so the questions of one page
 //! need no common snapshot. What fits is decided by sizes alone; only then are payloads read.
 
 use super::load::storable;
@@ -22,7 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// before all that a peer wrote was taken over.
 const HEADS: &str = "
     SELECT 0::bigint AS place, (extract(epoch FROM occurred_at) * 1000000)::bigint, NULL AS digest
-    FROM cloud_mutations WHERE seq = $2
+    FROM (SELECT seq, occurred_at FROM cloud_mutations UNION ALL SELECT seq, occurred_at FROM engram_compacted) taken
+    WHERE seq = $2
     UNION ALL
     SELECT asked.place, (SELECT seq FROM cloud_mutations m WHERE m.project = asked.project ORDER BY seq DESC LIMIT 1),
            CASE WHEN NOT EXISTS (
@@ -94,7 +95,10 @@ pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Op
         }
     }
     if ask.rows_max > 0 {
-        page.rows = fill(pool, &mut tracks, ask, turn).await?;
+        let Some(rows) = fill(pool, &mut tracks, ask, turn).await? else {
+            return Box::pin(self::page(pool, ask, turn)).await;
+        };
+        page.rows = rows;
     }
     for row in &page.rows {
         // Rows are in order: the last one of a project stays.
@@ -115,12 +119,14 @@ pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Op
 }
 
 /// Takes rows of all projects in rounds of equal shares, so that a long backlog of one does not hold up the others.
+///
+/// `None` where a row was compacted since its size was read: what the page says of what is left is not so any more.
 async fn fill(
     pool: &PgPool,
     tracks: &mut [Track<'_>],
     ask: &PageAsk,
     turn: usize,
-) -> Result<Vec<PulledMutation>, sqlx::Error> {
+) -> Result<Option<Vec<PulledMutation>>, sqlx::Error> {
     let mut room = Room { rows: ask.rows_max, bytes: ask.bytes_max };
     let mut seqs = Vec::new();
     // Where not even one row of each fits, another one begins on the next page.
@@ -149,7 +155,8 @@ async fn fill(
             break;
         }
     }
-    rows(pool, &seqs).await?.iter().map(read).collect()
+    let found = rows(pool, &seqs).await?;
+    if found.len() < seqs.len() { Ok(None) } else { found.iter().map(read).collect::<Result<_, _>>().map(Some) }
 }
 
 /// Where a project ends, and what its current versions add up to.

@@ -25,12 +25,12 @@ const CHANGES: &str = "
         SELECT * FROM unnest($16::text[], $17::text[], $18::bigint[], $19::bool[])
     ), superseded AS (
         INSERT INTO engram_superseded
-               (project, entity, entity_key, digest, op, payload, base, lost_to_seq, occurred_at, pushed_by)
+               (project, entity, entity_key, digest, op, payload, base, lost_to_seq, occurred_at, pushed_by, version)
         SELECT project, entity, key, digest, op, payload::jsonb, base, seq,
-               timestamptz 'epoch' + at_us * interval '1 microsecond', pushed_by
+               timestamptz 'epoch' + at_us * interval '1 microsecond', pushed_by, version
         FROM unnest($20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], $26::text[],
-                    $27::bigint[], $28::bigint[], $29::text[])
-             AS l (project, entity, key, digest, op, payload, base, seq, at_us, pushed_by)
+                    $27::bigint[], $28::bigint[], $29::text[], $49::text[])
+             AS l (project, entity, key, digest, op, payload, base, seq, at_us, pushed_by, version)
         ON CONFLICT DO NOTHING
     ), conflicts AS (
         INSERT INTO engram_conflicts
@@ -78,6 +78,7 @@ pub(super) async fn changes(
         .bind(CHANNEL)
         .bind(changes.digests.keys().map(ProjectName::as_str).collect::<Vec<_>>())
         .bind(changes.digests.values().map(|moved| moved.number().to_string()).collect::<Vec<_>>())
+        .bind(changes.superseded.iter().map(|loser| loser.kept.as_deref()).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

@@ -5,9 +5,10 @@
 //! and lock, load, write, commit are four round trips.
 
 use super::notices::Notice;
-use super::{chunks, connect, load, take_over, write};
+use super::{chunks, compaction, connect, load, take_over, write};
 use crate::clock::Clock;
 use crate::journal::admit::{Admission, Changes, Facts};
+use crate::journal::compaction::{Compacted, Retention};
 use crate::journal::rail::{ChunkPush, ChunkPushed, Slice};
 use crate::journal::{Batch, JournalError, Listeners, Pushed};
 use sqlx::postgres::PgConnectOptions;
@@ -36,6 +37,7 @@ pub(super) enum Job {
     Slice(Slice, Answer<bool>),
     /// Takes a slice of the peer's rows over, and tells whether there is more.
     TakeOver(Answer<bool>),
+    Compact(Retention, Answer<Compacted>),
     Close(Answer<()>),
 }
 
@@ -83,6 +85,10 @@ impl Writer {
                 Some(Job::TakeOver(answer)) => {
                     let taken = self.patiently(&Task::TakeOver).await;
                     let _ = answer.send(taken.map(|done| matches!(done, Done::TakenOver(true))));
+                }
+                Some(Job::Compact(retention, answer)) => {
+                    let done = self.patiently(&Task::Compact(retention)).await;
+                    let _ = answer.send(done.and_then(Done::compacted));
                 }
                 Some(Job::Close(answer)) => {
                     if let Some(connection) = self.connection.take() {
@@ -139,6 +145,7 @@ impl Writer {
             Task::Chunk(push) => chunks::push(&mut transaction, push, self.clock.now_us()).await?,
             Task::Slice(slice) => chunks::tell(&mut transaction, slice, self.clock.now_us()).await?,
             Task::TakeOver => take_over::slice(&mut transaction, self.clock.now_us()).await?,
+            Task::Compact(retention) => compaction::step(&mut transaction, retention, self.clock.now_us()).await?,
         };
         let projects = changes.touched();
         let notice = (!projects.is_empty()).then(|| Notice { origin: self.origin.clone(), projects });
@@ -188,6 +195,7 @@ enum Task {
     Chunk(Box<ChunkPush>),
     Slice(Slice),
     TakeOver,
+    Compact(Retention),
 }
 
 /// What came of it.
@@ -198,14 +206,19 @@ pub(super) enum Done {
     Told(bool),
     /// Whether there is more to take over.
     TakenOver(bool),
+    Compacted(Compacted),
 }
 
 impl Done {
     fn outcomes(self) -> Vec<Pushed> {
         match self {
             Self::Pushed(outcomes) => outcomes,
-            Self::Chunk(_) | Self::Told(_) | Self::TakenOver(_) => Vec::new(),
+            Self::Chunk(_) | Self::Told(_) | Self::TakenOver(_) | Self::Compacted(_) => Vec::new(),
         }
+    }
+
+    fn compacted(self) -> Result<Compacted, JournalError> {
+        if let Self::Compacted(compacted) = self { Ok(compacted) } else { Err(JournalError::Closed) }
     }
 
     fn chunk(self) -> Result<ChunkPushed, JournalError> {

@@ -32,7 +32,7 @@ pub(super) use stamp::{lifted, time_field, with_time};
 use std::collections::BTreeSet;
 
 /// Up to which seq the journal was taken up.
-const TAKEN_UP: &str = "taken_up_seq";
+pub(super) const TAKEN_UP: &str = "taken_up_seq";
 
 /// More rows than this are taken up in transactions of their own.
 const MUCH: i64 = 5;
