@@ -105,7 +105,7 @@ fn what_a_fault_broke_is_a_guard_and_every_guard_was_broken() {
     let sections: Vec<_> = laws(&known).map(|law| (law, section(&page, law))).collect();
     let guards = sections.iter().flat_map(|(_, section)| &section.guards).flat_map(|guard| named(guard));
     let guards: BTreeSet<_> = guards.map(|(_, name)| name).collect();
-    let mut broken: BTreeSet<_> = page.lines().filter(|line| line.starts_with('|')).flat_map(seen_to_fail).collect();
+    let mut broken = seen_to_fail(&page);
     for (law, Guarded { faults, .. }) in &sections {
         for (fault, tests) in faults.iter().filter_map(|fault| fault.split_once(" → ")) {
             let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
@@ -118,10 +118,12 @@ fn what_a_fault_broke_is_a_guard_and_every_guard_was_broken() {
     assert!(never.is_empty(), "docs/testing.md names no fault that these were seen to fail of: {never:#?}");
 }
 
-/// The tests in a row of a table of faults: its second cell, of two.
-fn seen_to_fail(row: &str) -> Vec<&str> {
-    let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
-    if let [_, tests] = cells[..] { named(tests).into_iter().map(|(_, name)| name).collect() } else { Vec::new() }
+/// The tests in tables of faults.
+fn seen_to_fail(page: &str) -> BTreeSet<&str> {
+    let lines: Vec<_> = page.lines().collect();
+    let tables = lines.split(|line| !line.starts_with('|'));
+    let of_faults = tables.filter(|rows| rows.first().is_some_and(|head| head.starts_with("| Fault | Test")));
+    of_faults.flatten().flat_map(|row| named(row)).map(|(_, name)| name).collect()
 }
 
 /// Each fault of the Go program is guarded by a test, or has its reason.
