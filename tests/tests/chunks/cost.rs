@@ -67,6 +67,7 @@ fn cost_1_questions_and_files_go_by_what_is_new() {
     assert_eq!(asked, ["export", "rows", "exported"]);
     let opened = opens.take();
     assert_eq!(opened.keys().filter(|name| name.ends_with(".gz")).count(), 1, "{opened:?}");
+    assert_eq!(opened.get("manifest.json"), Some(&1), "{opened:?}");
     let written = writes.take();
     assert_eq!(written.keys().collect::<Vec<_>>(), [".engramctl-writing"], "whole or not there");
     // Somebody else's chunk is seen at once, however short the rest was.
