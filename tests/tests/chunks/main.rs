@@ -19,6 +19,8 @@ mod named;
 mod progress;
 #[cfg(target_os = "linux")]
 mod refused;
+#[cfg(target_os = "linux")]
+mod rewritten;
 mod statements;
 #[cfg(target_os = "linux")]
 mod swapped;
