@@ -7,6 +7,7 @@ mod cost;
 #[cfg(target_os = "linux")]
 mod crash;
 mod data_dir;
+mod deleted;
 mod driver;
 mod exchange;
 mod harness;
