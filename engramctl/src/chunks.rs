@@ -3,6 +3,7 @@
 
 mod bounded;
 pub(crate) mod build;
+pub(crate) mod changes;
 pub(crate) mod content;
 mod data_dir;
 pub mod entries;

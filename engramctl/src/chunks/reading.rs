@@ -58,10 +58,12 @@ impl Reading {
                 });
                 let file =
                     same.map(|state| RefusedFile { id: id.to_string(), stamp: state.stamp, reason: reason.clone() });
-                match file {
-                    Some(file) => self.refused().insert(file.id.clone(), file),
-                    None => self.refused().remove(id.as_str()),
-                };
+                let mut refused = self.refused();
+                refused.remove(id.as_str());
+                // There may be as many as a directory has names; what is not kept is not gathered either.
+                if let Some(file) = file.filter(|_| refused.len() < RefusedFile::KEPT_MAX) {
+                    refused.insert(file.id.clone(), file);
+                }
                 Err(reason)
             }
         }
@@ -74,7 +76,7 @@ impl Reading {
 
     /// Lists what is to be kept as refused, where that is something else than what was.
     pub(crate) fn news(&self, before: &[RefusedFile]) -> Option<Vec<RefusedFile>> {
-        let now: Vec<RefusedFile> = self.refused().values().take(RefusedFile::KEPT_MAX).cloned().collect();
+        let now: Vec<RefusedFile> = self.refused().values().cloned().collect();
         (now != before).then_some(now)
     }
 

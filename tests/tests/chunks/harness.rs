@@ -117,13 +117,28 @@ pub(crate) fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// Packs a text as a chunk's file, and returns its id.
 pub(crate) fn lay_chunk(place: &Path, text: &[u8]) -> String {
+    lay_packed(place, text, flate2::Compression::default())
+}
+
+/// Does the same, packed as tightly as this.
+pub(crate) fn lay_packed(place: &Path, text: &[u8], tightly: flate2::Compression) -> String {
     use std::io::Write as _;
     let id = engram_proto::chunk::ChunkId::of_bytes(text).to_string();
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), tightly);
     gz.write_all(text).expect("packed");
     std::fs::create_dir_all(place.join("chunks")).expect("a directory");
     std::fs::write(place.join(format!("chunks/{id}.jsonl.gz")), gz.finish().expect("packed")).expect("written");
     id
+}
+
+/// Puts empty files with these names into the directory of chunks.
+pub(crate) fn lay_names(place: &Path, names: impl Iterator<Item = String>) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let chunks = place.join("chunks");
+    std::fs::create_dir_all(&chunks).expect("a directory");
+    for name in names {
+        mknodat(CWD, chunks.join(name), FileType::RegularFile, Mode::RUSR, 0).expect("a file");
+    }
 }
 
 /// Runs the reader that was written from the description of the format alone, on a directory of chunks.

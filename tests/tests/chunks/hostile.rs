@@ -1,6 +1,6 @@
 //! A repository that somebody filled with care: named errors, bounded memory, nothing written outside (chunks.md 6).
 
-use crate::harness::{Person, files, lay_chunk, lay_fixture};
+use crate::harness::{Person, files, lay_chunk, lay_fixture, lay_names};
 use engram_proto::chunk::ChunkId;
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
@@ -66,18 +66,7 @@ fn so_large_a_file_and_so_many_names_are_not_read() {
     });
     let temp = tempfile::tempdir().expect("a directory");
     let ana = Person::new(temp.path(), "ana");
-    let chunks = ana.place().join("chunks");
-    std::fs::create_dir_all(&chunks).expect("a directory");
-    for n in 0..200_000 {
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            chunks.join(n.to_string()),
-            rustix::fs::FileType::RegularFile,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .expect("a file");
-    }
+    lay_names(&ana.place(), (0..200_000).map(|n| n.to_string()));
     for args in [&["export", "--all"][..], &["import"], &["status", "--all"], &["verify"]] {
         let answer = ana.chunks(args);
         let named = answer.err.contains("chunks cannot be used: there are more than 200000 files");

@@ -7,6 +7,7 @@ mod cost;
 #[cfg(target_os = "linux")]
 mod crash;
 mod data_dir;
+mod deleted;
 mod driver;
 mod exchange;
 mod harness;
@@ -19,6 +20,8 @@ mod named;
 mod progress;
 #[cfg(target_os = "linux")]
 mod refused;
+#[cfg(target_os = "linux")]
+mod rewritten;
 mod statements;
 #[cfg(target_os = "linux")]
 mod swapped;

@@ -1,12 +1,25 @@
-//! How much memory the client and the daemon need for a manifest, whatever stands in it (chunks.md 6).
+//! How much memory the client and the daemon need for a manifest, a directory and a chunk, whatever stands in them
+//! (chunks.md 6).
 
-use crate::harness::{Person, lay_fixture};
+use crate::harness::{Person, lay_chunk, lay_fixture, lay_names, lay_packed};
 use engram_tests::processes::program;
 use std::io::Write as _;
 use std::process::Command;
 
-/// Neither program needs more for a directory of three chunks, in KiB.
+/// Neither program needs more, in KiB, besides the bytes of a chunk's file, of which the client reads one into memory.
 const PEAK_KIB: u64 = 64 << 10;
+
+/// More takes a row as large as it may be, of which the daemon has several forms at a time while the next one comes.
+const LARGE_ROWS_KIB: u64 = 192 << 10;
+
+/// So does a directory of as many broken chunks as there may be, each of which the client names.
+const NAMES_KIB: u64 = 128 << 10;
+
+/// A chunk's file is no larger, in bytes.
+const CHUNK_BYTES_MAX: u64 = 64 << 20;
+
+/// What is run where all of it is tried.
+const ALL: [&[&str]; 4] = [&["verify"], &["import"], &["status", "--all"], &["export", "--all"]];
 
 /// A manifest is no larger.
 const BYTES_MAX: usize = 16 << 20;
@@ -74,19 +87,97 @@ fn packed(parts: &[(&[u8], usize)]) -> Vec<u8> {
     all
 }
 
+/// Some text of these four bytes: what unpacks to much more than its size is refused for that.
+fn noise(of: &[u8; 4]) -> Vec<u8> {
+    let mut dice = 1_u64;
+    let noise = (0..32 << 10).map(|_| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        of[usize::try_from(dice >> 62).expect("two bits")]
+    });
+    noise.collect()
+}
+
+/// One session with these memories; each has its number as its title.
+fn chunk(contents: impl Iterator<Item = String>) -> String {
+    let at = "2026-11-22 10:00:00";
+    let memories = contents.enumerate().map(|(n, content)| {
+        format!(
+            r#"{{"sync_id":"obs-{n}","session_id":"s","type":"note","title":"{n}","content":"{content}","project":"app","scope":"project","created_at":"{at}","updated_at":"{at}"}}"#
+        )
+    });
+    let memories: Vec<String> = memories.collect();
+    format!(
+        r#"{{"sessions":[{{"id":"s","project":"app","directory":"/d","started_at":"{at}"}}],"observations":[{}]}}"#,
+        memories.join(",")
+    )
+}
+
+/// Runs commands on what lies there: each ends with exit code 5 and names what is not as it should be, and neither client
+/// nor daemon needs more memory than this, in KiB.
+fn need(person: &Person, what: &str, (commands, words): (&[&[&str]], &str), (client_kib, daemon_kib_max): (u64, u64)) {
+    for args in commands {
+        let (code, said, peak_kib) = measured(person, args);
+        assert!(code == 5 && said.contains(words), "{what}, {args:?}: {code} {}", &said[..said.len().min(1_000)]);
+        assert!(peak_kib < client_kib, "{what}, {args:?}: {peak_kib} KiB");
+    }
+    let peak_kib = daemon_kib(person);
+    assert!(peak_kib < daemon_kib_max, "{what}, the daemon: {peak_kib} KiB");
+}
+
+#[test]
+fn no_bomb_of_rows_takes_more_memory() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let _ = ana.device.save("app", "mine", "to be exported");
+    let path = ana.place().join("chunks/0000000e.jsonl.gz");
+    std::fs::create_dir_all(path.parent().expect("above")).expect("a directory");
+    let same = format!(r#"{{"title":"{}"}},"#, "the same again ".repeat(100)).repeat(700);
+    std::fs::write(&path, packed(&[(&br#"{"observations":["#[..], 1), (same.as_bytes(), 200)])).expect("written");
+    need(&ana, "the same row", (&ALL, "far more than its size"), (PEAK_KIB, PEAK_KIB));
+    std::fs::remove_file(path).expect("removed");
+    // Rows that are none, each of which is held.
+    let _ = lay_chunk(&ana.place(), format!(r#"{{"sessions":[{}{{}}]}}"#, "{},".repeat(10_000)).as_bytes());
+    need(&ana, "rows that are none", (&[&["import"]], "held"), (PEAK_KIB, PEAK_KIB));
+    // As large as a row may be, and as many of them as make a large chunk.
+    let content = [&b"text ".repeat((6 << 20) / 5 - (8 << 10))[..], &noise(b"abcd")].concat();
+    let content = String::from_utf8(content).expect("a text");
+    let _ = lay_chunk(&ana.place(), chunk((0..5).map(|n| format!("{n} {content}"))).as_bytes());
+    need(&ana, "large rows", (&[&["import"]], "held"), (PEAK_KIB, LARGE_ROWS_KIB));
+    assert_eq!(ana.one::<i64>("SELECT count(*) FROM observations"), 1 + 5);
+}
+
+#[test]
+fn a_chunk_as_large_as_may_be_takes_its_own_size_once() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let count = (64 << 10) / 65;
+    let text = chunk((0..count).map(|_| "text ".repeat((64 << 10) / 5)));
+    let id = lay_packed(&ana.place(), text.as_bytes(), flate2::Compression::none());
+    let size = ana.place().join(format!("chunks/{id}.jsonl.gz")).metadata().expect("a file").len();
+    assert!((CHUNK_BYTES_MAX - (1 << 20)..=CHUNK_BYTES_MAX).contains(&size), "{size}");
+    // So that there is something to be named.
+    std::fs::write(ana.place().join("chunks/00000001.jsonl.gz"), "none").expect("written");
+    need(&ana, "a large chunk", (&[&["import"]], "00000001"), (size / 1_024 + PEAK_KIB, PEAK_KIB));
+    assert_eq!(ana.one::<i64>("SELECT count(*) FROM observations"), count);
+}
+
+#[test]
+fn as_many_broken_chunks_as_may_be_take_no_more_memory() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let _ = ana.device.save("app", "mine", "to be exported");
+    // With the two that every directory has, and the one that the export makes.
+    lay_names(&ana.place(), (0..200_000 - 3).map(|n| format!("{n:08x}.jsonl.gz")));
+    need(&ana, "names", (&ALL, "00000001"), (NAMES_KIB, PEAK_KIB));
+    let listed = std::fs::read_to_string(ana.place().join("manifest.json")).expect("a manifest");
+    assert_eq!(listed.matches("\"id\"").count(), 1, "what cannot be read is not listed: {listed}");
+}
+
 #[test]
 fn nothing_that_a_newer_program_put_into_a_chunk_takes_more_memory() {
     let temp = tempfile::tempdir().expect("a directory");
     let ana = Person::new(temp.path(), "ana");
-    // Each with some noise: what unpacks to much more than its size is refused for that.
-    let noisy = |text: &[u8], noise: &[u8; 4]| {
-        let mut dice = 1_u64;
-        let noise = (0..32 << 10).map(|_| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            noise[usize::try_from(dice >> 62).expect("two bits")]
-        });
-        text.repeat((1 << 20) / text.len()).into_iter().chain(noise).collect::<Vec<u8>>()
-    };
+    let noisy = |text: &[u8], of: &[u8; 4]| [text.repeat((1 << 20) / text.len()), noise(of)].concat();
     let (deep, objects) = (noisy(b"[", b" \n\t\r"), noisy(br#"{"a":"#, b" \n\t\r"));
     let (text, values) = (noisy(b"a", b"bcde"), noisy(br#"[{"a":"b"},1],"#, b" \n\t\r"));
     for (what, parts, words) in [

@@ -1,7 +1,11 @@
 //! `chunks watch`: a process that imports what git brings, in whatever order its files come, until it is stopped.
 
+#[cfg(target_os = "linux")]
+use crate::between::Opens;
 use crate::harness::{Person, client, lay_chunk};
 use engram_tests::processes::until;
+#[cfg(target_os = "linux")]
+use rustix::fs::inotify::WatchFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::File;
@@ -159,6 +163,32 @@ fn a_watch_ends_with_what_stops_it() {
         until("it has imported", || watch.imported(&bob.work) == 1);
         assert_eq!(watch.stop(how), Some(0), "{how:?}");
     }
+}
+
+/// COST-1: a directory in which nothing changes is let alone, and a change wakes what watches it.
+#[cfg(target_os = "linux")]
+#[test]
+fn cost_1_a_directory_at_rest_is_not_looked_at_before_it_changes() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (ana, bob) = (Person::new(temp.path(), "ana"), Person::new(temp.path(), "bob"));
+    let (id, bytes) = exported(&ana, "first");
+    put(&bob.work, &format!("chunks/{id}.jsonl.gz"), &bytes);
+    let watch = Watch::start(&bob, &[&bob.work.clone()]);
+    until("it is imported", || watch.imported(&bob.work) == 1);
+    rest(&bob.place().join("chunks"));
+    let opens = Opens::with(&bob.place(), WatchFlags::OPEN);
+    let clock = temp.path().join("with/a/clock");
+    until("nobody looks for as long as a directory rests", || {
+        let _ = opens.of_any();
+        std::fs::create_dir_all(&clock).and_then(|()| std::fs::write(clock.join("tick"), "")).expect("written");
+        std::fs::remove_file(clock.join("tick")).expect("removed");
+        rest(&clock);
+        opens.of_any() == 0
+    });
+    let (id, bytes) = exported(&ana, "second");
+    put(&bob.work, &format!("chunks/{id}.jsonl.gz"), &bytes);
+    until("it wakes", || watch.imported(&bob.work) == 2);
+    assert_eq!(watch.stop(Signal::TERM), Some(0));
 }
 
 /// What is put right in its place gives the directory no other name, and no other time.

@@ -24,7 +24,7 @@ use engram_proto::ipc::request::RequestBody;
 use engram_proto::reason::Exit;
 use engram_proto::time::{RowTime, UNKNOWN_TIME};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -339,7 +339,8 @@ impl Export {
         let files: Vec<_> = contents.files.iter().filter_map(|id| ChunkId::parse(id).ok()).collect();
         let listing = contents.listing()?;
         let mut changed = !listing.refused.is_empty() || listed != entries.len() || listing.broken.is_some();
-        let mut new = BTreeMap::new();
+        let (mut new, mut unusable) = (BTreeMap::new(), Vec::new());
+        let named: BTreeSet<&str> = self.report.skipped.iter().map(|skipped| skipped.chunk.as_str()).collect();
         for id in files.iter().filter(|id| !entries.has(id.as_str()) || listing.unsure.contains(*id)) {
             let found = match self.seen.get(id) {
                 Some(checked) => Ok(checked.clone()),
@@ -356,12 +357,11 @@ impl Export {
                     changed = true;
                 }
                 // It was named when it was read; one that cannot be read is not listed.
-                (Err(reason), _) if !self.report.skipped.iter().any(|skipped| skipped.chunk == id.as_str()) => {
-                    self.report.skipped.push(Skipped::new(id, reason));
-                }
+                (Err(reason), _) if !named.contains(id.as_str()) => unusable.push(Skipped::new(id, reason)),
                 (Err(_), _) => {}
             }
         }
+        self.report.skipped.extend(unusable);
         entries.retain(|id| !ChunkId::parse(id).is_ok_and(|id| new.contains_key(&id)));
         entries.extend(&new);
         listing.entries = entries;

@@ -1,6 +1,7 @@
 //! `engramctl chunks watch`: imports when git brings new chunks.
 
 use super::{Skipped, import};
+use crate::chunks::changes::Changes;
 use crate::chunks::place::Place;
 use crate::cli::Globals;
 use crate::clock;
@@ -24,8 +25,11 @@ until it is stopped (Ctrl-C or SIGTERM, which is exit code 0). What cannot be
 read is named once and tried again. It never exports: that makes files that
 someone commits.";
 
-/// How often the directories are looked at.
+/// How often the directories are looked at while one of them is young, or cannot be read, or changes unheard.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often they are looked at otherwise, besides at each change: not every file system tells of what others do to it.
+const NET: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -40,6 +44,8 @@ struct Watched {
     path: PathBuf,
     /// Whether others are watched too, so that what is said names it.
     is_of_many: bool,
+    /// Whether its changes are heard of.
+    is_heard: bool,
     /// How it was when all of it was read that could be.
     seen: Option<String>,
     /// The files that could not be: the one place where something may change without another name.
@@ -67,9 +73,10 @@ pub(crate) async fn run(globals: &Globals, args: WatchArgs, out: &mut Out) -> Re
 }
 
 async fn watch(globals: &Globals, working: &Path, all: &mut [Watched], out: &mut Out) -> Result<(), CtlError> {
+    let mut changes = Changes::new();
     loop {
         for one in &mut *all {
-            match one.look(globals, working, out).await {
+            match one.look(globals, working, &mut changes, out).await {
                 Err(error @ CtlError::Output(_)) => return Err(error),
                 // It may be back the next time.
                 Err(error) => one.fails(&error, out),
@@ -80,14 +87,26 @@ async fn watch(globals: &Globals, working: &Path, all: &mut [Watched], out: &mut
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
+        if all.iter().all(Watched::is_settled) {
+            // Whichever comes first.
+            let _ = tokio::time::timeout(NET, changes.next()).await;
+        }
     }
 }
 
 impl Watched {
     /// Imports, unless nothing changed since everything was read.
-    async fn look(&mut self, globals: &Globals, working: &Path, out: &mut Out) -> Result<(), CtlError> {
+    async fn look(
+        &mut self,
+        globals: &Globals,
+        working: &Path,
+        changes: &mut Changes,
+        out: &mut Out,
+    ) -> Result<(), CtlError> {
         let place = Place::find(globals.data_dir().as_deref(), Some(&self.path), working)?;
         place.must_exist()?;
+        // Before it is looked at: what changes after that is heard of.
+        self.is_heard = changes.listen(place.path());
         let begun_ns = clock::unix_ns();
         let stamp = place.stamp(begun_ns);
         let now = self.with_damaged(stamp.clone(), &place, begun_ns);
@@ -115,6 +134,11 @@ impl Watched {
             let state = place.state(id, now_unix_ns).filter(|state| state.has_rested)?;
             Some(format!("{all} {}", state.stamp))
         })
+    }
+
+    /// Tells whether there is nothing to do before something is heard.
+    fn is_settled(&self) -> bool {
+        self.is_heard && self.seen.is_some()
     }
 
     fn fails(&mut self, error: &CtlError, out: &Out) {
