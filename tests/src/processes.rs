@@ -1,5 +1,8 @@
 //! Real programs on temporary directories: a server, devices, the client. Each ends with its value, by its pid.
 
+use engram_proto::id::ProjectName;
+use engram_proto::time::RowTime;
+use engramd::store::Store;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -182,12 +185,8 @@ impl Cloud {
         if let Some(database) = &database {
             command.env("ENGRAM_DATABASE_URL", database).env("ENGRAM_JWT_SECRET", KEY);
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let url = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
-        Self { process: Process::new(child), url: url.expect("it listens"), dir: dir.to_owned(), database, host }
+        let (process, url) = listening(&mut command);
+        Self { process, url, dir: dir.to_owned(), database, host }
     }
 
     /// Starts it again where it was, on the same data.
@@ -203,6 +202,19 @@ impl Cloud {
         let port = self.url.rsplit(':').next().unwrap_or("0").to_owned();
         Self::serve(&self.dir, self.database.take(), self.host.take(), &port, projects)
     }
+}
+
+/// Starts a server by a command of the caller's, and returns it with its URL.
+///
+/// # Panics
+/// Where it does not come to listen.
+#[must_use]
+pub fn listening(command: &mut Command) -> (Process, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let url =
+        lines.map_while(Result::ok).find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
+    (Process::new(child), url.expect("it listens"))
 }
 
 /// What a command printed, and how it ended.
@@ -346,6 +358,17 @@ impl Device {
     pub fn save(&self, project: &str, title: &str, content: &str) -> String {
         let saved = self.json(&["save", "--project", project, "--title", title, content]);
         saved["sync_id"].as_str().expect("a sync id").to_owned()
+    }
+
+    /// Writes down everything that its file holds of a project (the canonical dump); no daemon has to run.
+    ///
+    /// # Panics
+    /// Where the store cannot be read.
+    #[must_use]
+    pub fn dump(&self, project: &str) -> String {
+        let now = RowTime::parse("2026-11-22 15:00:00").expect("a time");
+        let store = Store::open(&self.dir.join("engram.db"), now).expect("the store");
+        store.canonical_dump(&ProjectName::parse(project).expect("a name")).expect("a dump")
     }
 
     /// Returns the titles that a search finds.
