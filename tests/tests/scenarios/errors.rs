@@ -5,6 +5,7 @@ use crate::queue::{self, Row};
 use engram_tests::gateway::{Gateway, Instead};
 use engram_tests::processes::{Answer, Cloud, Device, TOKEN, program, until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -253,6 +254,7 @@ fn scenario_13_loud_1_a_configuration_that_cannot_be_used_is_said_and_checked() 
 #[test]
 fn scenario_13_loud_1_a_project_that_is_not_enrolled_is_refused_with_the_way_out() {
     let place = Place::new();
+    let mut enrolled = BTreeSet::from(["demo", "other"]);
     for project in ["late", "my work", "it's; $home"] {
         let _ = place.device.save(project, "t", &format!("a text of {project}"));
         let mut hints = Vec::new();
@@ -266,9 +268,13 @@ fn scenario_13_loud_1_a_project_that_is_not_enrolled_is_refused_with_the_way_out
         let hint = &hints[0];
         assert!(hints.iter().all(|one| one == hint), "{hints:?}");
         assert_eq!(in_a_shell(&place.device, hint).code, 0, "{hint}");
-        let projects = place.device.json(&["projects"]);
-        let mut all = projects["projects"].as_array().expect("a list").iter();
-        assert!(all.any(|one| one["project"] == project && one["enrolled"] == true), "{hint}: {projects}");
+        enrolled.insert(project);
+        until(&format!("{hint} lets it take part, and no other"), || {
+            let projects = place.device.json(&["projects"]);
+            let all = projects["projects"].as_array().expect("a list").iter();
+            let now = all.filter(|one| one["enrolled"] == true).filter_map(|one| one["project"].as_str());
+            now.collect::<BTreeSet<_>>() == enrolled
+        });
         assert_eq!(place.device.ctl(&["sync", "--project", project]).code, 0, "{hint}");
         place.healthy();
     }
