@@ -1,10 +1,13 @@
 //! Real programs on temporary directories: a server, devices, the client. Each ends with its value, by its pid.
 
+mod cloud;
+
+pub use cloud::{Cloud, listening};
 use engram_proto::id::ProjectName;
 use engram_proto::time::RowTime;
 use engramd::store::Store;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -125,96 +128,6 @@ impl Drop for Process {
 
 fn signal(child: &Child, what: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_child(child), what).expect("a signal");
-}
-
-/// An engram-cloud, on the embedded store unless it is given a database.
-pub struct Cloud {
-    /// Its process.
-    pub process: Process,
-    /// Where it listens.
-    pub url: String,
-    dir: PathBuf,
-    database: Option<String>,
-    host: Option<String>,
-}
-
-/// The signing secret of a server on a database, which keeps none itself.
-const KEY: &str = "thirty-two-bytes-are-long-enough";
-
-impl Cloud {
-    /// Starts one that allows every project.
-    #[must_use]
-    pub fn start(dir: &Path) -> Self {
-        Self::start_at(dir, "0", "*")
-    }
-
-    /// Starts one on a port, for some projects.
-    ///
-    /// # Panics
-    /// Where it does not come to listen.
-    #[must_use]
-    pub fn start_at(dir: &Path, port: &str, projects: &str) -> Self {
-        Self::serve(dir, None, None, port, projects)
-    }
-
-    /// Starts one that allows every project and listens at an address of this machine that others reach.
-    ///
-    /// # Panics
-    /// Where it does not come to listen.
-    #[must_use]
-    pub fn start_open(dir: &Path, host: &str) -> Self {
-        Self::serve(dir, None, Some(host.to_owned()), "0", "*")
-    }
-
-    /// Starts one that allows every project, on the database of this address where one is given.
-    ///
-    /// # Panics
-    /// Where it does not come to listen.
-    #[must_use]
-    pub fn start_on(dir: &Path, database: Option<String>) -> Self {
-        Self::serve(dir, database, None, "0", "*")
-    }
-
-    fn serve(dir: &Path, database: Option<String>, host: Option<String>, port: &str, projects: &str) -> Self {
-        let mut command = Command::new(program("engram-cloud"));
-        command.arg("serve").env_clear().env("ENGRAM_CLOUD_DATA_DIR", dir).env("ENGRAM_PORT", port);
-        command.env("ENGRAM_CLOUD_TOKEN", TOKEN).env("ENGRAM_CLOUD_ALLOWED_PROJECTS", projects);
-        if let Some(host) = &host {
-            command.env("ENGRAM_CLOUD_HOST", host);
-        }
-        if let Some(database) = &database {
-            command.env("ENGRAM_DATABASE_URL", database).env("ENGRAM_JWT_SECRET", KEY);
-        }
-        let (process, url) = listening(&mut command);
-        Self { process, url, dir: dir.to_owned(), database, host }
-    }
-
-    /// Starts it again where it was, on the same data.
-    #[must_use]
-    pub fn restart(self) -> Self {
-        self.regrant("*")
-    }
-
-    /// Starts it again where it was, for other projects.
-    #[must_use]
-    pub fn regrant(mut self, projects: &str) -> Self {
-        self.process.kill();
-        let port = self.url.rsplit(':').next().unwrap_or("0").to_owned();
-        Self::serve(&self.dir, self.database.take(), self.host.take(), &port, projects)
-    }
-}
-
-/// Starts a server by a command of the caller's, and returns it with its URL.
-///
-/// # Panics
-/// Where it does not come to listen.
-#[must_use]
-pub fn listening(command: &mut Command) -> (Process, String) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let url =
-        lines.map_while(Result::ok).find_map(|line| line.strip_prefix("engram-cloud listening on ").map(str::to_owned));
-    (Process::new(child), url.expect("it listens"))
 }
 
 /// What a command printed, and how it ended.
