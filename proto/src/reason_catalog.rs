@@ -29,7 +29,7 @@ pub struct Entry {
     pub title: &'static str,
     /// What it means, for the page.
     pub meaning: &'static str,
-    /// One command; `{project}` stands for the project, `{data_dir}` for the data directory.
+    /// One command; `{project}` stands for the project, `{data_dir}` for the data directory, each as a word of a shell.
     pub hint: Option<&'static str>,
     /// What the loop does.
     pub disposition: Disposition,
@@ -38,6 +38,9 @@ pub struct Entry {
     /// A finding of one of these explains this one and hides it.
     pub depends_on: &'static [ReasonCode],
 }
+
+/// What starts the daemon anew: for whoever it does not answer, and for what its loop cannot end itself.
+pub const RESTART: &str = "systemctl --user restart engramd";
 
 const SYNC: Option<&str> = Some("engramctl sync");
 const LOGIN: Option<&str> = Some("engramctl cloud login --server URL");
@@ -241,7 +244,8 @@ pub fn entry(code: ReasonCode) -> Entry {
             Error,
             Daemon,
             Block,
-            Some("engramctl sync"),
+            // Whatever asks the loop would wait for it.
+            Some(RESTART),
             "the loop stands still",
             "No tick within its deadline; a watchdog restarts the daemon.",
         ),

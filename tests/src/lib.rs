@@ -10,3 +10,4 @@ pub mod postgres;
 pub mod processes;
 pub mod routes;
 pub mod sim;
+pub mod sound;

@@ -7,6 +7,7 @@ use crate::out::Out;
 use engram_proto::ipc::PROTOCOL;
 use engram_proto::ipc::hello::Hello;
 use engram_proto::reason::Exit;
+use engram_proto::reason_catalog::RESTART;
 use serde_json::json;
 use std::time::Duration;
 
@@ -43,9 +44,9 @@ fn lines(daemon: Result<&Hello, &str>) -> String {
             let build = clean_line(&hello.build);
             let theirs = format!("engramd   {build} (protocol {}, pid {})\n", hello.protocol, hello.pid);
             let apart = if hello.protocol == PROTOCOL {
-                ""
+                String::new()
             } else {
-                "They do not speak the same protocol. Run: systemctl --user restart engramd\n"
+                format!("They do not speak the same protocol. Run: {RESTART}\n")
             };
             format!("{ours}{theirs}{apart}")
         }

@@ -4,6 +4,7 @@ use crate::target::PATH_BYTES_MAX;
 use engram_proto::ipc::codec::FrameError;
 use engram_proto::ipc::hello::Hello;
 use engram_proto::reason::Exit;
+use engram_proto::reason_catalog::RESTART;
 use engram_proto::words::quoted;
 use std::io;
 use std::path::PathBuf;
@@ -131,14 +132,13 @@ impl ConnectError {
                 format!("ls -l {socket} shows whose it is; ask as that user, or name your own with --data-dir DIR")
             }
             Self::NoDaemon { start, .. } | Self::Stranger { start, .. } => start.clone(),
-            Self::Protocol { ours, theirs } if theirs.protocol > ours.protocol => format!(
-                "engramctl of build {} (or restart the daemon with this build: systemctl --user restart engramd)",
-                theirs.build
-            ),
-            Self::Protocol { theirs, .. } => {
-                format!("systemctl --user restart engramd (or: kill {}; engramd run)", theirs.pid)
+            Self::Protocol { ours, theirs } if theirs.protocol > ours.protocol => {
+                format!("engramctl of build {} (or restart the daemon with this build: {RESTART})", theirs.build)
             }
-            Self::Mute { .. } | Self::Unanswered { .. } => "systemctl --user restart engramd".to_owned(),
+            Self::Protocol { theirs, .. } => {
+                format!("{RESTART} (or: kill {}; engramd run)", theirs.pid)
+            }
+            Self::Mute { .. } | Self::Unanswered { .. } => RESTART.to_owned(),
             Self::Lost { .. } | Self::Ended { .. } | Self::Garbled(_) => "engramctl status".to_owned(),
             Self::TooLarge(_) => return None,
         })

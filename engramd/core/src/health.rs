@@ -12,7 +12,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::reason::{Desired, Finding, Health, Phase, ProjectState, ReasonCode, Scope, Severity};
 use engram_proto::reason_catalog;
 use engram_proto::time::{RowTime, rfc3339_from_ms};
-use engram_proto::words::count;
+use engram_proto::words::{count, quoted};
 
 /// What the report says that the machine cannot know.
 #[derive(Clone, Debug, Default)]
@@ -239,7 +239,7 @@ impl Machine {
         let named = if others.len() == 1 { format!("project {most}") } else { count(others.len() as u64, "project") };
         let stay = if rows == 1 { "stays" } else { "stay" };
         let message = format!("{} in {named} {stay} on this machine: not enrolled", count(rows, "change"));
-        let hint = format!("engramctl enroll {most}");
+        let hint = format!("engramctl enroll {}", quoted(most.as_str()));
         let mut condition = Condition::new(ReasonCode::NonEnrolledPendingMutations, message, self.others_since?);
         condition.hint = Some(hint);
         Some(condition)
@@ -309,7 +309,7 @@ fn project_conditions(name: &ProjectName, project: &Project) -> Vec<Condition> {
     if let Some((reason, since_ms)) = &project.paused {
         let words = paused_words(&format!("project {name}"), reason.as_deref());
         let mut condition = Condition::new(ReasonCode::Paused, words, Now { mono_ms: 0, wall_ms: *since_ms });
-        condition.hint = Some(format!("engramctl resume --project {name}"));
+        condition.hint = Some(format!("engramctl resume --project {}", quoted(name.as_str())));
         conditions.push(condition);
     }
     conditions.extend(project.trouble().map(Condition::of));
@@ -342,7 +342,7 @@ fn finding(condition: &Condition) -> Finding {
     let Condition { trouble, project, hint } = condition;
     let entry = reason_catalog::entry(trouble.code);
     let named = |hint: &str| match project {
-        Some(project) => hint.replace("{project}", project.as_str()),
+        Some(project) => hint.replace("{project}", &quoted(project.as_str())),
         // What refuses them all is about none of them.
         None => hint.replace(" --project {project}", "").replace("{project}", "P"),
     };

@@ -9,6 +9,7 @@ use engram_proto::ipc::reply::{SyncOutcome, SyncProgress, SyncVerdict, SyncedPro
 use engram_proto::ipc::request::Direction;
 use engram_proto::reason::ReasonCode;
 use engram_proto::reason_catalog;
+use engram_proto::words::quoted;
 use std::collections::BTreeMap;
 
 /// One sync that somebody follows.
@@ -81,8 +82,8 @@ impl Machine {
             None => SyncVerdict::Drained,
         };
         let hint = blocked.as_ref().and_then(|(trouble, project)| {
-            let named = project.map_or("P", |project| project.as_str());
-            reason_catalog::entry(trouble.code).hint.map(|hint| hint.replace("{project}", named))
+            let named = quoted(project.map_or("P", |project| project.as_str()));
+            reason_catalog::entry(trouble.code).hint.map(|hint| hint.replace("{project}", &named))
         });
         Some(SyncOutcome {
             outcome,

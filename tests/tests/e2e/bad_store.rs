@@ -1,6 +1,7 @@
 //! A store, a disk or a directory that cannot be used: one clear line with the next step, and nothing there changes.
 
 use engram_tests::processes::{Answer, Device, Process, ctl, daemon, program, until};
+use engram_tests::sound;
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -147,6 +148,8 @@ fn dur_1_a_full_disk_is_said_and_gone_with_room() {
     });
     assert_eq!((device.titles("before there").len(), device.titles("room again").len()), (1, 1));
     assert_eq!(device.daemon.terminate(), Some(0));
+    let store = rusqlite::Connection::open(device.dir.join("engram.db")).expect("the store");
+    assert_eq!(sound::faults(&store), Vec::<String>::new());
 }
 
 /// Waits until the status says what commands met, with no cloud configured, and runs the command that it names.

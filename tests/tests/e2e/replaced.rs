@@ -60,6 +60,30 @@ fn told(device: &Device, kind: &str) -> bool {
     events.out.contains(&format!("\"kind\":\"{kind}\""))
 }
 
+/// Writes what a project has beside memories: a session with its end, a prompt, a relation.
+fn everything_else(device: &Device, when: &str, memory: &str) {
+    let session = format!("session {when}");
+    let other = device.save("demo", &format!("related {when}"), &format!("another text {when}"));
+    for command in [
+        &["session", "start", "--id", &session, "--project", "demo"][..],
+        &["session", "end", &session, "--summary", &format!("summary {when}")],
+        &["prompt", "--project", "demo", &format!("question {when}")],
+        &["relate", &other, "related", memory, "--reason", &format!("reason {when}")],
+    ] {
+        let done = device.ctl(command);
+        assert_eq!(done.code, 0, "{command:?}: {done:?}");
+    }
+}
+
+/// A dump holds it.
+fn has_everything(dump: &str, times: &[&str]) {
+    for when in times {
+        for what in ["session", "summary", "related", "question", "reason"] {
+            assert!(dump.contains(&format!("{what} {when}")), "{what} {when}: {dump}");
+        }
+    }
+}
+
 /// CUR-3: restored from yesterday's copy, the server is told again what its devices have, by themselves.
 #[test]
 fn cur_3_a_restored_server_gets_everything_back() {
@@ -70,18 +94,21 @@ fn cur_3_a_restored_server_gets_everything_back() {
     let b = Device::enrolled(&temp.path().join("b"), &cloud, "demo");
     let gone = a.save("demo", "deleted later", "a text");
     let edited = a.save("demo", "before", "a text to edit");
+    everything_else(&a, "of yesterday", &edited);
     sync(&a);
     sync(&b);
     let cloud = swap(cloud, || copy(&data, &backup));
     assert_eq!(a.ctl(&["delete", &gone]).code, 0);
     assert_eq!(b.ctl(&["update", &edited, "--title", "after"]).code, 0);
-    let _ = b.save("demo", "of today", "a text of b");
+    let today = b.save("demo", "of today", "a text of b");
+    everything_else(&b, "of today", &today);
     assert_eq!(a.ctl(&["enroll", "left"]).code, 0);
     let _ = a.save("left", "of a project that is not enrolled any more", "a text");
     sync(&b);
     sync(&a);
     assert_eq!(a.ctl(&["unenroll", "left"]).code, 0);
-    let before = memories(&a, "demo");
+    let before = a.dump("demo");
+    has_everything(&before, &["of yesterday", "of today"]);
     let _cloud = swap(cloud, || copy(&backup, &data));
     // Nobody tells anybody anything: each finds out with its next request.
     for device in [&a, &b] {
@@ -90,17 +117,17 @@ fn cur_3_a_restored_server_gets_everything_back() {
         sync(device);
     }
     sync(&a);
-    assert_eq!(memories(&a, "demo"), before);
-    assert_eq!(memories(&b, "demo"), before);
+    assert_eq!(a.dump("demo"), before);
+    assert_eq!(b.dump("demo"), before);
     assert!(!a.finds_reason("cloud_replaced") && !b.finds_reason("cloud_replaced"));
     let c = Device::enrolled_at(&temp.path().join("c"), &_cloud.url, "demo");
     sync(&c);
-    assert_eq!(memories(&c, "demo"), before);
+    assert_eq!(c.dump("demo"), before);
     assert_eq!(a.ctl(&["enroll", "left"]).code, 0);
     sync(&a);
     assert_eq!(c.ctl(&["enroll", "left"]).code, 0);
     sync(&c);
-    assert_eq!(memories(&c, "left"), memories(&a, "left"), "what was not enrolled is told again when it is");
+    assert_eq!(c.dump("left"), a.dump("left"), "what was not enrolled is told again when it is");
     nothing_is_stored_twice(&data);
 }
 
@@ -116,6 +143,8 @@ fn cur_3_an_emptied_server_is_filled_again() {
             let _ = a.save("demo", &format!("n{n}"), &format!("text {n}"));
         }
     }
+    let last = a.save("demo", "last", "a text");
+    everything_else(&a, "of then", &last);
     sync(&a);
     let before = memories(&a, "demo");
     let cloud = swap(cloud, || {
@@ -128,7 +157,8 @@ fn cur_3_an_emptied_server_is_filled_again() {
     sync(&a);
     let b = Device::enrolled(&temp.path().join("b"), &cloud, "demo");
     sync(&b);
-    assert_eq!(memories(&b, "demo"), memories(&a, "demo"));
+    has_everything(&a.dump("demo"), &["of then"]);
+    assert_eq!(b.dump("demo"), a.dump("demo"));
     assert_eq!(memories(&b, "demo").as_array().map(Vec::len), before.as_array().map(|all| all.len() + 1));
     nothing_is_stored_twice(&data);
 }

@@ -165,9 +165,27 @@ fn scenario_3_iso_2_a_pull_waits_for_no_push() {
     // One that has nothing to push.
     let c = Device::enrolled(&temp.path().join("c"), &cloud, "demo");
     let b = Device::enrolled(&temp.path().join("b"), &cloud, "demo");
+    let times = || {
+        let report = a.report();
+        let mut all = report["projects"].as_array().expect("a list").iter();
+        let demo = all.find(|one| one["project"] == "demo").expect("it");
+        [demo, &report["sync"]].map(|one| one["last_pull_at"].as_str().map(str::to_owned))
+    };
+    let before = times();
     queue::add(&b, &[Row::session("demo", "s")]);
     queue::add(&b, &(0..50).map(|n| Row::memory("demo", &format!("m-{n}"), "s")).collect::<Vec<_>>());
     until("all 50 arrive", || [&a, &c].iter().all(|device| device.titles("text").len() == 50));
+    // Times are of whole seconds, and an answer comes with news.
+    let mut late = 0;
+    until("the last pull is a later one", || {
+        queue::add(&b, &[Row::memory("demo", &format!("late-{late}"), "s")]);
+        late += 1;
+        times().iter().zip(&before).all(|(now, before)| now > before)
+    });
+    assert_eq!(
+        queue::number(&a, "SELECT count(*) FROM sync_mutations WHERE project = 'refused' AND acked_at IS NULL"),
+        1
+    );
     assert!(a.finds_reason("policy_forbidden"), "and the push problem is still said");
     let seen = gateway.inside().seen.iter().any(|seen| format!("{seen:?}").contains("private-"));
     assert!(!seen, "SCOPE-1: not even a name of the others was sent");

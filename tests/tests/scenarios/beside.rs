@@ -8,7 +8,7 @@ use engram_tests::go::{Remote, Wire as _};
 use engram_tests::processes::{Cloud, Device, TOKEN, until};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -158,6 +158,20 @@ fn scenario_8_own_3_writers_beside_a_busy_daemon_never_fail() {
     assert_eq!(form(&a), before, "the daemon changed a table");
 }
 
+/// The tables of a device's store in which a text occurs, but for the search index, which is made of them.
+fn naming(device: &Device, text: &str) -> BTreeSet<String> {
+    let conn = queue::store(device);
+    let columns = "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
+        WHERE t.type = 'table' AND t.name NOT LIKE '%\\_fts%' ESCAPE '\\' AND t.name NOT LIKE 'sqlite%'";
+    let mut statement = conn.prepare(columns).expect("a statement");
+    let columns = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
+    let holds = |(table, column): &(String, String)| {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM \"{table}\" WHERE instr(\"{column}\", ?1))");
+        conn.query_row(&sql, [text], |row| row.get::<_, bool>(0)).expect("an answer")
+    };
+    columns.expect("rows").map(|row| row.expect("a row")).filter(holds).map(|(table, _)| table).collect()
+}
+
 /// Projects that nobody enrolled.
 const PRIVATE: usize = 20;
 
@@ -207,6 +221,20 @@ fn scenario_9_scope_1_what_is_not_enrolled_is_inert() {
     );
     let projects = a.json(&["projects"]);
     assert_eq!(projects["projects"].as_array().map(Vec::len), Some(PRIVATE + 1), "all are listed: {projects}");
+    // A save says of its project that there is something to send, as a Go process' does; nothing else is known of it there.
+    let saved = ["engramd_session", "observations", "sessions", "sync_mutations", "sync_state"];
+    assert_eq!(naming(&a, "private-"), BTreeSet::from(saved.map(str::to_owned)));
+    let targets =
+        "SELECT count(*) FROM sync_state WHERE target_key LIKE 'cloud:private-%' AND (lifecycle, last_acked_seq,
+        last_pulled_seq, consecutive_failures, coalesce(backoff_until, lease_owner, last_error, reason_code)) IS NOT
+        ('pending', 0, 0, 0, NULL)";
+    assert_eq!(queue::number(&a, targets), 0);
+    // Where the daemon saved nothing, it wrote nothing: no journal row, no target.
+    queue::add(&a, &[Row::session("attic", "s-attic"), Row::memory("attic", "attic-1", "s-attic")]);
+    until("they are counted too", || a.report()["totals"]["not_enrolled_pending"] == PRIVATE * (saves + 1) + 2);
+    assert_eq!(a.ctl(&["sync"]).code, 0);
+    assert_eq!(naming(&a, "attic"), BTreeSet::from(["sync_mutations".to_owned()]));
+    assert_eq!(queue::number(&a, "SELECT count(*) FROM sync_mutations WHERE project = 'attic'"), 2);
     assert!(!gateway.inside().seen.iter().any(|seen| format!("{seen:?}").contains("private-")), "not even a name");
 
     assert_eq!(a.ctl(&["enroll", "private-7"]).code, 0);

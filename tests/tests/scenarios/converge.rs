@@ -3,13 +3,11 @@
 
 use crate::queue;
 use crate::size::part;
-use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
 use engram_tests::clocks::set_clock;
 use engram_tests::gateway::Gateway;
 use engram_tests::processes::{Cloud, Device, TOKEN, daemon, until};
-use engramd::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
@@ -65,13 +63,6 @@ fn start(dir: &Path, off_s: i64) -> Device {
         let _ = writeln!(std::io::stderr(), "SKIPPED: clocks that are off: libfaketime is not installed");
     }
     Device::start_by(dir, command)
-}
-
-/// The canonical dump, of the file alone.
-fn dump(device: &Device, project: &str) -> String {
-    let now = engram_proto::time::RowTime::parse("2026-11-22 15:00:00").expect("a time");
-    let store = Store::open(&device.dir.join("engram.db"), now).expect("the store");
-    store.canonical_dump(&ProjectName::parse(project).expect("a name")).expect("a dump")
 }
 
 /// What a device wrote about memories: key, hash, the hash it was made over, and the payload.
@@ -153,7 +144,7 @@ impl World {
             act(&devices[dice.roll(3)], &project, &mut ids, &mut dice, step);
         }
         self.gateway.inside().storm = None;
-        let dumps = || devices.iter().map(|device| dump(device, &project)).collect::<BTreeSet<String>>();
+        let dumps = || devices.iter().map(|device| device.dump(&project)).collect::<BTreeSet<String>>();
         until(&format!("all are drained and agree, seed {seed}"), || {
             devices.iter().all(|device| device.ctl(&["sync"]).code == 0) && dumps().len() == 1
         });
@@ -193,7 +184,7 @@ impl World {
         self.devices.iter_mut().for_each(|device| assert_eq!(device.daemon.terminate(), Some(0)));
         for seed in seeds {
             let project = format!("demo-{seed}");
-            let dumps: BTreeSet<String> = self.devices.iter().map(|device| dump(device, &project)).collect();
+            let dumps: BTreeSet<String> = self.devices.iter().map(|device| device.dump(&project)).collect();
             assert!(dumps.len() == 1 && dumps.first().is_some_and(|dump| dump.len() > STEPS), "seed {seed}");
         }
     }

@@ -20,6 +20,8 @@ fn scenario_5_conv_5_deleted_stays_deleted_in_every_order() {
     let cloud = Cloud::start(&dir);
     let devices = ["a", "b", "c"].map(|name| Device::enrolled(&temp.path().join(name), &cloud, "demo"));
     let [a, b, c] = &devices;
+    let neighbour = a.save("demo", "neighbour", "an old text");
+    let mut gone = Vec::new();
     for (round, order) in ORDERS.iter().enumerate() {
         let id = a.save("demo", &format!("doomed {round}"), &format!("text {round}"));
         until("all have it", || [b, c].iter().all(|device| device.titles(&format!("doomed {round}")).len() == 1));
@@ -27,6 +29,9 @@ fn scenario_5_conv_5_deleted_stays_deleted_in_every_order() {
             assert_eq!(device.ctl(&["pause"]).code, 0);
         }
         assert_eq!(b.ctl(&["update", &id, &format!("older edit {round}")]).code, 0);
+        // Who still has it edits something old beside it, and so has something to tell.
+        let edit = format!("beside{round}");
+        assert_eq!(c.ctl(&["update", &neighbour, &edit]).code, 0);
         // A delete and an edit of one second: the delete wins; of a later second it wins anyway.
         let hard = if round % 2 == 0 { &["delete", id.as_str(), "--hard"][..] } else { &["delete", id.as_str()] };
         assert_eq!(a.ctl(hard).code, 0);
@@ -37,8 +42,15 @@ fn scenario_5_conv_5_deleted_stays_deleted_in_every_order() {
         for device in &devices {
             sync(device);
             assert!(device.titles(&format!("doomed {round}")).is_empty(), "order {order:?}");
+            assert_eq!(device.titles(&edit), ["neighbour"], "order {order:?}");
         }
+        gone.push(id);
     }
+    let last = |id: &str| {
+        let sql = format!("SELECT op FROM cloud_mutations WHERE entity_key = '{id}' ORDER BY seq DESC LIMIT 1");
+        queue::cloud(&dir, &sql)
+    };
+    assert!(gone.iter().all(|id| last(id) == ["delete"]), "nothing that was uploaded brought one back");
     let rows = || queue::cloud(&dir, "SELECT count(*) || '' FROM cloud_mutations");
     let before = rows();
     for device in &devices {

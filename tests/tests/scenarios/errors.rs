@@ -5,6 +5,7 @@ use crate::queue::{self, Row};
 use engram_tests::gateway::{Gateway, Instead};
 use engram_tests::processes::{Answer, Cloud, Device, TOKEN, program, until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -223,6 +224,70 @@ fn scenario_13_loud_1_names_certificates_and_clocks_have_their_reasons() {
     place.device.daemon.kill();
     place.device.boot();
     place.healthy();
+}
+
+/// LOUD-1: what was written into the file cannot be used: which file, and what of it; the command that is named says it too,
+/// and says that all is well once it is.
+#[test]
+fn scenario_13_loud_1_a_configuration_that_cannot_be_used_is_said_and_checked() {
+    let place = Place::new();
+    let file = place.device.dir.join("cloud.json");
+    let good = std::fs::read_to_string(&file).expect("it");
+    for (text, named) in [
+        ("{ not json".to_owned(), "cloud.json"),
+        (json!({"server_url": "ftp://127.0.0.1", "token": TOKEN}).to_string(), "ftp"),
+        (json!({"server_url": "http://engram.example.com", "token": TOKEN}).to_string(), "engram.example.com"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let finding = place.root("cloud_config_error");
+        let words = finding["message"].as_str().expect("words");
+        assert!(words.contains(named), "{finding}");
+        let checked = place.run(&finding);
+        assert!(checked.code == 1 && checked.err.contains(named), "{named}: {checked:?}");
+        std::fs::write(&file, &good).expect("written");
+        let checked = place.run(&finding);
+        assert!(checked.code == 0 && checked.out.contains(&place.gateway.url), "{named}: {checked:?}");
+        place.healthy();
+    }
+}
+
+/// LOUD-1, SCOPE-1: a command that names a project that takes no part is refused with the command that lets it, which works
+/// as it is said, in a shell, for every name.
+#[test]
+fn scenario_13_loud_1_a_project_that_is_not_enrolled_is_refused_with_the_way_out() {
+    let place = Place::new();
+    let mut enrolled = BTreeSet::from(["demo", "other"]);
+    for project in ["late", "my work", "it's; $home"] {
+        let _ = place.device.save(project, "t", &format!("a text of {project}"));
+        let mut hints = Vec::new();
+        for command in [&["sync", "--project", project][..], &["cloud", "remirror", project], &["unenroll", project]] {
+            let refused = place.device.ctl(&[command, &["--json"]].concat());
+            let error = refused.json()["error"].clone();
+            assert_eq!((refused.code, &error["reason_code"]), (3, &"blocked_unenrolled".into()), "{refused:?}");
+            assert!(error["message"].as_str().is_some_and(|words| words.contains(project)), "{error}");
+            hints.push(error["hint"].as_str().expect("a command").to_owned());
+        }
+        let hint = &hints[0];
+        assert!(hints.iter().all(|one| one == hint), "{hints:?}");
+        assert_eq!(in_a_shell(&place.device, hint).code, 0, "{hint}");
+        enrolled.insert(project);
+        until(&format!("{hint} lets it take part, and no other"), || {
+            let projects = place.device.json(&["projects"]);
+            let all = projects["projects"].as_array().expect("a list").iter();
+            let now = all.filter(|one| one["enrolled"] == true).filter_map(|one| one["project"].as_str());
+            now.collect::<BTreeSet<_>>() == enrolled
+        });
+        assert_eq!(place.device.ctl(&["sync", "--project", project]).code, 0, "{hint}");
+        place.healthy();
+    }
+}
+
+/// Runs a command of the client as a user's shell does.
+fn in_a_shell(device: &Device, line: &str) -> Answer {
+    let programs = program("engramctl").parent().expect("a directory").to_owned();
+    let mut shell = Command::new("/bin/sh");
+    shell.env_clear().env("PATH", programs).env("HOME", "/").env("ENGRAM_DATA_DIR", &device.dir);
+    Answer::of(&shell.args(["-c", line]).output().expect("it ends"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a server has a clock of its own")]

@@ -112,6 +112,13 @@ fn scenario_22_a_projects_name_is_the_same_everywhere() {
     let enrolled = a.ctl(&["enroll", " Foo ", "foo-bar", "foo_bar"]);
     assert_eq!(enrolled.code, 0, "{enrolled:?}");
     assert!(enrolled.out.contains("foo") && !enrolled.out.contains("Foo"), "the name it has is said: {enrolled:?}");
+    let said: Vec<_> = enrolled.out.split_whitespace().collect();
+    assert_eq!(
+        said.join(" "),
+        "foo: enrolled; the cloud allows it. foo-bar: enrolled; the cloud allows it. foo_bar: enrolled; the cloud allows \
+         it; foo-bar is another project, and stays one.",
+        "who is written alike is said, and nobody else"
+    );
     for (project, title) in [("Foo", "one"), ("foo", "two"), ("foo-bar", "three"), ("foo_bar", "four")] {
         let _ = a.save(project, title, &format!("a text {title}"));
     }

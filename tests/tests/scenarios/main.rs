@@ -6,6 +6,7 @@ mod beside;
 mod big;
 mod converge;
 mod deletion;
+mod ended;
 mod errors;
 mod identity;
 mod leaving;

@@ -9,6 +9,7 @@ use engram_proto::http::pull::PullRequest;
 use engram_proto::ipc::reply::{Failure, LoginOutcome, Reply};
 use engram_proto::ipc::request::LoginRequest;
 use engram_proto::reason::{Exit, ReasonCode};
+use engram_proto::words::quoted;
 use engramd_core::classify::{self, Fault};
 use reqwest::Url;
 
@@ -73,7 +74,8 @@ pub(super) async fn remirror(cx: &Context, project: &str) -> Result<Reply, Failu
     cx.driver.tell(Command::Reload).await;
     let words = format!(
         "Project {name} is mirrored: all that is here of it is queued for the cloud, and it is read from the start. \
-         Follow it with: engramctl sync --project {name}"
+         Follow it with: engramctl sync --project {}",
+        quoted(name.as_str())
     );
     Ok(Reply::Done(words))
 }

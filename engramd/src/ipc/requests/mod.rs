@@ -20,6 +20,7 @@ use engram_proto::ipc::reply::Failure;
 use engram_proto::ipc::request::RequestBody;
 use engram_proto::reason::{Exit, ReasonCode};
 use engram_proto::reason_catalog;
+use engram_proto::words::quoted;
 use std::sync::Arc;
 
 /// Answers one request.
@@ -72,8 +73,8 @@ fn failed(reason_code: &str, message: &str, hint: Option<&str>) -> Failure {
 
 /// Makes a failure for a reason code that stands in the way: it exits 3.
 fn blocked(code: ReasonCode, message: String, project: Option<&ProjectName>) -> Failure {
-    let named = project.map_or("P", |project| project.as_str());
-    let hint = reason_catalog::entry(code).hint.map(|hint| hint.replace("{project}", named));
+    let named = quoted(project.map_or("P", |project| project.as_str()));
+    let hint = reason_catalog::entry(code).hint.map(|hint| hint.replace("{project}", &named));
     Failure { exit: Exit::Degraded, reason_code: code.to_string(), message, hint }
 }
 

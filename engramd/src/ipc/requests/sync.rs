@@ -23,6 +23,8 @@ pub(super) async fn answer(cx: &Context, request: SyncRequest, to: &Responder) -
             SyncUpdate::Done(outcome) => return to.last(Reply::Synced(outcome)).await,
         }
     }
-    let failure = blocked(ReasonCode::InternalError, "the sync loop ended before the sync did".to_owned(), None);
+    // A loop that goes on after a fault of its own can be asked again; one that has ended cannot.
+    let code = if cx.driver.has_ended() { ReasonCode::LoopStalled } else { ReasonCode::InternalError };
+    let failure = blocked(code, "the sync loop ended before the sync did".to_owned(), None);
     to.last(Reply::Failed(failure)).await
 }
