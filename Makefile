@@ -21,6 +21,7 @@ check:                    ## Formatting and lints, warnings are errors
 
 bench:                    ## Measure, print a table, append it to benches/results.md
 	$(CARGO) build --locked --release --bins
+	$(CARGO) build --locked --release -p engramctl  # by itself, as `install` does: with no library more than it needs
 	$(CARGO) run --locked --release -p engram-benches -- $(BENCH)
 
 fmt:                      ## Format everything

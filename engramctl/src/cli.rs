@@ -6,6 +6,7 @@ use crate::cmd;
 use crate::connect::ConnectError;
 use crate::target::{self, Target};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,6 +80,12 @@ impl Globals {
     pub(crate) fn target(&self) -> Result<Target, ConnectError> {
         Target::resolve(self.socket.as_deref(), self.data_dir.as_deref(), |name| std::env::var_os(name))
     }
+}
+
+/// Makes a command line on which there is one command only, if there is one of this name.
+pub(crate) fn alone(whole: &clap::Command, name: &OsStr) -> Option<clap::Command> {
+    let named = whole.find_subcommand(name)?.clone();
+    Some(Globals::augment_args(clap::Command::new("engramctl")).subcommand(named))
 }
 
 /// When to use colour.
@@ -213,6 +220,37 @@ mod tests {
         whole.build();
         assert_eq!(purposes(&whole), listed, "a command's own help says what the list of commands says");
         check(&whole);
+    }
+
+    /// A command that is tried alone reads what it reads among all, or leaves it to them.
+    #[test]
+    fn one_command_alone_reads_the_same() {
+        use clap::FromArgMatches as _;
+        let read = |mut command: clap::Command, line: &str| {
+            let matches = command.try_get_matches_from_mut(line.split(' ')).ok()?;
+            Cli::from_arg_matches(&matches).ok().map(|cli| format!("{cli:?}"))
+        };
+        for line in [
+            "engramctl chunks export --project app --dir d --json",
+            "engramctl chunks --timeout 5 --color never status",
+            "engramctl status --data-dir d --socket s",
+            "engramctl save --title t text --json",
+            "engramctl projects",
+        ] {
+            let name = line.split(' ').nth(1).unwrap_or_default();
+            let alone = alone(&Cli::command(), OsStr::new(name)).expect(line);
+            assert_eq!(alone.get_subcommands().count(), 1, "nothing is told to the others");
+            let read_alone = read(alone, line);
+            assert!(read_alone.is_some(), "{line}");
+            assert_eq!(read_alone, read(Cli::command(), line));
+        }
+        for line in ["engramctl chunks --help", "engramctl chunks export --wrong", "engramctl save"] {
+            let name = line.split(' ').nth(1).unwrap_or_default();
+            assert_eq!(alone(&Cli::command(), OsStr::new(name)).and_then(|alone| read(alone, line)), None, "{line}");
+        }
+        for name in ["--json", "help", "chunk", ""] {
+            assert!(alone(&Cli::command(), OsStr::new(name)).is_none(), "{name}");
+        }
     }
 
     #[test]

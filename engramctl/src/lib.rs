@@ -18,6 +18,7 @@ mod token;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use engram_proto::reason::Exit;
 use exit::CtlError;
+use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
@@ -39,12 +40,26 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Reads the command line. All commands with all they take are thousands of small things, which are left to the system at
-/// the end: to take them apart costs more than most commands.
+/// Reads the command line.
+///
+/// Where the first word is a command, that one is tried alone: to tell all of them what holds for every one costs more than
+/// most commands. What does not work out is left to all of them, for they have the words of help and of errors.
+///
+/// All that was made for it is thousands of small things, which are left to the system at the end: to take them apart costs
+/// as much again.
 fn parse() -> Result<cli::Cli, clap::Error> {
+    let args: Vec<_> = std::env::args_os().collect();
     let mut command = ManuallyDrop::new(cli::Cli::command());
-    let mut matches = ManuallyDrop::new(command.try_get_matches_from_mut(std::env::args_os())?);
-    cli::Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    let alone = args.get(1).and_then(|name| cli::alone(&command, name));
+    if let Some(Ok(cli)) = alone.map(|alone| read(&mut ManuallyDrop::new(alone), &args)) {
+        return Ok(cli);
+    }
+    read(&mut command, &args)
+}
+
+fn read(command: &mut clap::Command, args: &[OsString]) -> Result<cli::Cli, clap::Error> {
+    let mut matches = ManuallyDrop::new(command.try_get_matches_from_mut(args)?);
+    cli::Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(command))
 }
 
 fn run(cli: cli::Cli, out: &mut out::Out) -> Result<Exit, CtlError> {

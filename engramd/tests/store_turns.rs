@@ -8,7 +8,7 @@ use engram_proto::canonical::Hash;
 use engram_proto::mutation::Entity;
 use engram_proto::reason::ReasonCode;
 use engramd::clock;
-use engramd::store::chunks::{Mark, Part};
+use engramd::store::chunks::{Mark, Part, Row};
 use engramd::store::{AcceptedRow, Store, StoreError};
 use engramd_core::rows::Settlement;
 use rusqlite::Connection;
@@ -265,7 +265,8 @@ fn own_3_chunks_are_taken_and_forgotten_in_bounded_transactions() {
         place: "place".to_owned(),
         id: id.to_owned(),
         hash: Hash::of_bytes(id.as_bytes()),
-        rows: rows.into_iter().map(|row| (Some(project("alpha")), row)).collect(),
+        count: rows.len() as u64,
+        rows: rows.into_iter().map(|row| Row::read(Some(project("alpha")), row)).collect(),
         last: true,
     };
     let brought = [part("one", memories(10, "o", |_| "s".to_owned()))];

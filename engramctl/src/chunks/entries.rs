@@ -5,6 +5,7 @@ use super::form::{BEFORE, BEHIND, BETWEEN, EMPTY, Entry, Reader};
 use super::ids::Head;
 use engram_proto::chunk::{ChunkId, ManifestEntry};
 use engram_proto::time::RowTime;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
@@ -49,7 +50,11 @@ impl Entries {
         for (id, entry) in entries {
             self.push(id.as_str(), entry);
         }
-        self.sort();
+        // Those that were there are in order, and looked at once.
+        let mut by_id = std::mem::take(&mut self.by_id);
+        by_id.extend(by_id.len()..self.all.len());
+        by_id.sort_by(|&a, &b| self.compare(a, b));
+        self.by_id = by_id;
     }
 
     /// Makes room for as many as may stand in so many bytes; what grows step by step is in memory twice while it does.
@@ -113,12 +118,13 @@ impl Entries {
     }
 
     fn sort(&mut self) {
-        let (text, all) = (&self.text, &self.all);
-        self.by_id = (0..all.len()).collect();
-        self.by_id.sort_unstable_by(|&a, &b| {
-            let (a, b) = (&all[a], &all[b]);
-            a.head.compare(b.head, || &text[a.id.clone()], || &text[b.id.clone()])
-        });
+        let mut by_id: Vec<usize> = (0..self.all.len()).collect();
+        by_id.sort_unstable_by(|&a, &b| self.compare(a, b));
+        self.by_id = by_id;
+    }
+
+    fn compare(&self, a: usize, b: usize) -> Ordering {
+        self.all[a].head.compare(self.all[b].head, || self.id(a), || self.id(b))
     }
 
     /// Counts them.

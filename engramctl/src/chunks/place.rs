@@ -234,11 +234,19 @@ impl Place {
 
     /// Looks at how the files that are there are listed.
     pub(crate) fn listed(&self, files: Ids) -> Result<Contents, CtlError> {
-        let place = self.again()?;
-        Ok(match self.scan()?.filter(|scan| scan.lists(&files)) {
-            Some(scan) => Contents { files, place, scan, read: None },
-            None => Contents { files, place, scan: Scan::default(), read: Some(self.listing()?) },
-        })
+        match self.scan()?.filter(|scan| scan.lists(&files)) {
+            Some(scan) => Ok(Contents { files, place: self.again()?, scan, read: None }),
+            None => self.read_with(files),
+        }
+    }
+
+    /// Looks at what lies there where the list is to be written again: all that it says is read at once.
+    pub(crate) fn contents_to_add_to(&self) -> Result<Contents, CtlError> {
+        self.read_with(self.files()?)
+    }
+
+    fn read_with(&self, files: Ids) -> Result<Contents, CtlError> {
+        Ok(Contents { files, place: self.again()?, scan: Scan::default(), read: Some(self.listing()?) })
     }
 
     fn scan(&self) -> Result<Option<Scan>, CtlError> {

@@ -54,6 +54,15 @@ fn wrong_usage_is_exit_2_and_an_object_for_scripts() {
     assert!(ran.code == 2 && ran.stderr.contains(&long) && ran.stderr.contains("ENGRAMD_SOCKET"), "{}", ran.stderr);
 }
 
+/// It is started for every question, and each library that the system looks for takes as long as a tenth of one.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn l6_what_unwinds_is_in_the_program() {
+    let ran = Ran::from(command().env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap());
+    assert!(ran.stdout.contains("libc.so"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("libgcc_s"), "{}", ran.stdout);
+}
+
 #[test]
 fn help_is_help() {
     let ran = run(&["--help"]);

@@ -46,6 +46,16 @@ pub fn export(
     Ok(all)
 }
 
+/// Tells whether an export of a project would give no row, and no mark to keep: a few looks at the ends of lists.
+///
+/// # Errors
+/// What SQLite says.
+pub fn finds_nothing(conn: &Connection, place: &str, project: &ProjectName, now: RowTime) -> Result<bool, StoreError> {
+    // All of one state.
+    let tx = conn.unchecked_transaction()?;
+    Candidates::are_none(&tx, place, project, now)
+}
+
 /// Tells whether a project is enrolled, or something is known of it, if only by a chunk that was read.
 ///
 /// # Errors

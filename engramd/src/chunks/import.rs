@@ -2,10 +2,9 @@
 
 use super::read;
 use crate::peers::disguise;
-use crate::store::chunks::Part;
+use crate::store::chunks::{Part, Row};
 use crate::store::{Store, StoreError};
 use engram_proto::canonical::Hash;
-use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunkName, ChunkRow, ChunkRows, ChunkTaken, ChunksHeld};
 use engram_proto::ipc::reply::HeldRow;
@@ -14,25 +13,28 @@ use engram_proto::time::RowTime;
 /// So many held rows are named at most; `held list` has them all.
 const NAMED_MAX: u32 = 20;
 
-/// Rows of a chunk that were read without the store.
-#[derive(Debug)]
-pub struct ReadRows {
-    id: String,
-    hash: Hash,
-    rows: Vec<PulledMutation>,
-    last: bool,
-}
-
-/// Reads rows of chunks, as far as no store is needed for that: whoever has one does something else meanwhile.
+/// Reads rows of chunks that were found at a place, as far as no store is needed for that: whoever has one does something
+/// else meanwhile.
 ///
 /// # Errors
 /// [`StoreError::Invalid`] for a hash that is none.
-pub fn read_rows(parts: &[ChunkRows]) -> Result<Vec<ReadRows>, StoreError> {
-    let rows = |rows: &[ChunkRow]| rows.iter().map(read::read).collect();
+pub fn read_rows(place: &str, parts: &[ChunkRows]) -> Result<Vec<Part>, StoreError> {
     let read = |part: &ChunkRows| {
-        Ok(ReadRows { id: part.of.id.clone(), hash: hash(&part.of)?, rows: rows(&part.rows), last: part.last })
+        let rows = part.rows.iter().filter_map(read_row).collect();
+        let (place, id, hash) = (place.to_owned(), part.of.id.clone(), hash(&part.of)?);
+        Ok(Part { place, id, hash, count: part.rows.len() as u64, rows, last: part.last })
     };
     parts.iter().map(read).collect()
+}
+
+/// Reads a row; none where it says nothing.
+fn read_row(row: &ChunkRow) -> Option<Row> {
+    let mut row = read::read(row);
+    let project = ProjectName::parse(&row.project).ok();
+    if let Some(project) = &project {
+        row.project = project.to_string();
+    }
+    disguise::take_back(&mut row).then(|| Row::read(project, row))
 }
 
 /// Takes some rows of chunks that were found at a place; a chunk counts as read with its last ones.
@@ -42,33 +44,19 @@ pub fn read_rows(parts: &[ChunkRows]) -> Result<Vec<ReadRows>, StoreError> {
 pub fn take(
     store: &mut Store,
     (place, apply): (&str, bool),
-    parts: Vec<ReadRows>,
+    parts: &[Part],
     now: RowTime,
 ) -> Result<ChunkTaken, StoreError> {
-    let (mut taken, mut read) = (ChunkTaken::default(), Vec::with_capacity(parts.len()));
-    for ReadRows { id, hash, rows, last } in parts {
-        taken.rows += rows.len() as u64;
-        let mut part = Part { place: place.to_owned(), id, hash, rows: Vec::with_capacity(rows.len()), last };
-        for mut row in rows {
-            let project = ProjectName::parse(&row.project).ok();
-            if let Some(project) = &project {
-                row.project = project.to_string();
-            }
-            if disguise::take_back(&mut row) {
-                part.rows.push((project, row));
-            }
-        }
-        read.push(part);
-    }
+    let mut taken = ChunkTaken { rows: parts.iter().map(|part| part.count).sum(), ..ChunkTaken::default() };
     if apply {
-        for (project, applied) in store.bring(&read, now)? {
+        for (project, applied) in store.bring(parts, now)? {
             taken.changed += applied.changed;
             taken.queued += applied.queued;
             taken.projects.push(project.to_string());
         }
         taken.is_any_held = store.is_any_held_at(place)?;
     } else {
-        store.chunks_learn(&read, now)?;
+        store.chunks_learn(parts, now)?;
     }
     Ok(taken)
 }
@@ -80,7 +68,7 @@ pub fn take(
 pub fn leave_unwanted(
     store: &mut Store,
     (place, apply): (&str, bool),
-    parts: &mut Vec<ReadRows>,
+    parts: &mut Vec<Part>,
     now: RowTime,
 ) -> Result<(), StoreError> {
     let named: Vec<_> = parts.iter().map(|part| (part.id.clone(), part.hash)).collect();

@@ -7,5 +7,5 @@ mod form;
 mod import;
 mod read;
 
-pub use export::{export, is_known, projects_of};
-pub use import::{ReadRows, hash, held, leave_unwanted, read_rows, take};
+pub use export::{export, finds_nothing, is_known, projects_of};
+pub use import::{hash, held, leave_unwanted, read_rows, take};

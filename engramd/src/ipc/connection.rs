@@ -24,6 +24,8 @@ const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Requests of one connection that may be in flight.
 const IN_FLIGHT_MAX: usize = 32;
+/// A frame is read at once into so much room; the room for more grows with what comes, not with what was promised.
+const FRAME_ROOM: usize = 4 * 1024;
 /// Frames that may wait for one client to read.
 const OUTBOX_MAX: usize = 32;
 
@@ -110,9 +112,9 @@ async fn read_frame(mut stream: &Stream) -> Result<Option<Vec<u8>>, Ended> {
     }
     let rest = async {
         stream.read_exact(&mut prefix[1..]).await?;
-        let mut body = Vec::new();
-        let length = u64::try_from(codec::body_bytes(prefix)?).unwrap_or(u64::MAX);
-        // Room grows with what comes, not with what was promised.
+        let length = codec::body_bytes(prefix)?;
+        let mut body = Vec::with_capacity(length.min(FRAME_ROOM));
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
         let read = stream.take(length).read_to_end(&mut body).await?;
         if u64::try_from(read).unwrap_or(0) < length {
             return Err(Ended::Io(io::ErrorKind::UnexpectedEof.into()));

@@ -11,6 +11,7 @@ use engram_proto::mutation::{Entity, payload_object, text_of};
 pub use engram_proto::stand_in::stand_in_id;
 use engram_proto::stand_in::{self, DELETED_AT, session_id_of};
 use engram_proto::time::row_text;
+use serde_json::Value;
 
 /// Makes the payload of a stand-in: whatever a Go client has under this id already, it is not this.
 #[must_use]
@@ -47,11 +48,19 @@ pub fn take_back(row: &mut PulledMutation) -> bool {
     let (Some(entity), Ok(project)) = (Entity::parse(&row.entity), ProjectName::parse(&row.project)) else {
         return true;
     };
-    let Ok(mut payload) = payload_object(row.payload.clone()) else { return true };
-    let mut changes = stand_in::take_back(&project, entity, &mut payload);
+    // Most rows are in none: an object is looked at where it is.
+    let mut decoded = None;
+    let payload = match &mut row.payload {
+        Value::Object(object) => object,
+        other => match payload_object(other.clone()) {
+            Ok(object) => decoded.insert(object),
+            Err(_) => return true,
+        },
+    };
+    let mut changes = stand_in::take_back(&project, entity, payload);
     let own = session_id_of(&project, &row.entity_key).to_owned();
     if entity == Entity::Session && own != row.entity_key {
-        let blank = |field| text_of(&payload, field).is_none_or(|text| text.trim().is_empty());
+        let blank = |field| text_of(payload, field).is_none_or(|text| text.trim().is_empty());
         if blank("summary") && blank("ended_at") {
             return false;
         }
@@ -59,8 +68,8 @@ pub fn take_back(row: &mut PulledMutation) -> bool {
         row.entity_key = own;
         changes = true;
     }
-    if changes {
-        row.payload = payload.into();
+    if let Some(decoded) = decoded.filter(|_| changes) {
+        row.payload = decoded.into();
     }
     true
 }
@@ -69,7 +78,7 @@ pub fn take_back(row: &mut PulledMutation) -> bool {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn row(entity: &str, key: &str, payload: Value) -> PulledMutation {
         PulledMutation {
@@ -102,6 +111,9 @@ mod tests {
         let mut child = row("observation", "o", json!({"session_id": id}));
         assert!(take_back(&mut child));
         assert_eq!(child.payload["session_id"], "a/b");
+        let mut text = row("prompt", "p", json!({"session_id": id}).to_string().into());
+        assert!(take_back(&mut text));
+        assert_eq!(text.payload, json!({"session_id": "a/b"}), "whatever form it came in");
         let mut end = row("session", &id, json!({"id": id, "summary": "done"}));
         assert!(take_back(&mut end));
         assert_eq!((end.entity_key.as_str(), &end.payload["id"]), ("a/b", &json!("a/b")));

@@ -41,6 +41,9 @@ impl Shelf {
         for id in store.chunks_meet(&self.path, &ids).unwrap().unknown {
             self.give(store, &id, false);
         }
+        let finds_nothing =
+            |project| store.read(|conn| chunks::finds_nothing(conn, &self.path, project, at(5_000))).unwrap();
+        let none = projects.iter().all(finds_nothing);
         store.export_begins(projects).unwrap();
         let mut rows = Vec::new();
         let put = |row| {
@@ -48,6 +51,7 @@ impl Shelf {
             Ok(())
         };
         let marks = store.read(|conn| chunks::export(conn, &self.path, projects, at(5_000), put)).unwrap();
+        assert!(!none || (rows.is_empty() && marks.is_empty()), "what was to be nothing: {rows:?} {marks:?}");
         if !rows.is_empty() {
             let id = hash(&rows).to_string();
             self.chunks.insert(id.clone(), rows.clone());
@@ -89,8 +93,8 @@ impl Shelf {
         let parts: Vec<&[ChunkRow]> = rows.chunks(3).collect();
         for (n, part) in parts.iter().enumerate() {
             let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len() };
-            let taken =
-                chunks::take(store, (&self.path, apply), chunks::read_rows(&[part]).unwrap(), at(5_000)).unwrap();
+            let read = chunks::read_rows(&self.path, &[part]).unwrap();
+            let taken = chunks::take(store, (&self.path, apply), &read, at(5_000)).unwrap();
             all.rows += taken.rows;
             all.changed += taken.changed;
             all.queued += taken.queued;

@@ -73,8 +73,8 @@ pub(super) fn chunk(input: &[u8]) {
     let parts = [ChunkRows { of, rows, last: true }];
     store::with_desk(|desk| {
         let mut take = |place| {
-            let read = engramd::chunks::read_rows(&parts).expect("the hash is one");
-            let taken = engramd::chunks::take(&mut desk.store, (place, true), read, at());
+            let read = engramd::chunks::read_rows(place, &parts).expect("the hash is one");
+            let taken = engramd::chunks::take(&mut desk.store, (place, true), &read, at());
             let taken = taken.expect("a row that cannot apply is that row's own fault");
             assert_eq!(taken.rows, parts[0].rows.len() as u64, "{taken:?}");
             desk.store.canonical_dump(&project()).expect("a dump")

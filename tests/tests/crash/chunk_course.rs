@@ -201,7 +201,7 @@ impl Clone {
         let parts: Vec<_> = rows.chunks(2).collect();
         for (n, part) in parts.iter().enumerate() {
             let part = ChunkRows { of: of.clone(), rows: part.to_vec(), last: n + 1 == parts.len() };
-            chunks::take(self.store(), (PLACE, apply), chunks::read_rows(&[part]).map_err(failed)?, at)
+            chunks::take(self.store(), (PLACE, apply), &chunks::read_rows(PLACE, &[part]).map_err(failed)?, at)
                 .map_err(failed)?;
         }
         Ok(())

@@ -198,11 +198,11 @@ impl Export {
         Talk::about(&mut self.client, self.place.name())
     }
 
-    /// Looks at what lies there, once.
+    /// Looks at what lies there, once; where that was not done before, a chunk is added to it.
     fn contents(&mut self) -> Result<&mut Contents, CtlError> {
         let contents = match self.contents.take() {
             Some(contents) => contents,
-            None => self.place.contents()?,
+            None => self.place.contents_to_add_to()?,
         };
         Ok(self.contents.insert(contents))
     }

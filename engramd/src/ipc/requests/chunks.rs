@@ -81,19 +81,23 @@ async fn rows(
     unasked: bool,
 ) -> Result<ChunksReply, Failure> {
     let read = if parts.iter().map(|part| part.rows.len()).sum::<usize>() < MANY_ROWS {
-        chunks::read_rows(&parts)
+        chunks::read_rows(&place, &parts)
     } else {
-        tokio::task::spawn_blocking(move || chunks::read_rows(&parts)).await.unwrap_or(Err(StoreError::Gone))
+        let place = place.clone();
+        let reading = tokio::task::spawn_blocking(move || chunks::read_rows(&place, &parts));
+        reading.await.unwrap_or(Err(StoreError::Gone))
     };
     let mut parts = read.map_err(|error| store_failed(&error))?;
-    counted(cx, move |store| {
+    // They come back from there: to take their many small things apart takes its time, too.
+    let (taken, _parts) = counted(cx, move |store| {
         let now = clock::row_time();
         if unasked {
             chunks::leave_unwanted(store, (&place, apply), &mut parts, now)?;
         }
-        chunks::take(store, (&place, apply), parts, now).map(ChunksReply::Taken)
+        Ok((chunks::take(store, (&place, apply), &parts, now)?, parts))
     })
-    .await
+    .await?;
+    Ok(ChunksReply::Taken(taken))
 }
 
 /// Ends an import: makes the stand-ins, each transaction as a job of its own, and tells what is still held.
@@ -122,10 +126,10 @@ async fn imported(
 }
 
 /// Runs a write and tells the loop at once what is pending now.
-async fn counted(
+async fn counted<R: Send + 'static>(
     cx: &Context,
-    f: impl FnOnce(&mut Store) -> Result<ChunksReply, StoreError> + Send + 'static,
-) -> Result<ChunksReply, Failure> {
+    f: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
+) -> Result<R, Failure> {
     let (reply, counted) = on_store(cx, move |store| Ok((f(store)?, driver::count(store)))).await?;
     if let Ok(counted) = counted {
         cx.driver.tell(Command::Counted(counted)).await;
@@ -150,11 +154,13 @@ enum Begun {
     NotSettled,
     /// Nothing here is of the project that was named.
     Unknown,
+    /// There is nothing to be written of it.
+    Nothing,
     /// These projects may be in a file from now on.
     Of(Vec<ProjectName>),
 }
 
-/// Begins an export, as one job wherever there is nothing to be taken up.
+/// Begins an export, as one job wherever there is nothing to be taken up; where nothing is to be written, that is all.
 fn begin(store: &mut Store, wanted: Wanted) -> Result<Begun, StoreError> {
     if let Some(stamp) = &wanted.stamp
         && !store.place_is_settled(&wanted.place, stamp)?
@@ -166,6 +172,11 @@ fn begin(store: &mut Store, wanted: Wanted) -> Result<Begun, StoreError> {
     }
     let projects = match wanted.project {
         Some(project) if !store.read(|conn| chunks::is_known(conn, &project))? => return Ok(Begun::Unknown),
+        Some(project)
+            if store.read(|conn| chunks::finds_nothing(conn, &wanted.place, &project, clock::row_time()))? =>
+        {
+            return Ok(Begun::Nothing);
+        }
         Some(project) => vec![project],
         None => store.read(chunks::projects_of)?,
     };
@@ -182,8 +193,8 @@ async fn export(cx: &Context, wanted: Wanted, to: &Responder) -> Result<(), Clie
         match on_store(cx, move |store| begin(store, job)).await {
             Ok(Begun::NotYet) => {}
             Ok(Begun::NotSettled) => return to.result(Ok(Reply::Chunks(ChunksReply::Settled(false)))).await,
-            Ok(Begun::Unknown) => {
-                let end = ExportEnd { is_unknown: true, ..ExportEnd::default() };
+            Ok(begun @ (Begun::Unknown | Begun::Nothing)) => {
+                let end = ExportEnd { is_unknown: matches!(begun, Begun::Unknown), ..ExportEnd::default() };
                 return to.result(Ok(Reply::Chunks(ChunksReply::End(end)))).await;
             }
             Ok(Begun::Of(projects)) => break projects,

@@ -1,7 +1,7 @@
 //! Taking in versions that did not come from the cloud: each that is news here is queued for it like a local write, for
 //! devices without the repository would never see it (local-store.md, "Enrolling").
 
-use super::super::chunks::Part;
+use super::super::chunks::{Part, Row};
 use super::super::error::StoreError;
 use super::super::rows::{self, relation};
 use super::super::{Store, chunks, conflict, journal, versions};
@@ -66,13 +66,13 @@ impl Applying<'_> {
         while let Some(part) = parts.get(at) {
             let chunk = chunks::number_of(self.conn, part.hash)?;
             self.source = Source::Chunk(chunk);
-            for (project, mutation) in part.rows.iter().skip(row) {
+            for Row { project, mutation, version } in part.rows.iter().skip(row) {
                 if !self.takes() {
                     return Ok((at, row));
                 }
                 row += 1;
                 match project {
-                    Some(project) => self.row_of_chunk(project, mutation, careful)?,
+                    Some(project) => self.row_of_chunk(project, mutation, version.as_ref(), careful)?,
                     None => self.row_without_project(&part.id, mutation, careful)?,
                 }
             }
@@ -84,14 +84,15 @@ impl Applying<'_> {
         Ok((at, row))
     }
 
-    /// Takes one row, and writes down in which chunk it is, where it is held now.
+    /// Takes one row, and its version where that was read before; writes down in which chunk it is, where it is held now.
     pub(super) fn row_of_chunk(
         &mut self,
         project: &ProjectName,
         row: &PulledMutation,
+        version: Option<&Version>,
         careful: bool,
     ) -> Result<(), StoreError> {
-        self.row(project, row, careful)?;
+        self.row(project, row, version, careful)?;
         if self.any_held { chunks::note_held(self.conn, self.source, project.as_str(), row) } else { Ok(()) }
     }
 

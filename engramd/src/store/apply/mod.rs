@@ -166,17 +166,24 @@ impl<'c> Applying<'c> {
         self.outcome.applied.entry(project.clone()).or_default()
     }
 
-    /// Takes one pulled row; carefully, one whose values SQLite refuses is kept as dead, and its neighbours go on (ISO-3).
-    fn row(&mut self, project: &ProjectName, row: &PulledMutation, careful: bool) -> Result<(), StoreError> {
+    /// Takes one row, and its version where that was read before, as those of chunks are; carefully, one whose values SQLite
+    /// refuses is kept as dead, and its neighbours go on (ISO-3).
+    fn row(
+        &mut self,
+        project: &ProjectName,
+        row: &PulledMutation,
+        version: Option<&Version>,
+        careful: bool,
+    ) -> Result<(), StoreError> {
         self.count(project).received += 1;
         if !careful {
-            return self.read_and_take(project, row);
+            return self.read_and_take(project, row, version);
         }
         let mark = self.index.mark();
         let (left, applied) = (self.outcome.left.len(), self.outcome.applied.clone());
         let (digests, enqueued) = (self.digests.clone(), self.enqueued.clone());
         self.conn.prepare_cached("SAVEPOINT engramd_row")?.execute([])?;
-        let taken = self.read_and_take(project, row);
+        let taken = self.read_and_take(project, row, version);
         if let Err(error) = taken {
             if !error.is_the_rows_fault() {
                 return Err(error);
@@ -193,7 +200,15 @@ impl<'c> Applying<'c> {
         Ok(())
     }
 
-    fn read_and_take(&mut self, project: &ProjectName, row: &PulledMutation) -> Result<(), StoreError> {
+    fn read_and_take(
+        &mut self,
+        project: &ProjectName,
+        row: &PulledMutation,
+        version: Option<&Version>,
+    ) -> Result<(), StoreError> {
+        if let Some(brought) = version {
+            return self.bring(project, (brought.entity(), &row.entity_key), brought, row);
+        }
         let Some(entity) = Entity::parse(&row.entity) else {
             return self.dead(project, row, &format!("the entity {:?} is not known to this engramd", row.entity));
         };
@@ -258,7 +273,7 @@ impl<'c> Applying<'c> {
     ) -> Result<bool, StoreError> {
         self.source = source;
         self.refused = false;
-        self.row_of_chunk(project, row, true)?;
+        self.row_of_chunk(project, row, None, true)?;
         if !self.refused {
             held::release(self.conn, id)?;
         }

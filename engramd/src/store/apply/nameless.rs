@@ -26,7 +26,7 @@ impl Applying<'_> {
             .map(|payload| naming::project_of(self.conn, entity_of(row), &row.entity_key, payload));
         if let Some(project) = known.transpose()?.flatten() {
             let row = PulledMutation { project: project.to_string(), ..row.clone() };
-            return self.row_of_chunk(&project, &row, careful);
+            return self.row_of_chunk(&project, &row, None, careful);
         }
         let (waits_for, why) = match &payload {
             Ok(payload) => {
@@ -77,7 +77,7 @@ impl Applying<'_> {
         row.project = project.to_string();
         // It may come in among rows from elsewhere, whose parent it waited for.
         let (source, refused) = (std::mem::replace(&mut self.source, Source::Aside(id)), self.refused);
-        let taken = self.row_of_chunk(&project, &row, true);
+        let taken = self.row_of_chunk(&project, &row, None, true);
         (self.source, self.refused) = (source, refused);
         taken?;
         held::release(self.conn, id)

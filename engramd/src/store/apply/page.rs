@@ -127,7 +127,7 @@ impl Slice<'_> {
                 if let Some((judged_from, read_to)) = bounds {
                     applying.judged_of = (row.seq > judged_from).then(|| self.cloud_id.to_owned());
                     applying.is_first_time = row.seq > read_to;
-                    applying.row(project, row, careful)?;
+                    applying.row(project, row, None, careful)?;
                     last_seqs.insert(project, row.seq);
                 }
             }

@@ -10,7 +10,7 @@ use engram_proto::id::ProjectName;
 use engram_proto::mutation::Entity;
 use engram_proto::time::RowTime;
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 /// Up to which row of a list a project was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,28 +141,42 @@ impl<'c> Candidates<'c> {
         let mut marks = Vec::new();
         let mark = |list: &str, through| Mark { project: project.clone(), list: list.to_owned(), through };
         for list in &LISTS {
-            let after = through(conn, place, project, list.name)?.unwrap_or(0);
-            let last: i64 = conn.prepare_cached(list.last)?.query_row([], |row| row.get(0))?;
             // Behind the last row of all there is none of this project's.
-            let found = if last > after { keep(conn, list.behind, (project, after.into(), place))? } else { 0 };
+            let Some((after, last)) = ahead(conn, place, project, list)? else { continue };
+            let found = keep(conn, list.behind, (project, after.into(), place))?;
             // What is due is forgotten, without a mark; other places' may stand there for ever.
-            if last > after && (list.name != DUE || found > 0) {
+            if list.name != DUE || found > 0 {
                 marks.push(mark(list.name, last));
             }
         }
         let judged = through(conn, place, project, JUDGED)?;
-        if let Some(since) = judged.and_then(RowTime::from_unix_s) {
-            let since = since.plus_s(-CLOCK_BACK_MAX_S).to_string();
-            keep(conn, JUDGED_SINCE, (project, since.into(), place))?;
+        if let Some(since) = judged.and_then(judged_since) {
+            keep(conn, JUDGED_SINCE, (project, since, place))?;
         }
-        let is_old = judged.is_none_or(|judged| now.unix_s() - judged > JUDGED_STEP_S);
-        if is_old || !marks.is_empty() {
+        if is_old(judged, now) || !marks.is_empty() {
             marks.push(mark(JUDGED, now.unix_s()));
         }
         // One that was left out for an end that did not travel may travel when that end comes, or comes back; its source may
         // be in another project.
         conn.prepare_cached(OF_ENDS)?.execute([])?;
         Ok((Self { conn, place, project }, marks))
+    }
+
+    /// Tells whether [`gather`](Self::gather) would find nothing, and no mark to keep either; needs no temporary table.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn are_none(conn: &Connection, path: &str, project: &ProjectName, now: RowTime) -> Result<bool, StoreError> {
+        let place = place::find(conn, path)?;
+        for list in &LISTS {
+            let Some((after, _)) = ahead(conn, place, project, list)? else { continue };
+            if list.name != DUE || is_any(conn, list.behind, (project, after.into(), place))? {
+                return Ok(false);
+            }
+        }
+        let judged = through(conn, place, project, JUDGED)?;
+        let Some(since) = judged.filter(|_| !is_old(judged, now)).and_then(judged_since) else { return Ok(false) };
+        Ok(!is_any(conn, JUDGED_SINCE, (project, since, place))?)
     }
 
     /// Calls a closure for each, by entity and key, until it fails.
@@ -191,18 +205,22 @@ impl<'c> Candidates<'c> {
     }
 }
 
-/// Keeps the entities that a query of a project (1), behind a row or a time (2), at a place (3) finds; counts them.
-fn keep(
-    conn: &Connection,
-    sql: &str,
-    (project, behind, place): (&ProjectName, SqlValue, Option<i64>),
-) -> Result<usize, StoreError> {
-    let mut found = conn.prepare_cached(sql)?;
+/// What a query of a list asks for: of a project (1), behind a row or a time (2), at a place (3).
+type Behind<'a> = (&'a ProjectName, SqlValue, Option<i64>);
+
+fn bind(found: &mut Statement<'_>, (project, behind, place): Behind<'_>) -> Result<(), StoreError> {
     found.raw_bind_parameter(1, project.as_str())?;
     found.raw_bind_parameter(2, behind)?;
     if found.parameter_count() > 2 {
         found.raw_bind_parameter(3, place)?;
     }
+    Ok(())
+}
+
+/// Keeps the entities that a query finds; counts them.
+fn keep(conn: &Connection, sql: &str, behind: Behind<'_>) -> Result<usize, StoreError> {
+    let mut found = conn.prepare_cached(sql)?;
+    bind(&mut found, behind)?;
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO temp.engramd_candidates VALUES (?1, ?2)")?;
     let (mut rows, mut count) = (found.raw_query(), 0);
     while let Some(row) = rows.next()? {
@@ -210,6 +228,36 @@ fn keep(
         count += 1;
     }
     Ok(count)
+}
+
+/// Tells whether a query finds any.
+fn is_any(conn: &Connection, sql: &str, behind: Behind<'_>) -> Result<bool, StoreError> {
+    let mut found = conn.prepare_cached(sql)?;
+    bind(&mut found, behind)?;
+    let is_any = found.raw_query().next()?.is_some();
+    Ok(is_any)
+}
+
+/// Returns up to which row of a list a project was looked at, and the last one that there is, where that is behind it.
+fn ahead(
+    conn: &Connection,
+    place: Option<i64>,
+    project: &ProjectName,
+    list: &List,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    let after = through(conn, place, project, list.name)?.unwrap_or(0);
+    let last: i64 = conn.prepare_cached(list.last)?.query_row([], |row| row.get(0))?;
+    Ok((last > after).then_some((after, last)))
+}
+
+/// Returns since when relations are looked at again that were judged, where they were read up to this time.
+fn judged_since(judged: i64) -> Option<SqlValue> {
+    RowTime::from_unix_s(judged).map(|since| since.plus_s(-CLOCK_BACK_MAX_S).to_string().into())
+}
+
+/// Tells whether it is time to keep up to when that list was read.
+fn is_old(judged: Option<i64>, now: RowTime) -> bool {
+    judged.is_none_or(|judged| now.unix_s() - judged > JUDGED_STEP_S)
 }
 
 fn through(

@@ -4,12 +4,12 @@ use super::super::Store;
 use super::super::apply::Applying;
 use super::super::error::StoreError;
 use super::super::naming;
-use super::{Part, READ, due, number, read_through};
+use super::{Part, READ, Row, due, number, read_through};
 use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
-use engram_proto::mutation::{Entity, Op, payload_object};
+use engram_proto::mutation::{Entity, payload_object};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -109,13 +109,6 @@ pub(in super::super) fn number_of(conn: &Connection, hash: Hash) -> Result<i64, 
     Ok(chunk(conn, hash)?.0)
 }
 
-/// Reads the version that a row of a chunk says; none of what this program does not know.
-fn said(row: &PulledMutation) -> Option<Version> {
-    let (entity, op) = (Entity::parse(&row.entity)?, Op::parse(&row.op)?);
-    let payload = payload_object(row.payload.clone()).ok()?;
-    Version::read(entity, &row.entity_key, op, &payload).ok()
-}
-
 /// Finds the project of a row that names none; where nothing tells it, the row is no version of anything here.
 fn of_session(conn: &Connection, row: &PulledMutation) -> Result<Option<ProjectName>, StoreError> {
     let payload = payload_object(row.payload.clone()).unwrap_or_default();
@@ -146,18 +139,18 @@ fn learn_some(
     let conn = applying.conn();
     while let Some(part) = parts.get(at) {
         let chunk = number_of(conn, part.hash)?;
-        for (project, mutation) in part.rows.iter().skip(row) {
+        for Row { project, mutation, version } in part.rows.iter().skip(row) {
             if !applying.takes() {
                 return Ok((at, row));
             }
             row += 1;
-            let Some(version) = said(mutation) else { continue };
+            let Some(version) = version else { continue };
             let of_session = match project {
                 Some(_) => None,
                 None => of_session(conn, mutation)?,
             };
             if let Some(project) = project.as_ref().or(of_session.as_ref()) {
-                learn(conn, chunk, (project, &mutation.entity_key), &version)?;
+                learn(conn, chunk, (project, &mutation.entity_key), version)?;
             }
         }
         if part.last {

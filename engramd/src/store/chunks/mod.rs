@@ -25,6 +25,7 @@ use engram_proto::canonical::Hash;
 use engram_proto::http::pull::PulledMutation;
 use engram_proto::id::ProjectName;
 use engram_proto::merge::Version;
+use engram_proto::mutation::{Entity, Op};
 
 /// A chunk whose rows are known.
 const READ: i64 = 1;
@@ -40,10 +41,37 @@ pub struct Part {
     pub id: String,
     /// Of its content.
     pub hash: Hash,
-    /// The rows, each with its project, if it names one.
-    pub rows: Vec<(Option<ProjectName>, PulledMutation)>,
+    /// How many rows there were; some say nothing.
+    pub count: u64,
+    /// The others.
+    pub rows: Vec<Row>,
     /// Whether no more of it follow: from then on it counts as read.
     pub last: bool,
+}
+
+/// A row of a chunk, read as far as no store is needed for that.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The project, if it names one.
+    pub project: Option<ProjectName>,
+    /// The row.
+    pub mutation: PulledMutation,
+    /// The version that it says; none of what this program does not know.
+    pub version: Option<Version>,
+}
+
+impl Row {
+    /// Reads what a row says.
+    #[must_use]
+    pub fn read(project: Option<ProjectName>, mutation: PulledMutation) -> Self {
+        let version = said(&mutation);
+        Self { project, mutation, version }
+    }
+}
+
+fn said(row: &PulledMutation) -> Option<Version> {
+    let (entity, op, payload) = (Entity::parse(&row.entity)?, Op::parse(&row.op)?, row.payload.as_object()?);
+    Version::read(entity, &row.entity_key, op, payload).ok()
 }
 
 /// Makes a number of a version, its joined fields included: of one entity no two have the same.
