@@ -233,7 +233,8 @@ fn a_relation_travels_when_a_colleagues_chunk_tells_the_end_that_is_deleted_here
     let (_, target, relation) = deleted_untold(&mut desk);
     let (mut here, mut there) = (Shelf::at(PLACE), Shelf::at("/other/.engram"));
     for shelf in [&mut here, &mut there] {
-        assert_eq!(keys(&shelf.export(&mut desk.lab.store, "alpha"), ChunkPart::Mutation), [target.sync_id.clone()]);
+        let rows = shelf.export(&mut desk.lab.store, "alpha");
+        assert_eq!(keys(&rows, ChunkPart::Mutation), std::slice::from_ref(&target.sync_id));
     }
     let older = observation(&target.sync_id, &target.session_id, "what a colleague has of it", -300_000);
     // The same content is read at one place, and known at the other one.
