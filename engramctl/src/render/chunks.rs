@@ -45,6 +45,9 @@ pub(crate) fn imported(imported: &Imported, is_of_many: bool, view: &View) -> St
     for row in &imported.held_rows {
         text += &format!("  held     {}\n", text::clean_line(row));
     }
+    if imported.held_more > 0 {
+        text += &format!("  held     and {} more\n", imported.held_more);
+    }
     if imported.held > 0 {
         text += &labelled("Held", Paint::Warning, vec!["Run: engramctl held list".to_owned()], view);
     }
@@ -196,6 +199,16 @@ mod tests {
         let said = "Exported: nothing here is of project app. Run: engramctl projects\n";
         assert_eq!(exported(&export, &VIEW), said);
         assert_eq!(exported(&Exported::default(), &VIEW), "Exported: nothing new.\n");
+    }
+
+    #[test]
+    fn held_rows_that_are_not_named_are_counted() {
+        let held_rows = vec!["dead dream d-1 of project app: unknown".to_owned()];
+        let import = Imported { outcome: "partial", held: 1, held_rows, ..Imported::default() };
+        let said = imported(&import, false, &VIEW);
+        assert!(said.contains("  held     dead dream d-1 of project app: unknown\nHeld: "), "{said}");
+        let said = imported(&Imported { held: 6, held_more: 5, ..import }, false, &VIEW);
+        assert!(said.contains(" unknown\n  held     and 5 more\nHeld: Run: engramctl held list\n"), "{said}");
     }
 
     #[test]

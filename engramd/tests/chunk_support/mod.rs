@@ -109,3 +109,17 @@ pub fn hash(rows: &[ChunkRow]) -> Hash {
     let text: String = rows.iter().map(|row| format!("{}{}", row.part.as_str(), row.json)).collect();
     Hash::of_bytes(text.as_bytes())
 }
+
+/// What a row says.
+pub fn json_of(row: &ChunkRow) -> Value {
+    serde_json::from_str(&row.json).unwrap()
+}
+
+/// The rows of one list, by key.
+pub fn keys(rows: &[ChunkRow], part: ChunkPart) -> Vec<String> {
+    let key = |row: &ChunkRow| {
+        let row = json_of(row);
+        ["entity_key", "sync_id", "id"].iter().find_map(|field| row[*field].as_str()).unwrap().to_owned()
+    };
+    rows.iter().filter(|row| row.part == part).map(key).collect()
+}

@@ -2,7 +2,8 @@
 //!
 //! Of a chunk's rows those speak that no mutation names. It applies session upserts, other upserts, other deletes,
 //! session deletes, all or none of a chunk; a chunk that does not apply is tried again after the others, until none of
-//! those that are left does: then the import ends in an error.
+//! those that are left does: then the import ends in an error. So it imports files, too, and makes up the sessions that
+//! are missing there.
 
 use super::apply::{Payload, decode, one, relation, text};
 use super::{GoClient, Remote};
@@ -11,6 +12,11 @@ use engram_proto::http::pull::PulledMutation;
 use rusqlite::params;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::Path;
+
+/// Under which the chunks of a directory are tracked.
+const FILES: &str = "local";
 
 const OBSERVATION: &str = "SELECT id, sync_id, session_id, type, title, content, project, scope, topic_key,
     revision_count, duplicate_count, last_seen_at, created_at, updated_at, deleted_at FROM observations
@@ -71,7 +77,7 @@ impl GoClient {
             return Err((status, text));
         }
         let answered: Value = serde_json::from_str(&text).expect("JSON");
-        self.record(project, &id);
+        self.record(&cloud(project), &id);
         for (seq, _) in &pending {
             let sql = "UPDATE sync_mutations SET acked_at = ?2 WHERE seq = ?1";
             self.db.execute(sql, params![seq, self.now.to_string()]).expect("acknowledged");
@@ -100,33 +106,67 @@ impl GoClient {
     pub async fn import_chunks(&mut self, remote: &Remote, project: &str) -> Result<usize, String> {
         let mut waiting: Vec<String> =
             self.manifest(remote, project).await.chunks.into_iter().map(|one| one.id).collect();
-        waiting.retain(|id| !self.has_imported(project, id));
+        let target = cloud(project);
+        waiting.retain(|id| !self.has_imported(&target, id));
         let mut imported = 0;
         while !waiting.is_empty() {
-            let (before, mut stalled) = (waiting.len(), Vec::new());
-            let mut error = String::new();
+            let mut chunks = Vec::new();
             for id in waiting {
                 let text = self.chunk(remote, project, &id).await;
-                let known = ChunkId::parse(&id).expect("an id");
-                assert!(known.names(&engram_proto::canonical::Hash::of_bytes(text.as_bytes())), "{id} is not its hash");
-                let chunk: Chunk = serde_json::from_str(&text).expect("a chunk");
-                match self.import(&chunk) {
-                    Ok(()) => {
-                        self.record(project, &id);
-                        imported += 1;
-                    }
-                    Err(why) => {
-                        error = format!("{id}: {why}");
-                        stalled.push(id);
-                    }
-                }
+                chunks.push((id, text));
             }
-            if stalled.len() == before {
-                return Err(error);
-            }
-            waiting = stalled;
+            waiting = self.pass(&target, &chunks)?;
+            imported += chunks.len() - waiting.len();
         }
         Ok(imported)
+    }
+
+    /// Imports what a directory lists and is not yet known. Returns how many chunks that were.
+    ///
+    /// # Errors
+    /// The first chunk that stalls, and what the store says of it.
+    ///
+    /// # Panics
+    /// Where a listed chunk is not there, or its bytes do not hash to its id.
+    pub fn import_files(&mut self, place: &Path) -> Result<usize, String> {
+        let manifest = std::fs::read(place.join("manifest.json")).expect("a manifest");
+        let manifest: Manifest = serde_json::from_slice(&manifest).expect("a manifest");
+        let read = |id: &str| {
+            let file = std::fs::File::open(place.join(format!("chunks/{id}.jsonl.gz"))).expect("a file");
+            let mut text = String::new();
+            flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a text");
+            text
+        };
+        let mut waiting: Vec<(String, String)> =
+            manifest.chunks.iter().map(|one| (one.id.clone(), read(&one.id))).collect();
+        waiting.retain(|(id, _)| !self.has_imported(FILES, id));
+        let all = waiting.len();
+        while !waiting.is_empty() {
+            let stalled = self.pass(FILES, &waiting)?;
+            waiting.retain(|(id, _)| stalled.contains(id));
+        }
+        Ok(all)
+    }
+
+    /// Imports what can be of these chunks, by id and text, one after the other; returns the ids of those that stall.
+    ///
+    /// # Errors
+    /// What the store says of the last one, where all of them do.
+    fn pass(&mut self, target: &str, chunks: &[(String, String)]) -> Result<Vec<String>, String> {
+        let (mut stalled, mut error) = (Vec::new(), String::new());
+        for (id, text) in chunks {
+            let known = ChunkId::parse(id).expect("an id");
+            assert!(known.names(&engram_proto::canonical::Hash::of_bytes(text.as_bytes())), "{id} is not its hash");
+            let chunk: Chunk = serde_json::from_str(text).expect("a chunk");
+            match self.import(&chunk, target == FILES) {
+                Ok(()) => self.record(target, id),
+                Err(why) => {
+                    error = format!("{id}: {why}");
+                    stalled.push(id.clone());
+                }
+            }
+        }
+        if stalled.len() == chunks.len() { Err(error) } else { Ok(stalled) }
     }
 
     async fn chunk(&self, remote: &Remote, project: &str, id: &str) -> String {
@@ -136,7 +176,7 @@ impl GoClient {
         answer.text().await.expect("a body")
     }
 
-    fn import(&mut self, chunk: &Chunk) -> Result<(), String> {
+    fn import(&mut self, chunk: &Chunk, makes_sessions_up: bool) -> Result<(), String> {
         let mut steps = steps(chunk);
         steps.sort_by_key(|step| match (step.entity.as_str(), step.op.as_str()) {
             ("session", "upsert") => 0,
@@ -155,6 +195,12 @@ impl GoClient {
                 }
                 continue;
             }
+            if makes_sessions_up && step.op == "upsert" {
+                let sql = "INSERT OR IGNORE INTO sessions (id, project, directory, started_at)
+                    SELECT ?1, ?2, '(recovered-missing-session)', '1970-01-01 00:00:00' WHERE ?1 IS NOT NULL";
+                let project = text(&payload, "project").unwrap_or_default();
+                transaction.execute(sql, params![text(&payload, "session_id"), project]).expect("a session");
+            }
             let row = PulledMutation {
                 seq: 0,
                 project: String::new(),
@@ -169,15 +215,14 @@ impl GoClient {
         transaction.commit().map_err(|error| error.to_string())
     }
 
-    fn record(&self, project: &str, id: &str) {
+    fn record(&self, target: &str, id: &str) {
         let sql = "INSERT OR IGNORE INTO sync_chunks (target_key, chunk_id) VALUES (?1, ?2)";
-        self.db.execute(sql, params![format!("cloud:{project}"), id]).expect("recorded");
+        self.db.execute(sql, params![target, id]).expect("recorded");
     }
 
-    fn has_imported(&self, project: &str, id: &str) -> bool {
+    fn has_imported(&self, target: &str, id: &str) -> bool {
         let sql = "SELECT count(*) FROM sync_chunks WHERE target_key = ?1 AND chunk_id = ?2";
-        let count: i64 =
-            self.db.query_row(sql, params![format!("cloud:{project}"), id], |row| row.get(0)).expect("a count");
+        let count: i64 = self.db.query_row(sql, params![target, id], |row| row.get(0)).expect("a count");
         count > 0
     }
 
@@ -229,6 +274,11 @@ impl GoClient {
         });
         chunk.as_object().cloned().unwrap_or_default()
     }
+}
+
+/// Under which the chunks of a cloud are tracked.
+fn cloud(project: &str) -> String {
+    format!("cloud:{project}")
 }
 
 fn steps(chunk: &Chunk) -> Vec<Step> {

@@ -1,6 +1,8 @@
 //! What the Go program wrote comes in whole; what goes out is read by others; deletions, ends and edits travel.
 
-use crate::harness::{Person, files, lay_chunk, lay_fixture, read_by_others};
+use crate::harness::{Person, files, lay_chunk, lay_fixture, merged_by_others, read_by_others, shared};
+use engram_proto::time::RowTime;
+use engram_tests::go::GoClient;
 use engram_tests::processes::{Cloud, Device, until};
 use serde_json::Value;
 
@@ -49,6 +51,7 @@ fn the_go_programs_chunks_come_in_with_what_it_drops_itself() {
     let state = read_by_others(&ana.place());
     let listed = |list: &str| state[list].as_object().map_or(0, serde_json::Map::len);
     assert_eq!((listed("sessions"), listed("observations"), listed("prompts")), (5, 36 + 2, 10));
+    assert_eq!(merged_by_others(&state, "gamma"), shared(&ana.dump("gamma"), &state));
     // Round trip: nothing is left to do, and no file was touched.
     assert_eq!(ana.json(&["import"])["outcome"], "nothing");
     assert_eq!(ana.json(&["export", "--project", "gamma"])["outcome"], "nothing");
@@ -113,28 +116,48 @@ fn what_one_writes_another_has_and_a_reader_of_the_format_accepts() {
     let state = read_by_others(&ana.place());
     assert_eq!(state["observations"].as_object().expect("rows").len(), 5, "a memory that never left is not sent");
     assert_eq!(state["observations"][&ids[1]]["deleted"], true);
-    assert_eq!(state["relations"].as_object().expect("rows").len(), 1, "no relation without both ends");
+    assert_eq!(state["relations"].as_object().expect("rows").len(), 0, "no relation without both ends");
     assert_eq!(state["sessions"]["s-1"]["summary"], "all done");
     assert_eq!(state["dangling"], serde_json::json!([]));
+    assert_eq!(merged_by_others(&state, "app"), shared(&ana.dump("app"), &state));
+    // The relation whose end was deleted before it was told waits; the other one went with its end.
+    let relations = |dump: &str| dump.lines().filter(|line| line.contains(r#""entity":"relation""#)).count();
 
     let dir = ana.place();
     let dir = dir.to_str().expect("a path");
     assert_eq!(bob.json(&["import", "--dir", dir])["outcome"], "imported");
-    assert_eq!(bob.dump("app"), ana.dump("app"));
+    assert_eq!((relations(&bob.dump("app")), relations(&ana.dump("app"))), (0, 1));
+    let same = || {
+        let read = read_by_others(&ana.place());
+        let merged = merged_by_others(&read, "app");
+        assert_eq!(merged, shared(&ana.dump("app"), &read));
+        assert_eq!(merged, shared(&bob.dump("app"), &read));
+        read
+    };
+    same();
     assert_eq!(bob.dump("other"), "", "an export takes the project it names");
     assert_eq!(bob.json(&["export", "--project", "app", "--dir", dir])["outcome"], "nothing");
 
     // Edits, deletions and ends after an export travel as well, and back.
     let ctl = |args: &[&str]| assert_eq!(bob.device.ctl(args).code, 0, "{args:?}");
     ctl(&["update", &ids[3], "--title", "edited after"]);
+    ctl(&["relate", &ids[3], "refines", &ids[4]]);
     ctl(&["delete", &ids[4]]);
     ctl(&["delete", &ids[5], "--hard"]);
     ctl(&["session", "end", "s-empty", "--summary", "closed"]);
     let again = bob.json(&["export", "--project", "app", "--dir", dir]);
     assert_eq!(again["chunks"][0]["memories"], 1, "only what changed: {again}");
     assert_eq!(ana.json(&["import"])["outcome"], "imported");
-    assert_eq!(bob.dump("app"), ana.dump("app"));
-    assert_eq!(read_by_others(&ana.place())["observations"][&ids[5]]["hard"], true);
+    let read = same();
+    assert_eq!(read["observations"][&ids[5]]["hard"], true);
+    assert_eq!(read["relations"].as_object().expect("rows").len(), 1, "its end was told, and then deleted");
+    // A Go process takes a chunk whole or not at all.
+    let now = RowTime::parse("2026-11-22 15:00:00").expect("a time");
+    let mut go = GoClient::open(&temp.path().join("go.db"), now);
+    assert_eq!(go.import_files(&ana.place()), Ok(2));
+    let count = |sql: &str| go.db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a count");
+    assert_eq!(count("SELECT count(*) FROM memory_relations"), 1);
+    assert_eq!(count("SELECT count(*) FROM observations WHERE deleted_at IS NULL"), 2, "what is left of them");
 }
 
 #[test]

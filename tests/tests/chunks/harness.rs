@@ -78,13 +78,29 @@ fn now() -> RowTime {
     RowTime::parse("2026-11-22 15:00:00").expect("a time")
 }
 
-/// A dump without the relations that never travel: those with an end that was deleted for good.
-pub(crate) fn shared(dump: &str) -> BTreeSet<String> {
-    let lines: Vec<Value> = dump.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
+/// The lines of a dump.
+fn lines(dump: &str) -> Vec<Value> {
+    dump.lines().map(|line| serde_json::from_str(line).expect("a line")).collect()
+}
+
+/// A dump without the relations that do not travel: those with an end that was deleted for good, or that nothing in the
+/// directory tells as more than deleted, as [somebody](read_by_others) read it.
+pub(crate) fn shared(dump: &str, read: &Value) -> BTreeSet<String> {
+    travelling(&lines(dump), read)
+}
+
+/// The same of what the reader itself makes of a project.
+pub(crate) fn merged_by_others(read: &Value, project: &str) -> BTreeSet<String> {
+    travelling(read["dump"][project].as_array().map_or(&[], Vec::as_slice), read)
+}
+
+fn travelling(lines: &[Value], read: &Value) -> BTreeSet<String> {
+    let told: BTreeSet<&str> = read["told"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     let kept: BTreeSet<&str> = lines
         .iter()
         .filter(|line| line["entity"] == "observation" && line["deleted"] != "hard")
         .filter_map(|line| line["key"].as_str())
+        .filter(|key| told.contains(key))
         .collect();
     let end = |line: &Value, field: &str| line[field].as_str().is_some_and(|end| kept.contains(end));
     let travels = |line: &&Value| line["entity"] != "relation" || (end(line, "source_id") && end(line, "target_id"));
@@ -143,8 +159,17 @@ pub(crate) fn lay_names(place: &Path, names: impl Iterator<Item = String>) {
 
 /// Runs the reader that was written from the description of the format alone, on a directory of chunks.
 pub(crate) fn read_by_others(place: &Path) -> Value {
+    read_with(place, &[])
+}
+
+/// Does so where git may have taken chunks away, and with one of them what told the end of a relation.
+pub(crate) fn read_where_git_took_back(place: &Path) -> Value {
+    read_with(place, &["--taken-back"])
+}
+
+fn read_with(place: &Path, options: &[&str]) -> Value {
     let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chunks/reader.py");
-    let output = Command::new("python3").arg(reader).arg(place).output().expect("python3 runs");
+    let output = Command::new("python3").arg(reader).arg(place).args(options).output().expect("python3 runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("an object")
 }

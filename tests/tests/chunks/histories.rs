@@ -1,7 +1,7 @@
 //! Two people, one repository: real clones, random exports, branches, merges, rebases, cherry-picks, reverts and
 //! conflicts, with and without the merge driver, end in identical dumps and no file to repair by hand (chunks.md 4).
 
-use crate::harness::{Person, read_by_others, shared};
+use crate::harness::{Person, merged_by_others, read_where_git_took_back, shared};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -294,7 +294,6 @@ fn history(seed: u64, temp: &Path, all: &mut Everybody) {
         let verify = person.chunks(&["verify"]);
         assert_eq!(verify.code, 0, "seed {seed}: {verify:?}");
         assert_eq!(person.json(&["export", "--project", project])["outcome"], "nothing", "seed {seed}");
-        read_by_others(&person.place());
     }
     // Who comes last, without the driver, has what the others have.
     eve.work = temp.join(format!("clone-{seed}-last"));
@@ -303,10 +302,16 @@ fn history(seed: u64, temp: &Path, all: &mut Everybody) {
     let import = eve.chunks(&["import"]);
     assert_eq!(import.code, 0, "seed {seed}: {import:?}");
     let [ana, bob] = &history.people;
-    let dumps = [&**ana, &**bob, &*eve].map(|person| shared(&person.dump(&history.project)));
-    for other in &dumps[1..] {
-        let differ: Vec<_> = dumps[0].symmetric_difference(other).collect();
-        assert!(differ.is_empty(), "seed {seed}: {differ:#?}");
+    // A reader of the format alone, who merges as merging.md says, has it as well: in every clone.
+    let read = [&**ana, &**bob, &*eve].map(|person| read_where_git_took_back(&person.place()));
+    let truth = merged_by_others(&read[0], &history.project);
+    assert!(truth.len() > 1, "seed {seed}: {truth:?}");
+    for (person, read) in [&**ana, &**bob, &*eve].into_iter().zip(&read) {
+        let theirs = merged_by_others(read, &history.project);
+        for other in [shared(&person.dump(&history.project), read), theirs] {
+            let differ: Vec<_> = truth.symmetric_difference(&other).collect();
+            assert!(differ.is_empty(), "seed {seed}: {differ:#?}");
+        }
     }
     for name in ["clone-SEED-0", "clone-SEED-1", "clone-SEED-last", "hub-SEED.git"] {
         std::fs::remove_dir_all(temp.join(name.replace("SEED", &seed.to_string()))).expect("removed");

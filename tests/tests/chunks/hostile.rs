@@ -2,6 +2,7 @@
 
 use crate::harness::{Person, files, lay_chunk, lay_fixture, lay_names};
 use engram_proto::chunk::ChunkId;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -223,6 +224,7 @@ fn iso_3_a_row_that_cannot_apply_is_held_and_the_rest_comes_in() {
     let import = ana.chunks(&["import", "--json"]);
     let answer = import.json();
     assert_eq!((import.code, &answer["chunks"]), (5, &1.into()), "{import:?}");
+    assert_eq!((&answer["held"], &answer["held_more"]), (&4.into(), &0.into()), "{answer}");
     let held = answer["held_rows"].to_string();
     for named in ["rel-1", "d-1", "rel-2", "obs-3"] {
         assert!(held.contains(named), "{named}: {held}");
@@ -243,4 +245,21 @@ fn iso_3_a_row_that_cannot_apply_is_held_and_the_rest_comes_in() {
         assert_eq!(ana.device.ctl(&["held", "drop", &row["id"].to_string(), "--yes"]).code, 0);
     }
     assert_eq!(ana.chunks(&["import"]).code, 0);
+}
+
+#[test]
+fn loud_1_held_rows_that_are_not_named_are_counted() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let ana = Person::new(temp.path(), "ana");
+    let dream = |n| json!({"entity": "dream", "entity_key": format!("d-{n}"), "op": "upsert", "project": "app", "payload": "{}"});
+    let dreams: Vec<Value> = (0..23).map(dream).collect();
+    let rows = json!({"sessions": [], "observations": [], "prompts": [], "mutations": dreams});
+    let _ = lay_chunk(&ana.place(), rows.to_string().as_bytes());
+    let import = ana.chunks(&["import", "--json"]);
+    let answer = import.json();
+    assert_eq!(import.code, 5, "{import:?}");
+    let named = answer["held_rows"].as_array().map(Vec::len);
+    assert_eq!((&answer["held"], named, &answer["held_more"]), (&23.into(), Some(20), &3.into()), "{answer}");
+    let said = ana.chunks(&["import"]);
+    assert!(said.out.contains("  held     and 3 more\n"), "{said:?}");
 }

@@ -4,7 +4,7 @@
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::ipc::chunks::{ChunkName, ChunkPart, ChunkRow, ChunkRows, ChunkTaken};
-use engram_proto::ipc::request::SaveRequest;
+use engram_proto::ipc::request::{RelateRequest, SaveRequest};
 use engram_proto::time::RowTime;
 use engramd::chunks;
 use engramd::memory::{self, Now};
@@ -118,7 +118,7 @@ impl Counted {
         count
     }
 
-    fn save(&mut self, n: usize) {
+    fn save(&mut self, n: usize) -> String {
         self.clock += 1;
         let request = SaveRequest {
             title: format!("title {n}"),
@@ -128,7 +128,46 @@ impl Counted {
             ..SaveRequest::default()
         };
         let random = (n as u64).to_be_bytes();
-        let _ = memory::save(&mut self.store, &request, &Now { at: at(self.clock), random }).expect("it is saved");
+        memory::save(&mut self.store, &request, &Now { at: at(self.clock), random }).expect("it is saved").sync_id
+    }
+
+    /// Writes a relation whose target is deleted before anybody was told of it; returns the target.
+    fn delete_untold(&mut self, n: usize) -> String {
+        let (source, target) = (self.save(3 * n), self.save(3 * n + 1));
+        let random = (3 * n as u64 + 2).to_be_bytes();
+        let request =
+            RelateRequest { source, verb: "refines".to_owned(), target: target.clone(), ..RelateRequest::default() };
+        let now = Now { at: at(self.clock), random };
+        let _ = memory::relate(&mut self.store, &request, &now).expect("they are related");
+        let _ = memory::delete(&mut self.store, &target, false, &now).expect("it is deleted");
+        target
+    }
+
+    /// What an export takes of one more relation that waits, and of the one that a colleague's chunk lets go, once so many
+    /// wait at the place.
+    fn waited(history: usize) -> (u64, u64) {
+        let mut counted = Self::new();
+        for n in 0..history {
+            let _ = counted.delete_untold(n);
+            let _ = counted.export();
+            // What was judged within a day is looked at again in any case.
+            counted.clock += 100_000;
+        }
+        let _ = counted.export();
+        counted.clock += 100_000;
+        let target = counted.delete_untold(history);
+        let (rows, waits) = counted.counted(Self::export);
+        assert_eq!(rows, 2, "its source, and the delete");
+        // It was written before the delete, and adds nothing to that.
+        let [created, updated] = [0, -2].map(|s| at(counted.clock + s).to_string());
+        let told = json!({"sync_id": target, "session_id": "s", "type": "note", "title": "t", "content": "c",
+            "scope": "project", "project": "alpha", "created_at": created, "updated_at": updated});
+        let (rows, goes) = counted.counted(|counted| {
+            counted.give(vec![ChunkRow { part: ChunkPart::Observation, json: told.to_string() }]);
+            counted.export()
+        });
+        assert_eq!(rows, 1, "the relation");
+        (waits, goes)
     }
 
     /// What it takes once so many chunks have gathered.
@@ -141,7 +180,7 @@ impl Counted {
         let (met, meet) = counted.counted(|counted| counted.store.chunks_meet(PLACE, &files).expect("an answer"));
         assert_eq!((met.unknown.len(), met.unread.len()), (0, 0));
         let _ = counted.export();
-        (0..ROWS).for_each(|n| counted.save(n));
+        (0..ROWS).for_each(|n| drop(counted.save(n)));
         let (rows, export) = counted.counted(Self::export);
         assert!(rows >= ROWS, "{rows}");
         let (none, nothing) = counted.counted(Self::export);
@@ -164,6 +203,14 @@ fn cost_1_statements_do_as_much_whatever_has_gathered() {
     // Only which files are news is looked through, and that a file takes few instructions.
     let each = (many.meet - few.meet) / (400 - 20);
     assert!(each < 10, "{each} instructions for a file");
+}
+
+#[test]
+fn cost_1_statements_do_as_much_however_many_relations_wait() {
+    let ((waits, goes), many) = (Counted::waited(10), Counted::waited(200));
+    for (what, few, many) in [("one that waits", waits, many.0), ("one that goes", goes, many.1)] {
+        assert!(many <= few + few / 20, "{what}: {few} instructions where 10 wait, {many} where 200 do");
+    }
 }
 
 #[test]

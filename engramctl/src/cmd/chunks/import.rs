@@ -33,7 +33,8 @@ brings is queued for the cloud like what is saved here: it goes there once its
 project is enrolled, and stays on this machine until then. No file is written.
 
 Exits 0 when all of it is in, 5 when a chunk was passed over or a row of those
-that lie there is held; each is named.";
+that lie there is held. Chunks and the first 20 rows are named; held list has
+all of them.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -61,6 +62,8 @@ pub(crate) struct Imported {
     pub(crate) held: u64,
     /// The first of them.
     pub(crate) held_rows: Vec<String>,
+    /// How many more of them there are.
+    pub(crate) held_more: u64,
     /// Chunks that were passed over.
     pub(crate) skipped: Vec<Skipped>,
     /// Whether a file is missing, or not as its id says.
@@ -130,6 +133,7 @@ pub(super) async fn import(globals: &Globals, place: &Place, out: &Out) -> Resul
         let ChunksReply::Imported(ChunksHeld { held, named }) = talk.ask(request).await? else {
             return Err(CtlError::Unexpected("not how an import ended"));
         };
+        imported.held_more = held.saturating_sub(named.len() as u64);
         (imported.held, imported.held_rows) = (held, named);
     }
     talk.settle(settled).await?;

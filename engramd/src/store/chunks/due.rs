@@ -2,6 +2,7 @@
 
 use super::super::error::StoreError;
 use super::super::rows::relation;
+use super::super::versions;
 use engram_proto::canonical::Hash;
 use engram_proto::id::ProjectName;
 use engram_proto::mutation::Entity;
@@ -22,8 +23,30 @@ pub(in super::super) fn note(
     Ok(())
 }
 
+/// Lists the relations that may wait until a chunk tells a memory, each with the project for which it is looked at: those
+/// of other projects, and all of them where the memory is deleted here. Of one that is not, a row of its own says when
+/// they are to be looked at.
+pub(super) fn waiting_for(
+    conn: &Connection,
+    project: &ProjectName,
+    key: &str,
+) -> Result<Vec<(ProjectName, String)>, StoreError> {
+    let mut found = from_elsewhere(conn, project, key)?;
+    let mut statement = conn.prepare_cached(
+        "SELECT sync_id FROM memory_relations INDEXED BY idx_memrel_source WHERE source_id = ?1
+         UNION ALL SELECT sync_id FROM memory_relations INDEXED BY idx_memrel_target WHERE target_id = ?1",
+    )?;
+    let relations = statement.query_map([key], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    if !relations.is_empty()
+        && versions::local(conn, project, Entity::Observation, key)?.is_some_and(|version| version.is_delete())
+    {
+        found.extend(relations.into_iter().map(|relation| (project.clone(), relation)));
+    }
+    Ok(found)
+}
+
 /// Lists the relations that lead from another project to a memory, each with that project.
-pub(super) fn from_elsewhere(
+fn from_elsewhere(
     conn: &Connection,
     project: &ProjectName,
     key: &str,
@@ -56,19 +79,20 @@ pub(super) fn held_by(conn: &Connection, chunk: i64, (project, entity, key): &Na
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Lists the relations that lead from another project to a memory that a chunk holds.
-pub(super) fn from_elsewhere_to(conn: &Connection, hash: &Hash) -> Result<Vec<Named>, StoreError> {
+/// Lists the relations that may wait until a chunk tells the memories that this one tells.
+pub(super) fn waiting_for_all_of(conn: &Connection, hash: &Hash) -> Result<Vec<Named>, StoreError> {
     let mut held = conn.prepare_cached(
         "SELECT e.project, e.entity_key FROM engramd_chunk AS c
              CROSS JOIN engramd_exported AS e INDEXED BY engramd_exported_chunk
-         WHERE c.hash = ?1 AND e.chunk = c.chunk AND e.entity = 'observation'
-             AND EXISTS (SELECT 1 FROM memory_relations AS r WHERE r.target_id = e.entity_key)",
+         WHERE c.hash = ?1 AND e.chunk = c.chunk AND e.entity = 'observation' AND NOT e.deletes
+             AND (EXISTS (SELECT 1 FROM memory_relations AS r WHERE r.target_id = e.entity_key)
+                 OR EXISTS (SELECT 1 FROM memory_relations AS r WHERE r.source_id = e.entity_key))",
     )?;
     let mut rows = held.query([hash.to_string()])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let Ok(project) = ProjectName::parse(&row.get::<_, String>(0)?) else { continue };
-        let relations = from_elsewhere(conn, &project, &row.get::<_, String>(1)?)?;
+        let relations = waiting_for(conn, &project, &row.get::<_, String>(1)?)?;
         found.extend(relations.into_iter().map(|(other, key)| (other.to_string(), Entity::Relation.to_string(), key)));
     }
     Ok(found)

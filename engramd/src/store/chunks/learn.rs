@@ -13,7 +13,8 @@ use engram_proto::mutation::{Entity, payload_object};
 use engram_proto::time::RowTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// Writes down that a chunk holds a version. A relation that waits for this memory, in another project, may travel now.
+/// Writes down that a chunk holds a version. A relation that waits for this memory may travel now: of another project, or
+/// because the memory is deleted here and was never told before.
 pub(in super::super) fn learn(
     conn: &Connection,
     chunk: i64,
@@ -21,12 +22,13 @@ pub(in super::super) fn learn(
     version: &Version,
 ) -> Result<(), StoreError> {
     let mut insert = conn.prepare_cached(
-        "INSERT OR IGNORE INTO engramd_exported (project, entity, entity_key, version, chunk)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR IGNORE INTO engramd_exported (project, entity, entity_key, version, chunk, deletes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    let values = params![project.as_str(), version.entity().as_str(), key, number(version)?, chunk];
-    if insert.execute(values)? > 0 && version.entity() == Entity::Observation {
-        for (other, relation) in due::from_elsewhere(conn, project, key)? {
+    let values =
+        params![project.as_str(), version.entity().as_str(), key, number(version)?, chunk, version.is_delete()];
+    if insert.execute(values)? > 0 && version.entity() == Entity::Observation && !version.is_delete() {
+        for (other, relation) in due::waiting_for(conn, project, key)? {
             due::note(conn, &other, Entity::Relation, &relation)?;
         }
     }
@@ -77,8 +79,8 @@ pub(super) fn is_at(
     Ok(statement.query_row(names, |row| row.get(0))?)
 }
 
-/// Tells whether a chunk that lies at a place holds some version of a memory.
-pub(super) fn is_any_at(
+/// Tells whether a chunk that lies at a place holds some version of a memory that is no delete.
+pub(super) fn is_told_at(
     conn: &Connection,
     place: Option<i64>,
     project: &ProjectName,
@@ -87,7 +89,7 @@ pub(super) fn is_any_at(
     let mut statement = conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM engramd_exported AS e
              CROSS JOIN engramd_place_chunk AS p INDEXED BY engramd_place_chunk_chunk
-         WHERE e.project = ?1 AND e.entity = 'observation' AND e.entity_key = ?2
+         WHERE e.project = ?1 AND e.entity = 'observation' AND e.entity_key = ?2 AND NOT e.deletes
              AND p.chunk = e.chunk AND p.place = ?3)",
     )?;
     Ok(statement.query_row(params![project.as_str(), key, place], |row| row.get(0))?)

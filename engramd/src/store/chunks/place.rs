@@ -155,8 +155,8 @@ impl Store {
         to_apply: bool,
         now: RowTime,
     ) -> Result<Vec<bool>, StoreError> {
-        // What leads to their memories may travel now, where it did not before. It is looked for before the lock is taken.
-        let leads = |(_, hash): &(String, Hash)| self.read(|conn| due::from_elsewhere_to(conn, hash));
+        // What waits for their memories may travel now. It is looked for before the lock is taken.
+        let leads = |(_, hash): &(String, Hash)| self.read(|conn| due::waiting_for_all_of(conn, hash));
         let leading = chunks.iter().map(leads).collect::<Result<Vec<_>, _>>()?;
         let mut wanted = Vec::with_capacity(chunks.len());
         // Of most chunks that are brought nothing was heard before, and then nothing is written here.

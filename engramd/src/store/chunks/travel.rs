@@ -23,7 +23,7 @@ pub struct Travelling {
 
 impl Candidates<'_> {
     /// Reads the version of an entity that goes into a chunk together with those of these projects; `None` where none does:
-    /// a stand-in, what has no text at hand, a relation with an end that is gone or does not travel.
+    /// a stand-in, what has no text at hand, a relation with an end that is gone or was never told.
     ///
     /// # Errors
     /// What SQLite says.
@@ -73,21 +73,33 @@ impl Candidates<'_> {
         Ok(Some(Travelling { project, version: Version::Relation(relation), session_is_deleted: false }))
     }
 
-    /// Tells whether a memory goes out with these projects, or lies at the place already.
+    /// Tells whether a memory is not deleted for good and whoever reads the place has heard more of it than that it is
+    /// deleted: it goes out with these projects, or a chunk that lies there told it. A Go process that imports takes a
+    /// chunk whole or not at all, and a relation of which it lacks an end keeps all of it out (peers.md, D63).
     fn end_travels(&self, projects: &[ProjectName], own: &ProjectName, end: &str) -> Result<bool, StoreError> {
-        let own = projects.iter().filter(|&project| project == own);
-        for project in own.chain(projects) {
-            if is_kept(self.conn, project, end)? {
+        for project in [own].into_iter().chain(projects) {
+            if self.is_told(projects, project, end)? {
                 return Ok(true);
             }
         }
         for project in observation::projects_of(self.conn, end)? {
-            let lies_there = learn::is_any_at(self.conn, self.place, &project, end)?;
-            if lies_there && is_kept(self.conn, &project, end)? {
+            if self.is_told(projects, &project, end)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Tells the same of a memory of one project.
+    fn is_told(&self, projects: &[ProjectName], project: &ProjectName, end: &str) -> Result<bool, StoreError> {
+        let version = versions::local(self.conn, project, Entity::Observation, end)?;
+        Ok(match version {
+            Some(version) if !version.is_delete() && versions::has_text(&version) && projects.contains(project) => true,
+            Some(Version::Observation(version)) if version.key.kind != Kind::Hard => {
+                learn::is_told_at(self.conn, self.place, project, end)?
+            }
+            _ => false,
+        })
     }
 }
 
@@ -104,10 +116,4 @@ fn gone_with_session(
     let deleted_at = sessions::deleted_at(conn, project, &prompt.session_id)?;
     let went = deleted_at.is_some() && prompt.key.time <= deleted_at;
     Ok(went.then(|| Version::Prompt(PromptVersion::delete(prompt.session_id.clone(), deleted_at))))
-}
-
-/// Tells whether a memory is known in a project and not deleted for good.
-fn is_kept(conn: &Connection, project: &ProjectName, sync_id: &str) -> Result<bool, StoreError> {
-    let version = versions::local(conn, project, Entity::Observation, sync_id)?;
-    Ok(matches!(version, Some(Version::Observation(version)) if version.key.kind != Kind::Hard))
 }

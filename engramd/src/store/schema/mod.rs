@@ -31,6 +31,7 @@ const STEPS: &[(u32, u32, &[&str])] = &[
     (1, 13, &[include_str!("v1_13_refused.sql")]),
     (1, 14, &[include_str!("v1_14_lookups.sql")]),
     (1, 15, &[include_str!("v1_15_set_aside.sql")]),
+    (1, 16, &[include_str!("v1_16_told.sql")]),
 ];
 
 /// Our indexes on shared tables.
