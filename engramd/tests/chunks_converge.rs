@@ -117,12 +117,13 @@ impl Person {
     }
 }
 
-/// A dump without the relations that never travel: those with an end that was deleted for good.
+/// A dump without the relations that may not have travelled: those with an end that was deleted, for good or before it was
+/// told.
 fn shared(dump: &str) -> BTreeSet<String> {
     let lines: Vec<Value> = dump.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kept: BTreeSet<&str> = lines
         .iter()
-        .filter(|line| line["entity"] == "observation" && line["deleted"] != "hard")
+        .filter(|line| line["entity"] == "observation" && line["deleted"].is_null())
         .filter_map(|line| line["key"].as_str())
         .collect();
     let travels = |line: &&Value| {

@@ -172,6 +172,7 @@ fn back_to_1_7(path: &Path) {
          DROP INDEX engramd_place_chunk_chunk; DROP INDEX engramd_chunk_unread; DROP TABLE engramd_refused;
          DROP TABLE engramd_held_chunk; DROP TABLE engramd_cloud_chunk;
          ALTER TABLE engramd_place DROP COLUMN stamp; ALTER TABLE engramd_remirror DROP COLUMN digest;
+         ALTER TABLE engramd_exported DROP COLUMN deletes;
          UPDATE engramd_meta SET value = '1.7' WHERE key = 'schema'",
     )
     .unwrap();

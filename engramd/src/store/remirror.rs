@@ -103,9 +103,9 @@ pub(super) fn leave(conn: &Connection, former: &str) -> Result<(), StoreError> {
 /// asked, and of which nothing is begun: the cloud that was meant never answered.
 pub(super) fn said_for_another(conn: &Connection, cloud: &str) -> Result<Vec<ProjectName>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT project FROM engramd_remirror AS r WHERE stage = 0 AND after = ''
-             AND EXISTS (SELECT 1 FROM engramd_home AS h WHERE h.project = r.project AND h.cloud_id <> ?1)
-             AND (SELECT value FROM engramd_meta WHERE key = ?2 || r.project) <> ?3",
+        "SELECT project FROM engramd_remirror AS due WHERE stage = 0 AND after = ''
+             AND EXISTS (SELECT 1 FROM engramd_home AS home WHERE home.project = due.project AND home.cloud_id <> ?1)
+             AND (SELECT value FROM engramd_meta WHERE key = ?2 || due.project) <> ?3",
     )?;
     let server = belonging::server(conn)?.unwrap_or_default();
     let names = statement.query_map(params![cloud, SAID_FOR, server], |row| row.get::<_, String>(0))?;
