@@ -120,7 +120,8 @@ pub(super) async fn page(pool: &PgPool, ask: &PageAsk, turn: usize) -> Result<Op
 
 /// Takes rows of all projects in rounds of equal shares, so that a long backlog of one does not hold up the others.
 ///
-/// `None` where a row was compacted since its size was read: what the page says of what is left is not so any more.
+/// `None` where a row was compacted since its size was read, or all that was to come since the heads were: what the page says
+/// of what is left is not so any more.
 async fn fill(
     pool: &PgPool,
     tracks: &mut [Track<'_>],
@@ -150,6 +151,10 @@ async fn fill(
                 track.cursor = seq;
                 seqs.push(seq);
             }
+        }
+        // The first row fits, whatever its size, so there is none any more up to a head that was read before.
+        if seqs.is_empty() {
+            return Ok(None);
         }
         if seqs.len() == before {
             break;
