@@ -3,7 +3,9 @@
 
 mod store_support;
 
+use engram_proto::merge::Version;
 use engram_proto::mutation::{Entity, Op};
+use engramd::store::versions;
 use engramd_core::rows::Fence;
 use serde_json::{Value, json};
 use store_support::{CLOUD, Lab, at, gone, observation, prompt, session, up};
@@ -110,4 +112,17 @@ fn the_daily_slices_find_what_was_left() {
     slice(2_000);
     slice(3_000);
     assert_eq!(lab.one::<i64>(TEXTS), 1);
+}
+
+/// A colleague's memory may have a field of that name: it is one of those that we do not know, and no version.
+#[test]
+fn a_field_of_that_name_among_others_is_somebody_elses() {
+    let mut lab = lab();
+    let known = lab.store.read(|conn| versions::known(conn, &lab.alpha, Entity::Observation, "m")).unwrap().unwrap();
+    let mut theirs = edited();
+    (theirs["revision_count"], theirs["title"]) = (json!(3), json!("their title"));
+    theirs["engramd_kept"] = serde_json::to_value(&known).unwrap();
+    lab.write(Entity::Observation, Op::Upsert, theirs);
+    let local = lab.store.read(|conn| versions::local(conn, &lab.alpha, Entity::Observation, "m")).unwrap().unwrap();
+    assert!(matches!(&local, Version::Observation(version) if version.key.revision == 3), "{local:?}");
 }

@@ -208,6 +208,9 @@ const FORGOTTEN_AT_ONCE: u32 = 200;
 /// its row.
 pub(super) const KEPT: &str = "engramd_kept";
 
+/// How many fields such a row has.
+pub(super) const KEPT_FIELDS: usize = 4;
+
 /// Takes the texts out of the rows of an entity that was deleted for good and that nobody is to be told of any more.
 ///
 /// What such a row is known again by stays in it (`versions::read`), with the fields that a Go process looks for; it sends

@@ -249,7 +249,8 @@ fn read_all(
 /// Reads a stored payload; one that says nothing is no version. Of one whose text is gone, what was kept is read.
 pub(super) fn read(entity: Entity, key: &str, op: &str, payload: &str) -> Option<Version> {
     let fields = payload_text(payload).ok()?;
-    if let Some(kept) = fields.get(journal::KEPT) {
+    // Among other fields it is somebody else's, which travels like every field that we do not know.
+    if let Some(kept) = fields.get(journal::KEPT).filter(|_| fields.len() == journal::KEPT_FIELDS) {
         return Version::deserialize(kept).ok().filter(|version| version.entity() == entity);
     }
     Version::read(entity, key, Op::parse(op)?, &fields).ok()
